@@ -1,0 +1,134 @@
+"""Every exception that extframe raises, in one tree. Knows nothing of plugins, sockets or handlers."""
+
+from __future__ import annotations
+
+
+class ExtframeError(Exception):
+    """The root of the tree.
+
+    ``message`` says what went wrong and what would mend it. Who asked for what stands beside it, where
+    it is known, in ``plugin`` (a name), ``method`` (``VolumeDriver.Mount``) and ``address``; ``str()``
+    gives all of them.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        method: str | None = None,
+        address: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.plugin = plugin
+        self.method = method
+        self.address = address
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class PluginNotFound(ExtframeError, LookupError):
+    """No plugin has this name. The message lists every place that was searched."""
+
+
+class SpecError(ExtframeError, ValueError):
+    """A name, an address or a spec file that cannot be used: which file, line or key, and what was expected."""
+
+
+class DoesNotImplement(ExtframeError):
+    """The plugin is active and lacks the extension point. The message lists what it does implement."""
+
+
+class ActivationError(ExtframeError):
+    """The handshake with a plugin failed. ``__cause__`` is the reason."""
+
+
+class HandlerError(ExtframeError):
+    """A handler raised. Names the handler and the distribution that brought it; ``__cause__`` is what it raised."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        method: str | None = None,
+        address: str | None = None,
+        handler: str | None = None,
+        distribution: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, method=method, address=address)
+        self.handler = handler
+        self.distribution = distribution
+        self.version = version
+
+
+class _CallError(ExtframeError):
+    """An error of one call: its text begins with the call and the plugin."""
+
+    def __str__(self) -> str:
+        plugin = f"plugin {self.plugin!r}" if self.plugin else None
+        where = " at ".join(part for part in (plugin, self.address) if part)
+        call = " on ".join(part for part in (self.method, where) if part)
+        return ": ".join(part for part in (call, self.message) if part)
+
+
+class TransportError(_CallError, OSError):
+    """The bytes did not go there and back."""
+
+
+class ConnectError(TransportError):
+    """No connection came about; nothing was sent, so the call may safely be made again."""
+
+
+class ConnectionLost(TransportError):
+    """The connection ended after something was sent; the plugin may have carried the call out."""
+
+
+class CallTimeout(TransportError, TimeoutError):
+    """A deadline passed. ``timeout`` is the time that was given, in seconds; ``phase`` is what was being waited for."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        method: str | None = None,
+        address: str | None = None,
+        timeout: float | None = None,
+        phase: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, method=method, address=address)
+        self.timeout = timeout
+        self.phase = phase
+
+
+class ProtocolError(TransportError):
+    """The answer is not HTTP, not JSON, too large or of the wrong shape. The message gives the place in it."""
+
+
+class RemoteError(_CallError):
+    """The plugin answered an error. ``message`` is the plugin's own words; ``status`` is the HTTP status."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        method: str | None = None,
+        address: str | None = None,
+        status: int = 0,
+    ) -> None:
+        super().__init__(message, plugin=plugin, method=method, address=address)
+        self.status = status
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.status == 200 else f"{text} (status {self.status})"
+
+    @property
+    def not_found(self) -> bool:
+        """Whether the status is 404, which the protocol also uses for "not implemented"."""
+        return self.status == 404

@@ -1,0 +1,378 @@
+"""The protocol's words: names, addresses, spec files, manifests and the JSON envelope. Does no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from .errors import ProtocolError, SpecError
+
+ACTIVATE = "Plugin.Activate"
+NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
+UNIX_PATH_LIMIT = 107  # bytes: sun_path of unix(7) without its closing NUL
+TLS_VERSIONS = {771: "TLSv1.2", 772: "TLSv1.3"}  # the numbers of Go's crypto/tls, as spec files have them
+
+
+# --- names --------------------------------------------------------------------------------------------
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it can only mean a file inside a plugin directory.
+
+    Raises:
+        SpecError: it is empty, a dot name, holds a separator or NUL, or is over 255 bytes. The engine
+            joins names into paths unchecked (moby ``pkg/plugins/discovery.go``); this is where we differ.
+    """
+    fault = _name_fault(name)
+    if fault is not None:
+        raise SpecError(f"{name!r} cannot be a plugin's name: {fault}; a name is a file name without its extension")
+    return name
+
+
+def _name_fault(name: str) -> str | None:
+    if not isinstance(name, str):
+        return "it is not text"
+    if not name:
+        return "it is empty"
+    if name in (".", ".."):
+        return "it names a directory"
+    for character, words in (("/", "a slash"), ("\\", "a backslash"), ("\0", "a NUL character")):
+        if character in name:
+            return f"it holds {words}"
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        return "it is not valid Unicode"
+    return f"it is over {NAME_LIMIT} bytes" if length > NAME_LIMIT else None
+
+
+def hook_name(point: str) -> str:
+    """Return the hook of an extension point: its manifest entry in snake case.
+
+    >>> hook_name("VolumeDriver"), hook_name("HTTPProxy"), hook_name("authz")
+    ('volume_driver', 'http_proxy', 'authz')
+    """
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", point)
+    return words.lower()
+
+
+# --- addresses ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TLSConfig:
+    """How an ``https://`` plugin is verified, and how the host shows who it is. Paths are files on the host.
+
+    Args:
+        ca_file: PEM certificates to trust beside the system's.
+        cert_file: the client certificate, PEM; needs ``key_file``.
+        key_file: its private key, PEM; needs ``cert_file``.
+        insecure_skip_verify: accept any certificate.
+        exclusive_root_pools: trust ``ca_file`` alone.
+        min_version: 771 for TLS 1.2 (also what 0 means), 772 for TLS 1.3.
+    """
+
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    insecure_skip_verify: bool = False
+    exclusive_root_pools: bool = False
+    min_version: int = 0
+
+    def __post_init__(self) -> None:
+        if bool(self.cert_file) != bool(self.key_file):
+            missing = "KeyFile" if self.cert_file else "CertFile"
+            raise SpecError(f"TLSConfig: {missing} is missing; CertFile and KeyFile come together")
+        if self.min_version and self.min_version not in TLS_VERSIONS:
+            raise SpecError(f"TLSConfig: MinVersion is {self.min_version}; expected 771 (TLS 1.2) or 772 (TLS 1.3)")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a plugin listens: a unix socket's ``path``, or ``host`` and ``port``, with TLS or without."""
+
+    text: str
+    path: str = ""
+    host: str = ""
+    port: int = 0
+    tls: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read an address.
+
+        ``unix:///path``; ``tcp://host:port`` and ``http://host:port``, which mean the same;
+        ``https://host[:port]``. A path after the port, a query and a user part are dropped, as the engine
+        drops them (moby ``pkg/plugins/client.go``).
+
+        Raises:
+            SpecError: anything else, ``npipe://`` included.
+        """
+        try:
+            parts = urlsplit(text)
+            read = _ADDRESS_READERS.get(parts.scheme)
+            if read is None:
+                raise ValueError(_scheme_fault(text, parts.scheme))
+            return read(text, parts)
+        except ValueError as wrong:
+            if isinstance(wrong, SpecError):
+                raise
+            raise SpecError(f"{text!r} is no plugin address: {wrong}", address=text) from None
+
+    @property
+    def authority(self) -> str:
+        """``host:port`` as it stands in a Host header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+_EXPECTED = "expected unix:///path, tcp://host:port, http://host:port or https://host:port"
+
+
+def _scheme_fault(text: str, scheme: str) -> str:
+    if not text.strip():
+        return f"it is empty; {_EXPECTED}"
+    if scheme == "npipe":
+        return f"Windows named pipes are not supported; {_EXPECTED}"
+    return f"its scheme is {scheme!r}; {_EXPECTED}" if scheme and "://" in text else f"it has no scheme; {_EXPECTED}"
+
+
+def _unix_address(text: str, parts: SplitResult) -> Address:
+    # The host part of unix://rel.sock is a path too, relative to the working directory, as the engine has it.
+    path = text[len("unix:") :].removeprefix("//")
+    if not path:
+        raise ValueError(f"it has no path; {_EXPECTED}")
+    if "\0" in path:
+        raise ValueError("its path holds a NUL character")
+    if len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_LIMIT:
+        raise ValueError(f"the path of a unix socket has at most {UNIX_PATH_LIMIT} bytes; use a shorter directory")
+    return Address(text=f"unix://{path}", path=path)
+
+
+def _tcp_address(text: str, parts: SplitResult) -> Address:
+    tls = parts.scheme == "https"
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("it holds white space or control characters")
+    if not parts.hostname:
+        raise ValueError(f"it has no host; {_EXPECTED}")
+    default = {"https": 443, "http": 80}.get(parts.scheme)
+    port = parts.port if parts.port is not None else default
+    if not port:
+        raise ValueError(f"it has no port; {_EXPECTED}")
+    return Address(text=text, host=parts.hostname, port=port, tls=tls)
+
+
+_ADDRESS_READERS: Mapping[str, Callable[[str, SplitResult], Address]] = {
+    "unix": _unix_address,
+    "tcp": _tcp_address,
+    "http": _tcp_address,
+    "https": _tcp_address,
+}
+
+
+# --- spec files ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PluginSpec:
+    """What a registry knows of a plugin: its name, where it listens, how TLS is done there, and which file said so."""
+
+    name: str
+    address: str
+    tls: TLSConfig | None = None
+    source: str = ""
+
+
+class _TLSKeys(msgspec.Struct, rename="pascal"):
+    ca_file: str = msgspec.field(default="", name="CAFile")
+    cert_file: str = ""
+    key_file: str = ""
+    insecure_skip_verify: bool = False
+    exclusive_root_pools: bool = False
+    min_version: int = 0
+
+
+class _SpecKeys(msgspec.Struct, rename="pascal"):
+    addr: str = ""
+    tls_config: _TLSKeys | None = msgspec.field(default=None, name="TLSConfig")
+
+
+def read_url_spec(content: bytes) -> tuple[str, TLSConfig | None]:
+    """Read a ``.spec`` file: one URL, white space around it.
+
+    Raises:
+        SpecError: empty, not text, or no address.
+    """
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError as wrong:
+        raise SpecError(f"byte {wrong.start} is not UTF-8; expected one line with a URL") from None
+    if "\n" in text:
+        raise SpecError("line 2: expected nothing after the first line, which is the URL")
+    return str(Address.parse(text)), None
+
+
+def read_json_spec(content: bytes) -> tuple[str, TLSConfig | None]:
+    """Read a ``.json`` file: an object with ``Addr`` and, for ``https://``, ``TLSConfig``. Keys match in any case.
+
+    Raises:
+        SpecError: not JSON, no object, a key of the wrong type, or no address.
+    """
+    try:
+        keys = msgspec.convert(fold_keys(decode_json(content), _SPEC_KEYS), _SpecKeys)
+    except (ProtocolError, msgspec.ValidationError) as wrong:
+        raise SpecError(f"{wrong}; expected an object such as {{\"Addr\": \"https://host:port\"}}") from None
+    if not keys.addr:
+        raise SpecError("key 'Addr' is missing or empty; expected the plugin's address")
+    tls = None if keys.tls_config is None else TLSConfig(**msgspec.structs.asdict(keys.tls_config))
+    return str(Address.parse(keys.addr)), tls
+
+
+SPEC_READERS: Mapping[str, Callable[[bytes], tuple[str, TLSConfig | None]]] = {
+    ".spec": read_url_spec,
+    ".json": read_json_spec,
+}
+"""The spec-file formats by extension, in the order in which the engine tries them."""
+
+
+# --- the JSON envelope --------------------------------------------------------------------------------
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+
+
+def encode_json(arguments: object) -> bytes:
+    """Return the body of a request: nothing for None, else compact JSON and a newline, as the engine writes it.
+
+    Raises:
+        TypeError: msgspec cannot write such an object.
+    """
+    return b"" if arguments is None else _encoder.encode(arguments) + b"\n"
+
+
+def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> Any:
+    """Return the JSON value in ``body``; bytes that are not UTF-8 inside strings become U+FFFD, as the engine has it.
+
+    Raises:
+        ProtocolError: not one JSON value, with the place; two exceptions from what the engine accepts:
+            bytes after the value and lone surrogates are refused.
+        msgspec.ValidationError: the value is not of the decoder's type, with the place.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError:
+        raise
+    except UnicodeDecodeError:
+        return decode_json(body.decode(errors="replace").encode(), decoder)
+    except (msgspec.DecodeError, ValueError) as wrong:
+        raise ProtocolError(f"not JSON: {wrong}: {excerpt(body)}") from None
+    except RecursionError:
+        raise ProtocolError("not JSON that can be read: nested too deeply") from None
+
+
+def fold_keys(value: object, table: Mapping[str, Any]) -> Any:
+    """Return ``value`` with its keys as ``table`` spells them, whatever their case was, and without its nulls.
+
+    ``table`` maps a lower-case key to the spelling, or to a pair of spelling and the table of what is below.
+    Keys that are not in it stay as they are. The last of two spellings of one key wins.
+    """
+    if isinstance(value, list):
+        return [fold_keys(item, table) for item in value]
+    if not isinstance(value, dict):
+        return value
+    folded = {}
+    for key, item in value.items():
+        entry = table.get(key.lower(), key)
+        spelling, below = entry if isinstance(entry, tuple) else (entry, None)
+        if item is not None:
+            folded[spelling] = item if below is None else fold_keys(item, below)
+    return folded
+
+
+_TLS_KEYS = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(_TLSKeys)}
+_SPEC_KEYS: Mapping[str, Any] = {"addr": "Addr", "tlsconfig": ("TLSConfig", _TLS_KEYS)}
+_ERROR_KEYS = ("err", "error", "message")
+
+
+def excerpt(body: bytes, limit: int = 200) -> str:
+    """Return the beginning of ``body`` as it can stand in a message: one line, printable."""
+    text = " ".join(body[: 4 * limit].decode(errors="replace").split())
+    return (text[:limit] + "...") if len(text) > limit else text
+
+
+def error_in(reply: object) -> str:
+    """Return what a 200 reply says went wrong: its ``Err``, or ``Error`` as IPAM clients read it; "" when nothing did."""
+    return _words(reply, _ERROR_KEYS[:2])
+
+
+def error_words(body: bytes) -> str:
+    """Return the plugin's own words in the body of a reply that is an error.
+
+    They stand in ``Err``, ``Error`` or ``message`` of a JSON object, else the text itself is the words;
+    an HTML page is reduced to its text.
+    """
+    try:
+        words = _words(decode_json(body), _ERROR_KEYS)
+    except ProtocolError:
+        words = ""
+    return words or _text_of(body)
+
+
+def _words(reply: object, keys: tuple[str, ...]) -> str:
+    if not isinstance(reply, dict):
+        return ""
+    found = {key.lower(): item for key, item in reply.items() if isinstance(item, str)}
+    return next((found[key] for key in keys if found.get(key)), "")
+
+
+_HTML = re.compile(r"<(script|style|head)\b.*?</\1>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
+
+
+def _text_of(body: bytes) -> str:
+    text = body.decode(errors="replace").strip()
+    if text[:200].lstrip("\ufeff").lower().startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
+        import html
+
+        text = " ".join(html.unescape(_HTML.sub(" ", text)).split())
+    return text
+
+
+# --- the handshake ------------------------------------------------------------------------------------
+
+
+class _ManifestKeys(msgspec.Struct, rename="pascal"):
+    implements: list[str | None] = []
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a plugin said of itself in the handshake: the extension points that it ``implements``, in its order."""
+
+    implements: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, body: bytes) -> Manifest:
+        """Read the answer to ``Plugin.Activate``.
+
+        Accepts what the engine accepts: null, missing and extra keys, keys in any case, an ``Err`` that is
+        ignored. A name given twice counts once.
+
+        Raises:
+            ProtocolError: empty, not JSON, no object, or ``Implements`` is no list of strings.
+        """
+        if not body.strip():
+            raise ProtocolError('the answer is empty; expected {"Implements": [...]}')
+        try:
+            answer = decode_json(body)
+            keys = msgspec.convert(fold_keys({} if answer is None else answer, {"implements": "Implements"}), _ManifestKeys)
+        except msgspec.ValidationError as wrong:
+            raise ProtocolError(f'{wrong}; expected {{"Implements": [...]}}: {excerpt(body)}') from None
+        return cls(tuple(dict.fromkeys(point for point in keys.implements if point)))

@@ -1,0 +1,96 @@
+"""``import extframe`` is cheap and honest: its three lists of public names agree, and it imports nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+
+import extframe
+
+HEAVY = {"msgspec", "requests", "requests_unixsocket", "urllib3", "pluggy", "httptools", "importlib_metadata"}
+HEAVY |= {"asyncio", "click", "rich", "socket", "ssl", "typing", "uvicorn"}
+
+
+def checked_imports() -> dict[str, str]:
+    """Return what ``__init__`` imports for type checkers: name -> module."""
+    tree = ast.parse(Path(extframe.__file__).read_text())
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name)]
+    (block,) = [node for node in blocks if node.test.id == "TYPE_CHECKING"]
+    return {alias.asname or alias.name: node.module for node in block.body for alias in node.names}
+
+
+def run_python(code: str, cwd: Path) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def test_type_checkers_and_the_lazy_table_see_the_same_names_in_the_same_places():
+    assert checked_imports() == extframe._HOMES
+
+
+def test_all_lists_exactly_the_lazy_names():
+    assert sorted(extframe.__all__) == sorted(extframe._HOMES)
+    assert len(set(extframe.__all__)) == len(extframe.__all__)
+
+
+@pytest.mark.parametrize("name", extframe.__all__)
+def test_a_public_name_is_the_object_that_its_module_defines(name):
+    assert getattr(extframe, name) is getattr(import_module(f"extframe.{extframe._HOMES[name]}"), name)
+
+
+@pytest.mark.parametrize("name", extframe.__all__)
+def test_a_public_name_has_a_docstring_of_its_own(name):
+    value = getattr(extframe, name)
+    assert value.__doc__
+    assert not value.__doc__.startswith(f"{name}("), "this is what dataclass writes when there is none"
+
+
+def test_importing_extframe_imports_nothing_heavy(tmp_path):
+    before, after = run_python(
+        "import sys; print(*sys.modules); import extframe; print(*sys.modules)", cwd=tmp_path
+    ).splitlines()
+    assert not (set(after.split()) - set(before.split())) & HEAVY
+
+
+def test_importing_extframe_imports_none_of_its_modules(tmp_path):
+    modules = run_python("import sys, extframe; print(*sys.modules)", cwd=tmp_path).split()
+    assert [name for name in modules if name.startswith("extframe")] == ["extframe"]
+
+
+def test_importing_extframe_starts_no_thread(tmp_path):
+    assert run_python("import extframe, threading; print(threading.active_count())", cwd=tmp_path) == "1\n"
+
+
+def test_dir_lists_names_that_were_not_used_yet(tmp_path):
+    missing = run_python("import extframe; print(*{*extframe.__all__} - {*dir(extframe)})", cwd=tmp_path)
+    assert missing.split() == []
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'extframe' has no attribute 'Plugn'"):
+        _ = extframe.Plugn
+    with pytest.raises(ImportError, match="Plugn"):
+        from extframe import Plugn  # noqa: F401
+
+
+def test_a_star_import_gives_exactly_the_public_names(tmp_path):
+    code = "before = {*globals()}; from extframe import *; print(*sorted({*globals()} - before - {'before'}))"
+    assert run_python(code, cwd=tmp_path).split() == sorted(extframe.__all__)
+
+
+def test_a_wheel_says_that_it_is_typed():
+    assert Path(extframe.__file__).with_name("py.typed").is_file()
+
+
+def test_the_tests_import_the_extframe_that_is_installed(tmp_path):
+    """Not the checkout that pytest was started in: a file that the wheel lacks must fail."""
+    installed = run_python("import extframe; print(extframe.__file__)", cwd=tmp_path).strip()
+    assert extframe.__file__ == installed
+    assert distribution("extframe").metadata["Requires-Python"] == ">=3.10"
