@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from faultserver import FaultServer
 
 # `python -m pytest` puts the working directory first, where the checkout would hide what is installed.
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
+if find_spec("extframe") is None:
+    raise pytest.UsageError("extframe is not installed for this Python: pip install -e '.[cli,test]'")
 
 
 @pytest.fixture
@@ -19,3 +24,10 @@ def short_path() -> Iterator[Path]:
     """An empty directory with a short name: a unix socket's path has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="ef-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
+
+
+@pytest.fixture
+def fault_server() -> Iterator[Callable[..., FaultServer]]:
+    """`FaultServer`, with every server that the test makes closed at its end."""
+    with contextlib.ExitStack() as servers:
+        yield lambda *arguments, **options: servers.enter_context(FaultServer(*arguments, **options))
