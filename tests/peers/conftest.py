@@ -54,5 +54,6 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 def refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Turn a skip into a failure where EXTFRAME_REQUIRE_PEERS=1. An expected failure is no skip."""
     if REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
+        _, _, reason = report.longrepr
         report.outcome = "failed"
-        report.longrepr = f"skipped, but EXTFRAME_REQUIRE_PEERS=1 asks for every peer: {report.longrepr}"
+        report.longrepr = f"EXTFRAME_REQUIRE_PEERS=1 asks for every peer: {reason}"
