@@ -1,0 +1,1 @@
+"""Docker's extension points, a module each: its messages, then its interface. Imports none of them."""

@@ -1,0 +1,65 @@
+"""A client that answers what a test scripted and keeps what it was asked. Opens no connection."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import msgspec
+
+from extframe.errors import RemoteError
+from extframe.protocol import encode_json, error_words
+
+
+@dataclass(frozen=True)
+class Call:
+    method: str
+    body: bytes
+    timeout: float | None
+    idempotent: bool = False
+
+    @property
+    def arguments(self) -> Any:
+        return json.loads(self.body) if self.body else None
+
+
+class ScriptedClient:
+    """Answers every call with the same body, or with each of several in turn; a status other than 200 is an error."""
+
+    plugin = "scripted"
+    address = "unix:///scripted.sock"
+
+    def __init__(self, *bodies: object, status: int = 200) -> None:
+        self.bodies = [body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies or ({},)]
+        self.status = status
+        self.calls: list[Call] = []
+        self.open_streams = 0
+
+    def call(self, method, arguments=None, *, reply, timeout=None, idempotent=False):
+        assert reply is msgspec.Raw
+        self.calls.append(Call(method, encode_json(arguments), timeout, idempotent))
+        return msgspec.Raw(self._answer(method))
+
+    @contextmanager
+    def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
+        self.calls.append(Call(method, encode_json(arguments), timeout))
+        self.open_streams += 1
+        try:
+            yield io.BytesIO(self._answer(method))
+        finally:
+            self.open_streams -= 1
+
+    def _answer(self, method: str) -> bytes:
+        body = self.bodies.pop(0) if len(self.bodies) > 1 else self.bodies[0]
+        if self.status != 200:
+            words = error_words(body)
+            raise RemoteError(words, status=self.status, plugin=self.plugin, address=self.address, method=method)
+        return body
+
+    @property
+    def last(self) -> Call:
+        return self.calls[-1]
