@@ -110,7 +110,7 @@ class ProtocolError(TransportError):
 
 
 class RemoteError(_CallError):
-    """The plugin answered an error. ``message`` is the plugin's own words; ``status`` is the HTTP status."""
+    """The plugin answered an error. ``message`` is the plugin's own words; ``status`` is HTTP's, 0 if not known."""
 
     def __init__(
         self,
@@ -126,7 +126,7 @@ class RemoteError(_CallError):
 
     def __str__(self) -> str:
         text = super().__str__()
-        return text if self.status == 200 else f"{text} (status {self.status})"
+        return text if self.status in (0, 200) else f"{text} (status {self.status})"
 
     @property
     def not_found(self) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,13 +25,17 @@ def check_name(name: str) -> str:
     """Return ``name`` if it can only mean a file inside a plugin directory.
 
     Raises:
-        SpecError: it is empty, a dot name, holds a separator or NUL, or is over 255 bytes. The engine
-            joins names into paths unchecked (moby ``pkg/plugins/discovery.go``); this is where we differ.
+        SpecError: it is empty, a dot name, holds a separator or a control character, or is over 255 bytes.
+            The engine joins names into paths unchecked (moby ``pkg/plugins/discovery.go``); this is where we
+            differ.
     """
     fault = _name_fault(name)
     if fault is not None:
         raise SpecError(f"{name!r} cannot be a plugin's name: {fault}; a name is a file name without its extension")
     return name
+
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def _name_fault(name: str) -> str | None:
@@ -44,6 +48,8 @@ def _name_fault(name: str) -> str | None:
     for character, words in (("/", "a slash"), ("\\", "a backslash"), ("\0", "a NUL character")):
         if character in name:
             return f"it holds {words}"
+    if _CONTROL.search(name):
+        return "it holds a control character"
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
@@ -106,22 +112,22 @@ class Address:
     def parse(cls, text: str) -> Address:
         """Read an address.
 
-        ``unix:///path``; ``tcp://host:port`` and ``http://host:port``, which mean the same;
-        ``https://host[:port]``. A path after the port, a query and a user part are dropped, as the engine
-        drops them (moby ``pkg/plugins/client.go``).
+        ``unix:///path``, the path as it is, without percent-encoding; ``tcp://host:port`` and
+        ``http://host:port``, which mean the same; ``https://host[:port]``. A path after the port, a query and
+        a user part are dropped, as the engine drops them (moby ``pkg/plugins/client.go``).
 
         Raises:
             SpecError: anything else, ``npipe://`` included.
         """
         try:
-            parts = urlsplit(text)
-            read = _ADDRESS_READERS.get(parts.scheme)
+            if text != text.strip() or _CONTROL.search(text):  # urlsplit drops some of these, and not all
+                raise ValueError("it holds control characters, or white space around it")
+            scheme = text.partition(":")[0].lower()
+            read = _ADDRESS_READERS.get(scheme)
             if read is None:
-                raise ValueError(_scheme_fault(text, parts.scheme))
-            return read(text, parts)
+                raise ValueError(_scheme_fault(text, scheme))
+            return read(text)
         except ValueError as wrong:
-            if isinstance(wrong, SpecError):
-                raise
             raise SpecError(f"{text!r} is no plugin address: {wrong}", address=text) from None
 
     @property
@@ -142,27 +148,28 @@ def _scheme_fault(text: str, scheme: str) -> str:
         return f"it is empty; {_EXPECTED}"
     if scheme == "npipe":
         return f"Windows named pipes are not supported; {_EXPECTED}"
-    return f"its scheme is {scheme!r}; {_EXPECTED}" if scheme and "://" in text else f"it has no scheme; {_EXPECTED}"
+    return f"its scheme is {scheme!r}; {_EXPECTED}" if "://" in text else f"it has no scheme; {_EXPECTED}"
 
 
-def _unix_address(text: str, parts: SplitResult) -> Address:
+def _unix_address(text: str) -> Address:
     # The host part of unix://rel.sock is a path too, relative to the working directory, as the engine has it.
     path = text[len("unix:") :].removeprefix("//")
     if not path:
         raise ValueError(f"it has no path; {_EXPECTED}")
-    if "\0" in path:
-        raise ValueError("its path holds a NUL character")
     if len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_LIMIT:
         raise ValueError(f"the path of a unix socket has at most {UNIX_PATH_LIMIT} bytes; use a shorter directory")
     return Address(text=f"unix://{path}", path=path)
 
 
-def _tcp_address(text: str, parts: SplitResult) -> Address:
+def _tcp_address(text: str) -> Address:
+    parts = urlsplit(text)
     tls = parts.scheme == "https"
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("it holds white space or control characters")
+        raise ValueError("it holds white space")
     if not parts.hostname:
         raise ValueError(f"it has no host; {_EXPECTED}")
+    if not parts.hostname.isascii():
+        raise ValueError("its host is not ASCII; write it as DNS has it, xn--...")
     default = {"https": 443, "http": 80}.get(parts.scheme)
     port = parts.port if parts.port is not None else default
     if not port:
@@ -170,7 +177,7 @@ def _tcp_address(text: str, parts: SplitResult) -> Address:
     return Address(text=text, host=parts.hostname, port=port, tls=tls)
 
 
-_ADDRESS_READERS: Mapping[str, Callable[[str, SplitResult], Address]] = {
+_ADDRESS_READERS: Mapping[str, Callable[[str], Address]] = {
     "unix": _unix_address,
     "tcp": _tcp_address,
     "http": _tcp_address,
@@ -183,12 +190,16 @@ _ADDRESS_READERS: Mapping[str, Callable[[str, SplitResult], Address]] = {
 
 @dataclass(frozen=True)
 class PluginSpec:
-    """What a registry knows of a plugin: its name, where it listens, how TLS is done there, and which file said so."""
+    """What a registry knows of a plugin: its name, where it listens, how TLS is done there, and which file said so.
+
+    ``stamp`` is the identity of that file when it was read; the registry's ``stamp(spec)`` is what it is by now.
+    """
 
     name: str
     address: str
     tls: TLSConfig | None = None
     source: str = ""
+    stamp: Hashable = field(default=None, compare=False, repr=False)
 
 
 class _TLSKeys(msgspec.Struct, rename="pascal"):
@@ -229,7 +240,7 @@ def read_json_spec(content: bytes) -> tuple[str, TLSConfig | None]:
     try:
         keys = msgspec.convert(fold_keys(decode_json(content), _SPEC_KEYS), _SpecKeys)
     except (ProtocolError, msgspec.ValidationError) as wrong:
-        raise SpecError(f"{wrong}; expected an object such as {{\"Addr\": \"https://host:port\"}}") from None
+        raise SpecError(f'{wrong}; expected an object such as {{"Addr": "https://host:port"}}') from None
     if not keys.addr:
         raise SpecError("key 'Addr' is missing or empty; expected the plugin's address")
     tls = None if keys.tls_config is None else TLSConfig(**msgspec.structs.asdict(keys.tls_config))
@@ -268,12 +279,14 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> A
     """
     try:
         return decoder.decode(body)
-    except msgspec.ValidationError:
-        raise
+    except msgspec.ValidationError as wrong:
+        if decoder is not _decoder:
+            raise
+        raise ProtocolError(f"JSON that cannot be read: {wrong}") from None  # an integer of thousands of digits
     except UnicodeDecodeError:
         return decode_json(body.decode(errors="replace").encode(), decoder)
     except (msgspec.DecodeError, ValueError) as wrong:
-        raise ProtocolError(f"not JSON: {wrong}: {excerpt(body)}") from None
+        raise ProtocolError(f"not JSON: {wrong}: {excerpt(body) or 'nothing there'}") from None
     except RecursionError:
         raise ProtocolError("not JSON that can be read: nested too deeply") from None
 
@@ -282,10 +295,11 @@ def fold_keys(value: object, table: Mapping[str, Any]) -> Any:
     """Return ``value`` with its keys as ``table`` spells them, whatever their case was, and without its nulls.
 
     ``table`` maps a lower-case key to the spelling, or to a pair of spelling and the table of what is below.
-    Keys that are not in it stay as they are. The last of two spellings of one key wins.
+    Keys that are not in it stay as they are. The last of two spellings of one key wins. In a list, the objects
+    are folded; lists in lists are left alone, so that no reply nests deeper than the table.
     """
     if isinstance(value, list):
-        return [fold_keys(item, table) for item in value]
+        return [fold_keys(item, table) if isinstance(item, dict) else item for item in value]
     if not isinstance(value, dict):
         return value
     folded = {}
@@ -305,25 +319,29 @@ _ERROR_KEYS = ("err", "error", "message")
 def excerpt(body: bytes, limit: int = 200) -> str:
     """Return the beginning of ``body`` as it can stand in a message: one line, printable."""
     text = " ".join(body[: 4 * limit].decode(errors="replace").split())
+    text = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return (text[:limit] + "...") if len(text) > limit else text
 
 
 def error_in(reply: object) -> str:
-    """Return what a 200 reply says went wrong: its ``Err``, or ``Error`` as IPAM clients read it; "" when nothing did."""
+    """Return what a 200 reply says went wrong: its ``Err``, or ``Error`` as in IPAM; "" when nothing did."""
     return _words(reply, _ERROR_KEYS[:2])
 
 
-def error_words(body: bytes) -> str:
+def error_words(body: bytes, *, limit: int | None = None) -> str:
     """Return the plugin's own words in the body of a reply that is an error.
 
-    They stand in ``Err``, ``Error`` or ``message`` of a JSON object, else the text itself is the words;
-    an HTML page is reduced to its text.
+    They stand in ``Err``, ``Error`` or ``message`` of a JSON object, verbatim; else the text itself is the
+    words, an HTML page being reduced to its text, and text over ``limit`` characters being cut.
     """
     try:
         words = _words(decode_json(body), _ERROR_KEYS)
     except ProtocolError:
         words = ""
-    return words or _text_of(body)
+    if words:
+        return words
+    text = _text_of(body)
+    return text if limit is None or len(text) <= limit else text[:limit] + "..."
 
 
 def _words(reply: object, keys: tuple[str, ...]) -> str:
@@ -333,12 +351,13 @@ def _words(reply: object, keys: tuple[str, ...]) -> str:
     return next((found[key] for key in keys if found.get(key)), "")
 
 
-_HTML = re.compile(r"<(script|style|head)\b.*?</\1>|<!--.*?-->|<[^>]*>", re.DOTALL | re.IGNORECASE)
+# An element or comment without an end goes to the end of the page: what a plugin sends is read in linear time.
+_HTML = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 
 
 def _text_of(body: bytes) -> str:
-    text = body.decode(errors="replace").strip()
-    if text[:200].lstrip("\ufeff").lower().startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
+    text = body.decode(errors="replace").lstrip("\ufeff").strip()
+    if text[:200].lower().startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
         import html
 
         text = " ".join(html.unescape(_HTML.sub(" ", text)).split())
@@ -372,7 +391,8 @@ class Manifest:
             raise ProtocolError('the answer is empty; expected {"Implements": [...]}')
         try:
             answer = decode_json(body)
-            keys = msgspec.convert(fold_keys({} if answer is None else answer, {"implements": "Implements"}), _ManifestKeys)
+            answer = {} if answer is None else fold_keys(answer, {"implements": "Implements"})
+            keys = msgspec.convert(answer, _ManifestKeys)
         except msgspec.ValidationError as wrong:
             raise ProtocolError(f'{wrong}; expected {{"Implements": [...]}}: {excerpt(body)}') from None
         return cls(tuple(dict.fromkeys(point for point in keys.implements if point)))
