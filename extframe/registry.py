@@ -339,7 +339,8 @@ def _content(path: str, status: os.stat_result) -> tuple[bytes, os.stat_result]:
     if kind != stat.S_IFREG:
         raise SpecError(f"is {_KINDS.get(kind, 'a device')}; expected a file with the plugin's address")
     with open(path, "rb", opener=_open_at_once) as file:
-        content, status = file.read(SPEC_LIMIT + 1), os.fstat(file.fileno())
+        status = os.fstat(file.fileno())  # before the reading: what is written meanwhile changes the stamp
+        content = file.read(SPEC_LIMIT + 1)
     if len(content) > SPEC_LIMIT:
         raise SpecError(f"is over {SPEC_LIMIT} bytes; expected a file with the plugin's address")
     return content, status

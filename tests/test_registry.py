@@ -893,6 +893,21 @@ def test_a_stamp_is_of_what_was_read_so_that_a_change_right_after_it_is_seen(dis
     assert disk.registry.stamp(spec) != spec.stamp
 
 
+def test_a_stamp_is_older_than_what_is_written_while_the_file_is_read(disk, monkeypatch):
+    path = disk.file("etc/p.spec", "tcp://old:1")
+    real = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        monkeypatch.setattr(os, "fstat", real)
+        status = real(descriptor)
+        path.write_text("tcp://new:1 \n")
+        return status
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    spec = disk.registry.find("p")
+    assert disk.registry.stamp(spec) != spec.stamp
+
+
 def test_a_stamp_follows_links(disk):
     disk.sock("far/one.sock")
     disk.sock("far/two.sock")
