@@ -65,8 +65,9 @@ class Interface:
     name before the dot. ``remote(client)`` is the host's end; a plugin subclasses the interface once more and
     overrides the methods.
 
+    >>> from extframe import rpc
     >>> class Backup(Interface, implements="Backup"):
-    ...     @rpc("Start", returns="JobID")
+    ...     @rpc("Start", returns="JobID", timeout=10.0)
     ...     def start(self, path: str) -> str:
     ...         raise NotImplementedError
     """

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from types import NoneType
-from typing import Annotated, Any, BinaryIO, Protocol, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, BinaryIO, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -17,16 +17,18 @@ from .protocol import decode_json, encode_json, error_in
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class StreamCodec(Protocol):
-    """How the records of a stream stand in bytes, for methods whose reply is one."""
+@dataclass(frozen=True)
+class StreamCodec:
+    """How the records of a stream stand in bytes, for methods whose reply is one.
 
-    def unpack(self, stream: BinaryIO) -> Iterator[Any]:
-        """Yield each record until the end of ``stream``; raise ProtocolError where it makes no sense."""
-        raise NotImplementedError
+    Args:
+        unpack: takes a binary stream and yields each record until its end; raises ProtocolError where it
+            makes no sense.
+        pack: returns one record as it stands in the stream.
+    """
 
-    def pack(self, record: Any) -> bytes:
-        """Return one record as it stands in the stream."""
-        raise NotImplementedError
+    unpack: Callable[[BinaryIO], Iterator[Any]]
+    pack: Callable[[Any], bytes]
 
 
 # --- what the author of an interface says -------------------------------------------------------------

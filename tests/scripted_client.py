@@ -1,4 +1,4 @@
-"""A client that answers what a test scripted and keeps what it was asked. Opens no connection."""
+"""Clients without connections: one answers what a test scripted, one has its plugin in this process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from extframe.errors import RemoteError
+from extframe.interface import routes
 from extframe.protocol import encode_json, error_words
 
 
@@ -63,3 +64,20 @@ class ScriptedClient:
     @property
     def last(self) -> Call:
         return self.calls[-1]
+
+
+class DriverClient:
+    """A client whose plugin is a driver in this process: the JSON goes both ways, and nothing else does."""
+
+    def __init__(self, *drivers: object) -> None:
+        self.routes = routes(*drivers)
+
+    def call(self, method, arguments=None, *, reply, timeout=None, idempotent=False):
+        declared, function = self.routes[method]
+        return reply(declared.encode_reply(function(**declared.decode_request(encode_json(arguments)))))
+
+    @contextmanager
+    def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
+        declared, function = self.routes[method]
+        records = function(**declared.decode_request(encode_json(arguments)))
+        yield io.BytesIO(b"".join(map(declared.rpc.stream.pack, records)))

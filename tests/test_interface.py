@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import inspect
-import io
 import sys
 import threading
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import pytest
 from scripted_client import ScriptedClient
 
 from extframe.errors import ProtocolError, RemoteError
 from extframe.interface import Interface, check_driver, declaration, declarations, implements, routes
-from extframe.methods import rpc
+from extframe.methods import StreamCodec, rpc
 
 
-class Lines:
-    """A stream of lines that end in a newline."""
+def unpack_lines(stream: BinaryIO) -> Iterator[str]:
+    for line in stream:
+        if not line.endswith(b"\n"):
+            raise ProtocolError("the stream ends inside a line")
+        yield line[:-1].decode()
 
-    def unpack(self, stream: io.BufferedIOBase) -> Iterator[str]:
-        for line in stream:
-            if not line.endswith(b"\n"):
-                raise ProtocolError("the stream ends inside a line")
-            yield line[:-1].decode()
 
-    def pack(self, record: str) -> bytes:
-        return record.encode() + b"\n"
+LINES = StreamCodec(unpack=unpack_lines, pack=lambda line: line.encode() + b"\n")
 
 
 class Backup(Interface, implements="backup", prefix="BackupPlugin"):
@@ -42,7 +39,7 @@ class Backup(Interface, implements="backup", prefix="BackupPlugin"):
         """Return how far a job is."""
         raise NotImplementedError
 
-    @rpc("Log", stream=Lines())
+    @rpc("Log", stream=LINES)
     def log(self, job: str) -> Iterator[str]:
         """Return the lines of a job's log."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 import pytest
-from scripted_client import ScriptedClient
+from scripted_client import DriverClient, ScriptedClient
 
 from extframe.errors import ProtocolError, RemoteError
 from extframe.interface import declaration, routes
@@ -155,21 +155,8 @@ class Kept(VolumeDriver):
         return [self.get(name) for name in self.volumes]
 
 
-class Wire:
-    """A client whose plugin is a driver in this process: JSON goes both ways, and no socket is there."""
-
-    def __init__(self, *drivers: object) -> None:
-        self.routes = routes(*drivers)
-
-    def call(self, method, arguments=None, *, reply, timeout=None, idempotent=False):
-        from extframe.protocol import encode_json
-
-        declared, function = self.routes[method]
-        return reply(declared.encode_reply(function(**declared.decode_request(encode_json(arguments)))))
-
-
 def test_both_ends_understand_each_other():
-    volumes = VolumeDriver.remote(Wire(Kept()))
+    volumes = VolumeDriver.remote(DriverClient(Kept()))
     volumes.create("photos", {"size": "1G"})
     volumes.create("../etc")
     assert volumes.mount("photos", "c1") == volumes.path("photos") == "/volumes/photos"

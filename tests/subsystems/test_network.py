@@ -1,0 +1,190 @@
+"""NetworkDriver: what the engine sends, and its rules for scopes, addresses and what a plugin may lack."""
+
+from __future__ import annotations
+
+import pytest
+from scripted_client import DriverClient, ScriptedClient
+
+from extframe.errors import ProtocolError, RemoteError
+from extframe.interface import declaration
+from extframe.subsystems.network import (
+    NODE_DISCOVERY,
+    EndpointInterface,
+    GatewayAllocation,
+    InterfaceName,
+    IPAMData,
+    JoinInfo,
+    NetworkCapability,
+    NetworkDriver,
+    StaticRoute,
+)
+
+
+def driver(*replies: object, status: int = 200) -> tuple[NetworkDriver, ScriptedClient]:
+    client = ScriptedClient(*replies, status=status)
+    return NetworkDriver.remote(client), client
+
+
+POOL = IPAMData("local", {"a1": "10.0.0.9/24"}, "10.0.0.1/24", "10.0.0.0/24")
+POOL_JSON = b'{"AddressSpace":"local","AuxAddresses":{"a1":"10.0.0.9/24"},"Gateway":"10.0.0.1/24","Pool":"10.0.0.0/24"}'
+
+INTERFACE_JSON = b'{"Address":"10.0.0.2/24","AddressIPv6":"","MacAddress":""}'
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "body"),
+    [
+        ("get_capabilities", [], b""),
+        ("allocate_network", ["n"], b'{"NetworkID":"n","Options":{},"IPv4Data":[],"IPv6Data":[]}\n'),
+        ("free_network", ["n"], b'{"NetworkID":"n"}\n'),
+        ("gw_alloc_check", [{"a": 1}], b'{"Options":{"a":1}}\n'),
+        (
+            "create_network",
+            ["n", {"a": {"b": True}}, [POOL], [IPAMData()]],
+            b'{"NetworkID":"n","Options":{"a":{"b":true}},"IPv4Data":[%b],"IPv6Data":[{"AddressSpace":""}]}\n'
+            % POOL_JSON,
+        ),
+        ("delete_network", ["n"], b'{"NetworkID":"n"}\n'),
+        (
+            "create_endpoint",
+            ["n", "e", EndpointInterface("10.0.0.2/24")],
+            b'{"NetworkID":"n","EndpointID":"e","Interface":%b,"Options":null}\n' % INTERFACE_JSON,
+        ),
+        ("endpoint_oper_info", ["n", "e"], b'{"NetworkID":"n","EndpointID":"e"}\n'),
+        ("delete_endpoint", ["n", "e"], b'{"NetworkID":"n","EndpointID":"e"}\n'),
+        ("join", ["n", "e", "/s", {}], b'{"NetworkID":"n","EndpointID":"e","SandboxKey":"/s","Options":{}}\n'),
+        ("leave", ["n", "e"], b'{"NetworkID":"n","EndpointID":"e"}\n'),
+        ("program_external_connectivity", ["n", "e"], b'{"NetworkID":"n","EndpointID":"e","Options":null}\n'),
+        ("revoke_external_connectivity", ["n", "e"], b'{"NetworkID":"n","EndpointID":"e"}\n'),
+        (
+            "discover_new",
+            [NODE_DISCOVERY, {"Address": "10.0.0.3", "BindAddress": "10.0.0.3", "Self": True}],
+            b'{"DiscoveryType":1,"DiscoveryData":{"Address":"10.0.0.3","BindAddress":"10.0.0.3","Self":true}}\n',
+        ),
+        ("discover_delete", [NODE_DISCOVERY, {}], b'{"DiscoveryType":1,"DiscoveryData":{}}\n'),
+    ],
+)
+def test_a_request_is_byte_for_byte_what_the_engine_sends(method, arguments, body):
+    networks, client = driver({"Scope": "local"})
+    getattr(networks, method)(*arguments)
+    assert client.last.body == body
+
+
+def test_every_method_of_the_engine_is_there():
+    assert len(declaration(NetworkDriver).methods) == 15
+
+
+@pytest.mark.parametrize(
+    ("reply", "scopes"),
+    [
+        ({"Scope": "local"}, ("local", "local")),
+        ({"Scope": "global", "ConnectivityScope": ""}, ("global", "global")),
+        ({"scope": "local", "connectivityscope": "global"}, ("local", "global")),
+    ],
+)
+def test_the_connectivity_scope_is_the_scope_where_it_is_not_given(reply, scopes):
+    capability = driver(reply)[0].get_capabilities()
+    assert (capability.scope, capability.connectivity_scope) == scopes
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ({}, "Expected `Scope` to be 'local' or 'global', got ''"),
+        ({"Scope": "Local"}, "Expected `Scope` to be 'local' or 'global', got 'Local'"),
+        ({"Scope": "GLOBAL"}, "got 'GLOBAL'"),
+        ({"Scope": "local", "ConnectivityScope": "weird"}, "Expected `ConnectivityScope` .* got 'weird'"),
+    ],
+)
+def test_a_scope_that_the_engine_refuses_is_an_error(reply, message):
+    with pytest.raises(ProtocolError, match=message):
+        driver(reply)[0].get_capabilities()
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_capabilities_are_mandatory(status):
+    with pytest.raises(RemoteError):
+        driver({"Err": "x"}, status=status)[0].get_capabilities()
+
+
+@pytest.mark.parametrize("method", ["program_external_connectivity", "revoke_external_connectivity"])
+def test_external_connectivity_that_a_plugin_does_not_know_is_success(method):
+    networks, _ = driver(b"404 page not found\n", status=404)
+    assert getattr(networks, method)("n", "e") is None
+
+
+@pytest.mark.parametrize(("status", "reply"), [(500, {"Err": "x"}), (200, {"Err": "x"})])
+def test_external_connectivity_that_fails_is_an_error(status, reply):
+    with pytest.raises(RemoteError, match="x"):
+        driver(reply, status=status)[0].program_external_connectivity("n", "e")
+
+
+def test_404_is_an_error_everywhere_else():
+    networks, _ = driver(b"404 page not found\n", status=404)
+    for call in (lambda: networks.leave("n", "e"), lambda: networks.delete_network("n")):
+        with pytest.raises(RemoteError) as caught:
+            call()
+        assert caught.value.not_found
+
+
+@pytest.mark.parametrize("reply", [{}, {"Interface": None}, {"Interface": {}}])
+def test_an_endpoint_to_which_nothing_is_added_has_no_addresses(reply):
+    assert driver(reply)[0].create_endpoint("n", "e", EndpointInterface()) == EndpointInterface()
+
+
+def test_what_the_plugin_adds_completes_an_endpoint():
+    asked = EndpointInterface(address="10.0.0.2/24")
+    answer = driver({"Interface": {"macaddress": "02:42:0a:00:00:02"}})[0].create_endpoint("n", "e", asked)
+    assert asked.completed(answer) == EndpointInterface("10.0.0.2/24", "", "02:42:0a:00:00:02")
+
+
+def test_an_address_that_was_set_cannot_be_answered_even_with_itself():
+    asked = EndpointInterface(address="10.0.0.2/24", mac_address="02:42:0a:00:00:02")
+    with pytest.raises(ValueError, match="answered with address, mac_address, which the host had set"):
+        asked.completed(asked)
+
+
+def test_what_join_answers_is_read_whole():
+    networks, _ = driver(
+        {
+            "InterfaceName": {"SrcName": "veth1", "DstPrefix": "eth", "DstName": "eth0"},
+            "Gateway": "10.0.0.1",
+            "GatewayIPv6": "fd00::1",
+            "StaticRoutes": [None, {"Destination": "192.0.2.0/24", "RouteType": 1, "NextHop": ""}],
+            "DisableGatewayService": True,
+        }
+    )
+    route = StaticRoute("192.0.2.0/24", 1)
+    assert networks.join("n", "e", "/s") == JoinInfo(
+        InterfaceName("veth1", "eth"), "10.0.0.1", "fd00::1", [route], True
+    )
+
+
+@pytest.mark.parametrize("reply", [{}, {"InterfaceName": None, "StaticRoutes": None}, b"null"])
+def test_join_may_answer_nothing(reply):
+    assert driver(reply)[0].join("n", "e", "/s") == JoinInfo()
+
+
+def test_free_form_answers_are_given_as_they_came():
+    assert driver({"Value": {"a": None, "B": [1]}})[0].endpoint_oper_info("n", "e") == {"a": None, "B": [1]}
+    assert driver({"Value": None})[0].endpoint_oper_info("n", "e") == {}
+    assert driver({"SkipIPv4": True})[0].gw_alloc_check() == GatewayAllocation(skip_ipv4=True)
+    assert driver({"Options": {"a": "b"}})[0].allocate_network("n") == {"a": "b"}
+
+
+class Bridges(NetworkDriver):
+    def get_capabilities(self) -> NetworkCapability:
+        return NetworkCapability(scope="local")
+
+    def create_endpoint(self, network_id, endpoint_id, interface, options=None):
+        return EndpointInterface(mac_address="02:42:0a:00:00:02") if interface.address else EndpointInterface()
+
+    def join(self, network_id, endpoint_id, sandbox_key, options=None):
+        return JoinInfo(interface_name=InterfaceName("veth1", "eth"), gateway="10.0.0.1")
+
+
+def test_both_ends_understand_each_other():
+    networks = NetworkDriver.remote(DriverClient(Bridges()))
+    assert networks.get_capabilities() == NetworkCapability("local", "local")
+    assert networks.create_endpoint("n", "e", EndpointInterface("10.0.0.2/24")).mac_address == "02:42:0a:00:00:02"
+    assert networks.join("n", "e", "/s") == JoinInfo(InterfaceName("veth1", "eth"), "10.0.0.1")
