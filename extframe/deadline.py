@@ -1,0 +1,22 @@
+"""Deadlines: points in time that several waits share. Reads the monotonic clock and nothing else."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+
+def after(seconds: float) -> float:
+    """Return the deadline that lies so many seconds ahead, as a ``time.monotonic()`` value.
+
+    Raises:
+        ValueError: a negative number, or no number at all.
+    """
+    if not seconds >= 0:
+        raise ValueError(f"a timeout is a number of seconds, 0 or more: {seconds!r}")
+    return time.monotonic() + seconds
+
+
+def left(deadline: float) -> float:
+    """Return the seconds until a deadline, 0.0 when it has passed, as every wait of ``threading`` takes them."""
+    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
