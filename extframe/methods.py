@@ -105,6 +105,7 @@ class Method:
         rpc: what ``@rpc`` said of it.
         signature: its parameters without ``self``, and its result; types are resolved.
         request: the request, a msgspec Struct with a field for each parameter.
+        reply: the reply, a msgspec Struct with the result's fields and the protocol's ``Err`` and ``Error``.
         doc: its docstring.
     """
 
@@ -117,14 +118,14 @@ class Method:
         try:
             self.signature = _signature(function)
             self.request = _request_struct(self)
-            self._reply = _reply_struct(self)
+            self.reply = _reply_struct(self)
         except (TypeError, NameError, ValueError) as wrong:
             raise TypeError(f"{function.__qualname__}: {wrong}") from wrong
         self._nulls = [name for name, key in _keys(self.signature) if key.null]
         self._request_decoder = msgspec.json.Decoder(self.request)
-        self._reply_decoder = msgspec.json.Decoder(self._reply)
+        self._reply_decoder = msgspec.json.Decoder(self.reply)
         self._as_request = reader(self.request)
-        self._as_reply = reader(self._reply)
+        self._as_reply = reader(self.reply)
         self._result_of = _result_getter(self)
 
     def __repr__(self) -> str:
@@ -175,7 +176,7 @@ class Method:
                 return {}
             raise ProtocolError(f"the reply is empty; expected {self._expected()}")
         reply = decode_json(body)
-        words = error_in(reply) if _ERR in self._reply.__struct_fields__ else ""
+        words = error_in(reply) if _ERR in self.reply.__struct_fields__ else ""
         if words:  # before all else: what else stands in a reply that reports an error need make no sense
             raise RemoteError(words, status=200)
         return {} if reply is None else reply
@@ -314,7 +315,7 @@ def _restated(field: msgspec.structs.FieldInfo) -> Any:
 
 def _result_getter(method: Method) -> Callable[[Any], Any]:
     """Return the function that takes the result out of a decoded reply, and raises RemoteError where it is an error."""
-    kind, names = method.result, method._reply.__struct_fields__
+    kind, names = method.result, method.reply.__struct_fields__
     enveloped = _ERR in names
     own = [name for name in names if name not in _ENVELOPE]
 

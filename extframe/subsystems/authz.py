@@ -84,14 +84,9 @@ class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
     ) -> AuthzResponse:
         """Return whether the answer to a request may be seen; what was asked for is done by then.
 
+        The request comes along as it was in ``authz_req``.
+
         Args:
-            user: as in ``authz_req``, like all that was known then.
-            user_authn_method: as in ``authz_req``.
-            request_method: as in ``authz_req``.
-            request_uri: as in ``authz_req``.
-            request_body: as in ``authz_req``.
-            request_headers: as in ``authz_req``.
-            request_peer_certificates: as in ``authz_req``.
             response_status_code: of the answer; 0 where the host has set none.
             response_body: of the answer, for JSON only.
             response_headers: of the answer, one value each.

@@ -38,7 +38,12 @@ class IpamCapability(Message, frozen=True):
 
 
 class AddressSpaces(Message, frozen=True):
-    """The names of the spaces that pools come from by default, for networks of local and of global scope."""
+    """The names of the spaces that pools come from by default.
+
+    Args:
+        local_default_address_space: for networks of local scope.
+        global_default_address_space: for networks of global scope.
+    """
 
     local_default_address_space: str = ""
     global_default_address_space: str = ""
@@ -60,7 +65,12 @@ class IpamPool(Message, frozen=True):
 
 
 class IpamAddress(Message, frozen=True):
-    """An address that the plugin gave, in CIDR form, and whatever it has to say of it."""
+    """An address that the plugin gave.
+
+    Args:
+        address: the address in CIDR form.
+        data: whatever the plugin has to say of it, by key.
+    """
 
     address: str = ""
     data: dict[str, str] = {}
@@ -149,7 +159,12 @@ class IpamDriver(Interface, implements="IpamDriver"):
 
     @rpc("ReleaseAddress")
     def release_address(self, pool_id: _PoolID, address: str) -> None:
-        """Give back an address, which is sent without a prefix."""
+        """Give back an address.
+
+        Args:
+            pool_id: the pool.
+            address: the address, without a prefix.
+        """
         raise NotImplementedError
 
 

@@ -78,14 +78,24 @@ class NetworkCapability(Message, frozen=True):
 
 
 class GatewayAllocation(Message, frozen=True):
-    """Whether a network does without gateway addresses."""
+    """Whether a network does without gateway addresses.
+
+    Args:
+        skip_ipv4: without an IPv4 one.
+        skip_ipv6: without an IPv6 one.
+    """
 
     skip_ipv4: bool = msgspec.field(default=False, name="SkipIPv4")
     skip_ipv6: bool = msgspec.field(default=False, name="SkipIPv6")
 
 
 class InterfaceName(Message, frozen=True):
-    """The interface that is moved into a container, and the beginning of its name there; a number follows."""
+    """The interface that is moved into a container.
+
+    Args:
+        src_name: its name on the host.
+        dst_prefix: the beginning of its name in the container; a number follows.
+    """
 
     src_name: str = ""
     dst_prefix: str = ""
@@ -248,7 +258,13 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
     def program_external_connectivity(
         self, network_id: _NetworkID, endpoint_id: _EndpointID, options: dict[str, Any] | None = None
     ) -> None:
-        """Open an endpoint's published ports; a plugin without this (status 404) has none to open."""
+        """Open an endpoint's published ports; a plugin without this (status 404) has none to open.
+
+        Args:
+            network_id: the network.
+            endpoint_id: the container's endpoint.
+            options: ports.
+        """
         raise NotImplementedError
 
     @rpc("RevokeExternalConnectivity", optional=True, fallback=_not_implemented)
@@ -258,10 +274,15 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
 
     @rpc("DiscoverNew", optional=True)
     def discover_new(self, discovery_type: int, discovery_data: dict[str, Any]) -> None:
-        """Tell of something that came: with `NODE_DISCOVERY` a node, ``{"Address", "BindAddress", "Self"}``."""
+        """Tell of something that came.
+
+        Args:
+            discovery_type: what it is: `NODE_DISCOVERY`.
+            discovery_data: of a node ``Address``, ``BindAddress`` and ``Self``, which is true of the host itself.
+        """
         raise NotImplementedError
 
     @rpc("DiscoverDelete", optional=True)
     def discover_delete(self, discovery_type: int, discovery_data: dict[str, Any]) -> None:
-        """Tell of something that went, in the form of ``discover_new``."""
+        """Tell of something that went; the arguments are those of ``discover_new``."""
         raise NotImplementedError

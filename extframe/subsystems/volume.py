@@ -81,7 +81,7 @@ class VolumeDriver(Interface, implements="VolumeDriver"):
         """Make a volume.
 
         Args:
-            name: its name; the engine lets any text through, ``../x`` too.
+            name: the volume's name; engines let any text through, ``../x`` too.
             opts: the user's options, by key.
         """
         raise NotImplementedError
