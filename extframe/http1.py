@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
@@ -21,7 +22,7 @@ USER_AGENT = "Go-http-client/1.1"
 ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 UNIX_HOST = "plugin.moby.localhost"  # the Host header where there is none: over unix sockets
 
-Headers = list[tuple[bytes, bytes]]
+Headers = tuple[tuple[bytes, bytes], ...]
 """Names in lower case and values, in the order in which they came."""
 
 
@@ -103,8 +104,10 @@ def chunk(data: bytes) -> bytes:
 
 # --- responses ----------------------------------------------------------------------------------------
 
-STATUS_LINE, HEADERS, BODY, DONE = "the status line", "the headers", "the body", "nothing"
-"""What a `ResponseParser` is waiting for."""
+STATUS_LINE, HEADERS, BODY, DONE = "status line", "headers", "body", "done"
+"""The phases of a `ResponseParser`: what it is waiting for."""
+
+_UNPACKED_SIZE = 64 * 1024  # bytes of a packed stream that are unpacked at a time
 
 
 class ResponseParser:
@@ -112,7 +115,7 @@ class ResponseParser:
 
     Feed it until it is ``done``; call `end` where the connection ends. Interim answers (1xx) are skipped. The
     whole answer is then ``response``. With ``streaming`` the body is taken in pieces by `take_body` while it
-    comes, and only what was not taken counts against the limit.
+    comes, and has no limit.
     """
 
     def __init__(self, limits: Limits, *, streaming: bool = False) -> None:
@@ -128,7 +131,7 @@ class ResponseParser:
 
     @property
     def phase(self) -> str:
-        """What is being waited for: the status line, the headers, the body, or nothing."""
+        """What is being waited for: "status line", "headers" or "body"; else "done"."""
         return self._message.phase
 
     @property
@@ -149,7 +152,7 @@ class ResponseParser:
     @property
     def headers(self) -> Headers:
         """The headers of the answer."""
-        return self._message.headers
+        return tuple(self._message.headers)
 
     @property
     def keep_alive(self) -> bool:
@@ -184,7 +187,7 @@ class ResponseParser:
             self._read_head()
         if message.size != size_before:
             self._overhead = 0
-            if message.size > self._limits.body:
+            if message.size > self._limits.body and not self._streaming:
                 raise self._over_body_limit()
         elif self._overhead > self._limits.headers:
             raise self._over_header_limit()
@@ -205,29 +208,36 @@ class ResponseParser:
             message.phase = DONE
 
     def take_body(self) -> bytes:
-        """Return what has come of the body and was not taken yet.
+        """Return what has come of the body and was not taken yet, or some of it: nothing when all was taken.
 
         Raises:
-            ProtocolError: it is packed and cannot be unpacked, or is over the limit then.
+            ProtocolError: it is packed and cannot be unpacked.
         """
+        piece = self._take(_UNPACKED_SIZE)
+        if not piece:
+            self._check_packed_end()
+        return piece
+
+    def _take(self, unpacked_size: int) -> bytes:
         message = self._message
         data = message.pieces[0] if len(message.pieces) == 1 else b"".join(message.pieces)
         message.pieces.clear()
         message.size = 0
-        if self._gunzip is None:
-            return data
-        unpacked = self._gunzip.unpack(data, self._limits.body)
-        if unpacked is None:
-            raise self._over_body_limit()
-        if self.done and self.complete and not self._gunzip.at_end:
+        return data if self._gunzip is None else self._gunzip.unpack(data, unpacked_size)
+
+    def _check_packed_end(self) -> None:
+        if self.done and self.complete and self._gunzip is not None and not self._gunzip.at_end:
             raise ProtocolError("the body of the answer ends within its gzip data")
-        return unpacked
 
     @property
     def response(self) -> Response:
         """The answer, which is done. The body is taken by it."""
         message = self._message
-        return Response(message.status, message.headers, self.take_body(), not self._cut, message.keep_alive)
+        body = self._take(self._limits.body + 1)
+        if len(body) > self._limits.body:
+            raise self._over_body_limit()
+        self._check_packed_end()
+        return Response(message.status, self.headers, body, not self._cut, message.keep_alive)
 
     def _read_head(self) -> None:
         self._head_read = True
@@ -269,6 +279,36 @@ class ResponseParser:
         )
 
 
+_END_OF_HEAD = b"\r\n\r\n"
+_REMEMBERED_HEAD = 1024  # bytes
+
+
+def read_whole(data: bytes, limits: Limits) -> Response | None:
+    """Return the response that ``data`` is, where it is a whole one whose body stands there as it is; else None.
+
+    A `ResponseParser` reads any response, this one included. But the heads of a busy plugin's answers are the same
+    bytes until the second in their Date is over: what they mean is remembered, which saves an eighth of a call.
+    """
+    head, end, body = data.partition(_END_OF_HEAD)
+    if not end or len(head) > min(_REMEMBERED_HEAD, limits.headers) or len(body) > limits.body:
+        return None
+    known = _read_head(head, len(body))
+    return None if known is None else Response(known.status, known.headers, body, known.complete, known.keep_alive)
+
+
+@lru_cache(maxsize=256)
+def _read_head(head: bytes, body_length: int) -> Response | None:
+    """Return the response that has this head and as many zeros; None where those would not be its body, all of it."""
+    zeros = bytes(body_length)
+    parser = ResponseParser(Limits())
+    try:
+        parser.feed(head + _END_OF_HEAD + zeros)
+        response = parser.response if parser.done else None
+    except ProtocolError:
+        return None
+    return response if response is not None and response.body == zeros else None
+
+
 _HEAD_READERS = {
     b"content-length": ResponseParser._read_length,
     b"transfer-encoding": ResponseParser._read_transfer_coding,
@@ -286,7 +326,7 @@ class _Message:
         self.phase = STATUS_LINE
         self.status = 0
         self.version = ""
-        self.headers: Headers = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
         self.size = 0
         self.keep_alive = False
@@ -328,6 +368,8 @@ class _Gunzip:
 
     def __init__(self) -> None:
         self._member = _gzip_member()
+        self._packed = b""
+        self._full = False  # the last piece was as long as was asked for: zlib may hold more of what it has read
         self._started = False
 
     @property
@@ -335,23 +377,24 @@ class _Gunzip:
         """Whether no member is half read. An empty body counts, though it is not gzip."""
         return self._member.eof or not self._started
 
-    def unpack(self, data: bytes, limit: int) -> bytes | None:
-        """Return ``data`` unpacked, or None where that would be over ``limit`` bytes."""
+    def unpack(self, data: bytes, size: int) -> bytes:
+        """Return at most ``size`` bytes of what was given so far; call again, with nothing, for the next."""
         import zlib
 
-        pieces = bytearray()
-        while data:
-            self._started = True
-            if self._member.eof:
+        self._started = self._started or bool(data)
+        self._packed += data
+        unpacked = bytearray()
+        while (self._packed or self._full) and len(unpacked) < size:
+            if self._member.eof and self._packed:
                 self._member = _gzip_member()
             try:
-                pieces += self._member.decompress(data, limit + 1 - len(pieces))
+                piece = self._member.decompress(self._packed, size - len(unpacked))
             except zlib.error as wrong:
                 raise ProtocolError(f"the body of the answer is not gzip, as its headers say: {wrong}") from None
-            if len(pieces) > limit:
-                return None
-            data = self._member.unused_data
-        return bytes(pieces)
+            self._packed = self._member.unconsumed_tail or self._member.unused_data
+            unpacked += piece
+            self._full = len(unpacked) == size
+        return bytes(unpacked)
 
 
 def _gzip_member() -> _Decompress:

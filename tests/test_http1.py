@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extframe.errors import ConnectionLost, ProtocolError, SpecError
-from extframe.http1 import LAST_CHUNK, Limits, RequestWriter, Response, ResponseParser, chunk
+from extframe.http1 import LAST_CHUNK, Limits, RequestWriter, Response, ResponseParser, chunk, read_whole
 
 OK = b"HTTP/1.1 200 OK\r\n"
 SMALL = Limits(headers=1000, body=1000)
@@ -101,7 +101,7 @@ def test_paths_without_number_are_written_and_not_all_remembered():
 
 def test_a_response_with_a_length_may_be_followed_by_another():
     response = parse(with_length(b"{}", b"X-Name: a\r\n"))
-    assert response == (200, [(b"x-name", b"a"), (b"content-length", b"2")], b"{}", True, True)
+    assert response == (200, ((b"x-name", b"a"), (b"content-length", b"2")), b"{}", True, True)
     assert response.header("X-NAME") == "a"
     assert response.header("Y") is None
 
@@ -162,7 +162,7 @@ def test_what_is_waited_for_has_a_name():
     for piece in (b"H", b"TTP/1.1 200 OK\r\n", b"Content-Length: 2\r\n\r\n", b"{", b"}"):
         parser.feed(piece)
         seen.append(parser.phase)
-    assert seen == ["the status line", "the headers", "the headers", "the body", "the body", "nothing"]
+    assert seen == ["status line", "headers", "headers", "body", "body", "done"]
 
 
 def test_a_stream_is_taken_while_it_comes_and_may_be_longer_than_the_limit():
@@ -221,6 +221,24 @@ def test_a_gzip_stream_is_unpacked_while_it_comes():
     assert parser.take_body() == b""
 
 
+def test_a_gzip_bomb_in_a_stream_is_unpacked_a_piece_at_a_time():
+    parser = ResponseParser(SMALL, streaming=True)
+    parser.feed(with_length(gzip.compress(b"\0" * 10_000_000), GZIP))
+    sizes = []
+    while piece := parser.take_body():
+        sizes.append(len(piece))
+    assert max(sizes) <= 64 * 1024
+    assert sum(sizes) == 10_000_000
+
+
+def test_a_gzip_stream_that_ends_early_is_noticed_at_its_end():
+    parser = ResponseParser(SMALL, streaming=True)
+    parser.feed(with_length(gzip.compress(bytes(200))[:-4], GZIP))
+    assert parser.take_body() == bytes(200)
+    with pytest.raises(ProtocolError, match="ends within its gzip data"):
+        parser.take_body()
+
+
 @pytest.mark.parametrize(
     ("packed", "words"),
     [
@@ -239,6 +257,46 @@ def test_what_came_of_gzip_that_was_cut_is_given():
     response = parse(with_length(packed, GZIP)[:-20])
     assert not response.complete
     assert bytes(range(200)).startswith(response.body)
+
+
+# --- read at once -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_length(b"{}"),
+        with_length(b""),
+        with_length(b"{}", b"Connection: close\r\n"),
+        with_length(b"{}").replace(b"200 OK", b"500 No"),
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+    ],
+)
+def test_a_whole_response_of_the_common_shape_is_read_at_once(data):
+    for _ in range(2):
+        assert read_whole(data, SMALL) == parse(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        OK,
+        with_length(b"{}")[:-1],
+        with_length(b"{}") + b"x",
+        in_chunks(b"{}"),
+        to_the_end(b"{}"),
+        with_length(gzip.compress(b"{}"), GZIP),
+        with_length(b"\0" * 20, GZIP),
+        b"HTTP/1.1 100 Continue\r\n\r\n" + with_length(b"{}"),
+        b"HTTP/1.1 200 OK\n\r\n\r\n",
+        with_length(b"a" * 1001),
+        with_length(b"", b"A: %b\r\n" % (b"b" * 1000)),
+    ],
+)
+def test_whatever_is_not_whole_or_not_of_that_shape_is_left_to_the_parser(data):
+    for _ in range(2):
+        assert read_whole(data, SMALL) is None
 
 
 # --- what is refused ----------------------------------------------------------------------------------
@@ -340,6 +398,11 @@ FRAGMENTS = [
 ]
 
 
+@given(message=messages, extra=st.binary(max_size=3))
+def test_a_response_that_is_read_at_once_is_the_one_that_the_parser_reads(message, extra):
+    assert read_whole(message + extra, SMALL) in (None, parse(message + extra))
+
+
 @given(
     st.lists(
         st.one_of(
@@ -350,8 +413,11 @@ FRAGMENTS = [
     ).map(b"".join)
 )
 def test_any_bytes_give_a_response_or_an_error_of_ours(data):
+    at_once = read_whole(data, SMALL)
     try:
         response = parse(data)
     except (ProtocolError, ConnectionLost):
+        assert at_once is None
         return
     assert 100 < response.status < 1000
+    assert at_once in (None, response)
