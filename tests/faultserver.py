@@ -285,10 +285,10 @@ def send_and_hang(data: bytes) -> Behaviour:
 
 
 def drip(data: bytes = reply(b'{"Err": ""}'), pause: float = 0.05) -> Behaviour:
-    """Read one request and send the answer a byte at a time."""
+    """Answer every request a byte at a time."""
 
     def behaviour(peer: Peer) -> None:
-        if peer.read_request():
+        while peer.read_request():
             peer.drip(data, pause)
 
     return behaviour

@@ -1,0 +1,95 @@
+"""Idle connections: what is kept, for how long, and by whom."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+
+import pytest
+
+from extframe.connection import Connection
+from extframe.pool import ConnectionPool, Shelf
+
+
+@pytest.fixture
+def connection():
+    """Make connections; the peer of each is kept in ``peers``."""
+    peers = []
+
+    def make(pool: ConnectionPool, shelf: Shelf) -> Connection:
+        ours, theirs = socket.socketpair()
+        peers.append(theirs)
+        made = Connection(ours)
+        pool.add(shelf, made)
+        return made
+
+    yield make
+    for peer in peers:
+        peer.close()
+
+
+def test_the_connection_that_was_used_last_is_taken_first(connection):
+    pool, shelf, other = ConnectionPool(), Shelf(), Shelf()
+    first, second, foreign = connection(pool, shelf), connection(pool, shelf), connection(pool, other)
+    for made, where in ((first, shelf), (second, shelf), (foreign, other)):
+        pool.put(where, made)
+    assert [pool.take(shelf), pool.take(shelf), pool.take(shelf)] == [second, first, None]
+
+
+def test_of_too_many_connections_those_that_were_idle_longest_are_closed(connection):
+    pool, shelves = ConnectionPool(limit=3), [Shelf() for _ in range(5)]
+    made = []
+    for shelf in shelves:
+        made.append(connection(pool, shelf))
+        pool.put(shelf, made[-1])
+    assert [one.closed for one in made] == [True, True, False, False, False]
+    assert [pool.take(shelf) for shelf in shelves] == [None, None, *made[2:]]
+
+
+def test_connections_that_are_in_use_are_not_closed_for_others(connection):
+    pool, shelf = ConnectionPool(limit=1), Shelf()
+    made = [connection(pool, shelf) for _ in range(5)]
+    assert not any(one.closed for one in made)
+
+
+def test_connections_that_are_gone_do_not_count(connection):
+    pool, shelf = ConnectionPool(limit=2), Shelf()
+    kept = connection(pool, shelf)
+    pool.put(shelf, kept)
+    for _ in range(5):
+        connection(pool, Shelf()).close()
+    assert pool.take(shelf) is kept
+
+
+def test_connections_that_were_idle_for_too_long_are_closed_when_any_is_taken(connection, monkeypatch):
+    pool, shelf, other = ConnectionPool(idle_timeout=60), Shelf(), Shelf()
+    old, young = connection(pool, shelf), connection(pool, shelf)
+    pool.put(shelf, old)
+    start = time.monotonic()
+    monkeypatch.setattr("extframe.pool.monotonic", lambda: start + 50)
+    pool.put(shelf, young)
+    monkeypatch.setattr("extframe.pool.monotonic", lambda: start + 70)
+    assert pool.take(other) is None
+    assert [old.closed, young.closed] == [True, False]
+    assert [pool.take(shelf), pool.take(shelf)] == [young, None]
+
+
+def test_a_shelf_that_is_closed_keeps_nothing(connection):
+    pool, shelf = ConnectionPool(), Shelf()
+    idle, used = connection(pool, shelf), connection(pool, shelf)
+    pool.put(shelf, idle)
+    pool.close(shelf)
+    assert [idle.closed, used.closed] == [True, False]
+    pool.put(shelf, used)
+    assert used.closed
+
+
+def test_a_connection_is_closed_with_the_last_reference_to_it(connection):
+    pool, shelf = ConnectionPool(), Shelf()
+    made = connection(pool, shelf)
+    number = made._socket.fileno()
+    pool.put(shelf, made)
+    del made, pool, shelf
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)
