@@ -263,19 +263,19 @@ def test_an_application_runs_under_another_server_and_ends_with_it(short_path):
 @pytest.fixture
 def tls(short_path):
     authority = Authority(short_path)
-    return authority, authority.issue("127.0.0.1"), authority.issue("host")
+    return authority, authority.issue("server", "127.0.0.1"), authority.issue("host")
 
 
 def connect(authority, certificate=None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=authority.file)
+    context = ssl.create_default_context(cafile=authority.ca_file)
     if certificate is not None:
-        context.load_cert_chain(*certificate)
+        context.load_cert_chain(certificate.cert_file, certificate.key_file)
     return context
 
 
 def test_over_tls_a_client_with_a_certificate_is_let_in_and_others_are_not(tls):
     authority, server, client = tls
-    options = ServerTLS(*server, client_ca_file=authority.file)
+    options = ServerTLS(server.cert_file, server.key_file, client_ca_file=authority.ca_file)
     with serving(AsyncLab(), address="https://127.0.0.1:0", tls=options) as plugin:
         with Wire(plugin.address, tls=connect(authority, client)) as wire:
             assert wire.post("Lab.Work", {"Name": "a"}).json == {"Result": "a"}
@@ -290,7 +290,7 @@ def test_over_tls_a_client_with_a_certificate_is_let_in_and_others_are_not(tls):
 def test_over_tls_without_a_client_authority_everybody_is_let_in(tls):
     authority, server, _ = tls
     with (
-        serving(SyncLab(), address="https://127.0.0.1:0", tls=ServerTLS(*server)) as plugin,
+        serving(SyncLab(), address="https://127.0.0.1:0", tls=ServerTLS(server.cert_file, server.key_file)) as plugin,
         Wire(plugin.address, tls=connect(authority)) as wire,
     ):
         assert wire.post("Lab.Work", {"Name": "a"}).json == {"Result": "a"}
