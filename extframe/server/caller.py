@@ -15,14 +15,14 @@ def caller_gone() -> bool:
     """Whether the caller of the method that runs has hung up: it gave up waiting, or it died.
 
     A method that takes long asks now and then, to stop or to undo what nobody will use. Nothing is stopped
-    without it: half a mount is worse than one too many. False outside a call.
+    without it: half a mount is worse than one too many. False outside a call::
 
-    >>> def mount(self, name: str, id: str) -> str:
-    ...     while not self.is_ready(name):
-    ...         if caller_gone():
-    ...             raise RuntimeError(f"gave up on {name}: nobody waits for it")
-    ...         time.sleep(0.5)
-    ...     return self.path(name)
+        def mount(self, name: str, id: str) -> str:
+            while not self.is_ready(name):
+                if caller_gone():
+                    raise RemoteError("nobody waits for this any more")
+                time.sleep(0.5)
+            return self.path(name)
     """
     caller = _current.get(None)
     return caller is not None and caller.gone

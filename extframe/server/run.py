@@ -94,11 +94,10 @@ def serving(
 ) -> Iterator[Served]:
     """Serve ``drivers`` in the background while the block runs: for tests.
 
-    Sockets and spec files are made in an empty directory that goes away at the end, unless ``place`` says where.
+    Sockets and spec files are made in an empty directory that goes away at the end, unless ``place`` says where::
 
-    >>> with serving(Photos()) as plugin:
-    ...     extframe.Client(plugin.address).call("Plugin.Activate")
-    {'Implements': ['VolumeDriver']}
+        with serving(Photos()) as plugin:
+            Client(plugin.address).call("VolumeDriver.List")
 
     Args and errors are those of ``serve``. Signals and ``LISTEN_FDS`` are left to the program.
     """
