@@ -254,7 +254,7 @@ def _look_up(host: str, port: int, deadline: float) -> list[Any]:
     """Return what getaddrinfo knows of a host. It has no timeout, so names are looked up in a thread of their own."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
+    except (OSError, UnicodeError):  # no number; whether it is a name will be seen
         pass
     answer: Future[list[Any]] = Future()
     threading.Thread(target=_look_up_name, args=(host, port, answer), name=f"look up {host}", daemon=True).start()
@@ -262,7 +262,7 @@ def _look_up(host: str, port: int, deadline: float) -> list[Any]:
         return answer.result(left(deadline))
     except FutureTimeout:
         raise late(LOOKUP) from None
-    except (OSError, UnicodeError) as unknown:  # UnicodeError: what no name server could be asked for
+    except (OSError, UnicodeError) as unknown:  # UnicodeError: no name server could be asked for it
         raise ConnectError(f"the host name {host!r} cannot be looked up: {_words(unknown)}") from unknown
 
 
