@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Hashable
-from contextvars import copy_context
 from typing import Any
 
 from ..errors import ProtocolError, RemoteError
@@ -164,8 +163,7 @@ class _Call:
     async def _run_in_thread(
         self, arguments: dict[str, Any], workers: Workers, then: Callable[[], object] | None
     ) -> Any:
-        context, function = copy_context(), self._function
-        result = await workers.run(lambda: context.run(function, **arguments), then)
+        result = await workers.run(lambda: self._function(**arguments), then)
         return await result if inspect.isawaitable(result) else result  # from under a decorator
 
 

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ class Workers:
         self._unfinished = 0
 
     async def run(self, work: Callable[[], T], then: Callable[[], object] | None = None) -> T:
-        """Return what ``work`` returns, or raise what it raises.
+        """Return what ``work`` returns, or raise what it raises. Context variables are those of the caller.
 
         Whoever waits may be cancelled. ``work`` then goes on alone; ``then`` is called in the event loop when it
         has really ended.
@@ -67,13 +68,14 @@ class _Job:
         self.result: Any = None
         self.error: BaseException | None = None
         self._work = work
+        self._context = copy_context()
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[None] = self._loop.create_future()
 
     def run(self) -> None:
         """Run it, in the thread."""
         try:
-            self.result = self._work()
+            self.result = self._context.run(self._work)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self.error = error
         with suppress(RuntimeError):  # the loop is closed: the server has stopped, and nobody waits

@@ -522,6 +522,22 @@ def test_a_stream_is_closed_when_its_reader_goes(lab):
         assert closed.wait(5)
 
 
+def test_a_stream_learns_that_its_reader_is_gone(lab):
+    learnt = threading.Event()
+
+    class Following(SyncLab):
+        def records(self, name: str = ""):
+            yield "one"
+            assert eventually(caller_gone)
+            learnt.set()
+
+    with serving(Following()) as plugin:
+        with Wire(plugin.address) as wire:
+            wire.request("POST", "/Lab.Records", b"{}")
+            wire.getresponse().read(7)
+        assert learnt.wait(5)
+
+
 def test_records_that_are_none_are_500(lab):
     class Wrong(lab):
         def records(self, name: str = ""):
