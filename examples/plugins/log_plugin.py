@@ -1,0 +1,161 @@
+"""A log plugin: what a container writes goes to a file, a line of JSON for each of its lines, and can be read back.
+
+python log_plugin.py /var/log/containers --name files
+docker run --log-driver files alpine echo hello
+docker logs CONTAINER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from extframe.errors import RemoteError
+from extframe.messages import parse_time
+from extframe.server import caller_gone, serve
+from extframe.subsystems.log import ENTRIES, LogCapability, LogDriver, LogInfo, ReadConfig
+from extframe.subsystems.log_entries import LogEntry
+
+PAUSE = 0.2  # seconds between looks at a log that is followed
+
+logger = logging.getLogger("files")
+
+
+class FileLogs(LogDriver):
+    """Logs as files: ``ROOT/CONTAINER_ID.log``."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.root = root
+        self._copies: dict[str, Copy] = {}  # by pipe
+        self._lock = threading.Lock()
+
+    def capabilities(self) -> LogCapability:
+        """Return that logs can be read back."""
+        return LogCapability(read_logs=True)
+
+    def start_logging(self, file: str, info: LogInfo) -> None:
+        """Copy what comes through a pipe until ``stop_logging``."""
+        with self._lock:
+            if file in self._copies:
+                raise RemoteError(f"{file} is being read already")
+            self._copies[file] = Copy(file, self._log(info))
+
+    def stop_logging(self, file: str) -> None:
+        """Copy what is left in the pipe, and let go of it."""
+        with self._lock:
+            copy = self._copies.pop(file, None)
+        if copy is not None:
+            copy.stop()
+
+    def read_logs(self, info: LogInfo, config: ReadConfig = ReadConfig()) -> Iterator[LogEntry]:  # noqa: B008
+        """Yield a container's entries."""
+        since, until = parse_time(config.since), parse_time(config.until)
+        with self._log(info).open("rb") as log:
+            entries: Any = _entries(log)
+            if config.tail >= 0:
+                entries = deque(entries, config.tail)
+            for entry in entries if not config.follow else _follow(log, entries):
+                if until is not None and entry.time > until:
+                    return
+                if since is None or entry.time >= since:
+                    yield entry
+
+    def _log(self, info: LogInfo) -> Path:
+        if not info.container_id.isalnum():  # it becomes a file's name
+            raise RemoteError(f"{info.container_id!r} is no container's ID")
+        return self.root / f"{info.container_id}.log"
+
+
+class Copy:
+    """A thread that copies a pipe to a log."""
+
+    def __init__(self, pipe: str, log: Path) -> None:
+        # Open for writing too: otherwise the pipe would seem to end whenever no writer has it open.
+        self._pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+        self._stopping = threading.Event()
+        self._output = log.open("ab")
+        self._thread = threading.Thread(target=self._run, name=f"copy to {log.name}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Copy what is there, then end."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with self._output:
+                for entry in ENTRIES.unpack(_Pipe(self._pipe, self._stopping)):  # type: ignore[arg-type]
+                    self._output.write(_to_line(entry))
+                    self._output.flush()
+        except Exception:
+            logger.exception("a log has ended before its container")
+        finally:
+            os.close(self._pipe)
+
+
+class _Pipe:
+    """A pipe that ends when it is empty and nobody wants more."""
+
+    def __init__(self, descriptor: int, stopping: threading.Event) -> None:
+        self._descriptor = descriptor
+        self._stopping = stopping
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            ready, _, _ = select.select([self._descriptor], [], [], 0 if self._stopping.is_set() else 0.1)
+            if ready:
+                data += os.read(self._descriptor, size - len(data))
+            elif self._stopping.is_set():
+                break
+        return data
+
+
+def _to_line(entry: LogEntry) -> bytes:
+    text = entry.line.decode(errors="surrogateescape")
+    # A piece of a long line has no end of line; its last piece, and every whole line, has one.
+    whole = not entry.partial or (entry.partial_log_metadata is not None and entry.partial_log_metadata.last)
+    line = {"time": entry.time_nano, "source": entry.source, "line": text + "\n" if whole else text}
+    return json.dumps(line).encode() + b"\n"
+
+
+def _entries(log: BinaryIO) -> Iterator[LogEntry]:
+    while line := log.readline():
+        if not line.endswith(b"\n"):  # it is being written
+            log.seek(-len(line), os.SEEK_CUR)
+            return
+        found = json.loads(line)
+        text = found["line"].encode(errors="surrogateescape")
+        yield LogEntry(source=found["source"], time_nano=found["time"], line=text)
+
+
+def _follow(log: BinaryIO, entries: Iterator[LogEntry]) -> Iterator[LogEntry]:
+    yield from entries
+    while not caller_gone():
+        yield from _entries(log)
+        time.sleep(PAUSE)
+
+
+def main() -> None:
+    """Serve logs in a directory."""
+    parser = argparse.ArgumentParser(description="A log plugin whose logs are files.")
+    parser.add_argument("root", type=Path, help="where the logs are")
+    parser.add_argument("--name", default="files", help="the plugin's name")
+    parser.add_argument("--directory", default="/run/docker/plugins", help="where its socket is made")
+    options = parser.parse_args()
+    serve(FileLogs(options.root), name=options.name, directory=options.directory)
+
+
+if __name__ == "__main__":
+    main()
