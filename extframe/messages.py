@@ -85,6 +85,10 @@ class _StructReader:
         known = msgspec.structs.fields(self.kind)
         return {field.encode_name.lower(): (field.name, field.encode_name, reader(field.type)) for field in known}
 
+    @functools.cached_property
+    def required(self) -> Mapping[str, str]:
+        return {field.name: field.encode_name for field in msgspec.structs.fields(self.kind) if field.required}
+
     def __call__(self, value: Any, place: str) -> Any:
         if not isinstance(value, dict):
             raise _unexpected("object", value, place)
@@ -97,9 +101,9 @@ class _StructReader:
         return self.make(found, place)
 
     def make(self, found: dict[str, Any], place: str) -> Any:
-        for field in msgspec.structs.fields(self.kind):
-            if field.required and field.name not in found:
-                raise ProtocolError(f"Object missing required field `{field.encode_name}` - at `{place}`")
+        for name, spelling in self.required.items():
+            if name not in found:
+                raise ProtocolError(f"Object missing required field `{spelling}` - at `{place}`")
         try:
             return self.kind(**found)
         except (TypeError, ValueError) as wrong:  # raised by a __post_init__

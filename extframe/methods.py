@@ -285,7 +285,8 @@ def _result_field(method: Method) -> tuple[str, Any, Any]:
 
 def _zero(kind: Any) -> dict[str, Any]:
     """Return how a field of type ``kind`` says its default, nothing where a type has no zero value."""
-    if NoneType in get_args(kind):
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if kind is Any or NoneType in get_args(kind):
         return {"default": None}
     make = get_origin(kind) or kind
     if make in (str, bytes, bool, int, float, list, dict):

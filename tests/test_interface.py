@@ -8,9 +8,11 @@ import threading
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import msgspec
 import pytest
 from scripted_client import ScriptedClient
 
+from extframe import methods
 from extframe.errors import ProtocolError, RemoteError
 from extframe.interface import Interface, check_driver, declaration, declarations, implements, routes
 from extframe.methods import StreamCodec, rpc
@@ -342,3 +344,22 @@ def test_a_driver_that_lacks_methods_or_parameters_cannot_be_served_and_hears_of
 
 def test_an_optional_method_may_be_missing():
     check_driver(AsyncDisk())
+
+
+def test_nothing_is_resolved_per_call(monkeypatch):
+    def resolve(*_: object, **__: object) -> None:
+        raise AssertionError("resolved in a call")
+
+    careless = ScriptedClient({"jobid": "7", "New": 1})
+    exact = ScriptedClient({"JobID": "7"})
+    served = routes(Disk())["BackupPlugin.Start"][0]
+
+    def call() -> None:
+        assert Backup.remote(careless).start("/home") == Backup.remote(exact).start("/home", level=1) == "7"
+        assert served.encode_reply("7")
+        assert served.decode_request(b'{"path":"/home"}')
+
+    call()
+    for module, name in ((msgspec.structs, "fields"), (methods, "get_type_hints"), (inspect, "signature")):
+        monkeypatch.setattr(module, name, resolve)
+    call()

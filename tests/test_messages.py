@@ -101,6 +101,12 @@ def test_choices_match_in_any_case(kind):
         reader(kind)(5, "$.Colour")
 
 
+def test_choices_that_are_numbers_match_exactly():
+    assert reader(Literal[1, "one"])(1, "$") == 1
+    with pytest.raises(ProtocolError):
+        reader(Literal[1, "one"])(2, "$")
+
+
 def test_a_constraint_in_a_type_is_kept():
     with pytest.raises(ProtocolError, match=r"Expected `int` >= 1 - at `\$\.Count`"):
         reader(Annotated[int, msgspec.Meta(ge=1)])(0, "$.Count")

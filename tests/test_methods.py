@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
@@ -89,6 +89,12 @@ def test_a_request_has_a_key_for_each_parameter_in_their_order():
 
 def test_an_empty_map_is_null_where_the_engine_sends_null():
     assert sent(PUT, "a", "1") == sent(PUT, "a", "1", {}) == b'{"ItemName":"a","ID":"1","Labels":null}'
+
+
+def test_a_key_may_stand_beside_other_notes():
+    def tag(self, id: Annotated[str, "of the item", Key("ID")], name: Annotated[str, "new"]) -> None: ...
+
+    assert sent(declared(tag), "1", "a") == b'{"ID":"1","Name":"a"}'
 
 
 def test_defaults_are_left_out_where_the_engine_leaves_them_out():
@@ -334,6 +340,8 @@ class Required(Message, frozen=True):
 def required(self) -> Required: ...
 def optional(self) -> Required | None: ...
 def moment(self) -> Annotated[float, "seconds"]: ...
+def anything(self) -> Any: ...
+def mood(self) -> Literal["good", "bad"]: ...
 
 
 def test_a_result_without_a_zero_value_must_be_there():
@@ -343,6 +351,18 @@ def test_a_result_without_a_zero_value_must_be_there():
         with pytest.raises(ProtocolError, match=r"missing required field `(Item|Name)`"):
             of.decode_reply(body)
     assert declared(required).decode_reply(b'{"name":"a"}') == Required("a")
+    with pytest.raises(ProtocolError, match="missing required field `Mood`"):
+        declared(mood, returns="Mood").decode_reply(b"{}")
+
+
+def test_notes_beside_a_type_do_not_change_its_zero_value():
+    assert declared(moment, returns="Moment").decode_reply(b"{}") == 0.0
+
+
+def test_a_result_of_any_type_is_given_as_it_came():
+    of = declared(anything, returns="Thing")
+    assert of.decode_reply(b'{"thing":{"A":[null]}}') == {"A": [None]}
+    assert of.decode_reply(b"{}") is None
 
 
 def test_an_optional_result_is_none_where_it_is_absent():
