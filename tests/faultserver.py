@@ -211,8 +211,8 @@ class FaultServer:
             except OSError:
                 return
             self._open.add(connection)
-            self._start(self._serve, connection, self.connections)
             self.connections += 1
+            self._start(self._serve, connection, self.connections - 1)
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         sock = connection

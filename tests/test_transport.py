@@ -16,10 +16,11 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from faultserver import (
+    FaultServer,
     Peer,
     answer,
     answer_and_close,
@@ -79,6 +80,17 @@ def ends_within(seconds: float) -> Iterator[None]:
     start = time.monotonic()
     yield
     assert time.monotonic() - start < seconds
+
+
+@contextmanager
+def full_backlog(server: FaultServer) -> Iterator[None]:
+    """Connect until no further connection comes about: to a server that listens with backlog=0 and accepts none."""
+    with ExitStack() as stack:
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX if server.path else socket.AF_INET))
+            sock.setblocking(False)
+            sock.connect_ex(server.path or ("127.0.0.1", server.port))
+        yield
 
 
 def open_files() -> int:
@@ -469,6 +481,21 @@ def test_a_host_is_tried_at_each_of_its_addresses(fault_server, transport_to, mo
         call(transport_to("tcp://plugin.example:80"))
 
 
+def test_a_host_whose_first_address_is_silent_is_reached_at_the_next(fault_server, transport_to, monkeypatch):
+    good, silent = fault_server(answer(), kind="tcp"), fault_server(hang, kind="tcp", backlog=0, accepting=False)
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", server.port)) for server in (silent, good)]
+    with full_backlog(silent):
+        monkeypatch.setattr(connection, "_look_up", lambda host, port, deadline: found)
+        assert call(transport_to("tcp://plugin.example:80"), seconds=0.6).status == 200
+
+
+def test_requests_are_not_held_back_by_tcp(fault_server, transport_to):
+    transport = transport_to(fault_server(answer(), kind="tcp"))
+    call(transport)
+    (kept,) = transport._shelf
+    assert kept._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 # --- connections that are lost ------------------------------------------------------------------------
 
 
@@ -531,6 +558,15 @@ def test_an_answer_to_a_large_request_is_read_though_the_server_closed(fault_ser
     assert (response.status, response.body) == (413, b"too large")
 
 
+def test_an_early_answer_may_come_in_pieces(fault_server, transport_to):
+    def answer_slowly(peer: Peer) -> None:
+        peer.read_head()
+        peer.drip(reply(b"slow"), 0.002)
+        peer.hang()
+
+    assert call(transport_to(fault_server(answer_slowly)), body=b"x" * 20_000_000).body == b"slow"
+
+
 def test_after_a_request_that_was_not_sent_whole_the_connection_is_not_used_again(fault_server, transport_to):
     def answer_early(peer: Peer) -> None:
         peer.read_head()
@@ -582,19 +618,9 @@ def test_a_deadline_holds_for_sending(fault_server, transport_to, kind):
 
 def test_a_deadline_holds_for_a_full_backlog_of_a_unix_socket(fault_server, transport_to):
     server = fault_server(answer(), backlog=0, accepting=False)
-    waiting = []
-    try:
-        with suppress(BlockingIOError):
-            while True:
-                waiting.append(socket.socket(socket.AF_UNIX))
-                waiting[-1].setblocking(False)
-                waiting[-1].connect(server.path)
-        with ends_within(1.5), pytest.raises(CallTimeout, match="before the plugin accepted") as caught:
-            call(transport_to(server), seconds=0.3)
-        assert caught.value.phase == "connect"
-    finally:
-        for sock in waiting:
-            sock.close()
+    with full_backlog(server), ends_within(1.5), pytest.raises(CallTimeout, match="plugin accepted") as caught:
+        call(transport_to(server), seconds=0.3)
+    assert caught.value.phase == "connect"
 
 
 def test_a_full_backlog_that_empties_in_time_is_no_error(fault_server, transport_to):
@@ -609,18 +635,9 @@ def test_a_full_backlog_that_empties_in_time_is_no_error(fault_server, transport
 
 def test_a_deadline_holds_for_connecting_over_tcp(fault_server, transport_to):
     server = fault_server(answer(), kind="tcp", backlog=0, accepting=False)
-    waiting = []
-    try:
-        for _ in range(4):  # Linux drops the handshakes that are over the backlog
-            waiting.append(socket.socket())
-            waiting[-1].setblocking(False)
-            waiting[-1].connect_ex(("127.0.0.1", server.port))
-        with ends_within(1.5), pytest.raises(CallTimeout) as caught:
-            call(transport_to(server), seconds=0.3)
-        assert caught.value.phase == "connect"
-    finally:
-        for sock in waiting:
-            sock.close()
+    with full_backlog(server), ends_within(1.5), pytest.raises(CallTimeout) as caught:
+        call(transport_to(server), seconds=0.3)
+    assert caught.value.phase == "connect"
 
 
 def test_a_deadline_holds_for_looking_up_a_name(transport_to, monkeypatch):
