@@ -1,0 +1,66 @@
+"""The table of waits: Docker's schedule to the number, and what may be sent again at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+from extframe.errors import CallTimeout, ConnectError, ConnectionLost, ProtocolError, RemoteError
+from extframe.retry import Retry
+
+REFUSED, LOST = ConnectError("refused"), ConnectionLost("lost")
+
+
+def starts(retry: Retry, failure: Exception, *, each: float = 0.0, idempotent: bool = True) -> list[float]:
+    """Return when attempts begin that take ``each`` seconds and end with ``failure``."""
+    now, times = 0.0, []
+    for attempts in itertools.count(1):
+        times.append(now)
+        now += each
+        wait = retry.wait_after(failure, attempts, now, idempotent=idempotent)
+        if wait is None:
+            return times
+        now += wait
+
+
+@pytest.mark.parametrize("failure", [REFUSED, LOST])
+def test_the_engines_attempts_that_fail_at_once_are_made_at_0_1_3_7_and_15_seconds(failure):
+    assert starts(Retry.engine(), failure) == [0, 1, 3, 7, 15]
+
+
+@pytest.mark.parametrize(
+    ("each", "times"),
+    [(1, [0, 2, 5, 10, 19]), (5, [0, 6, 13, 22]), (13.9, [0, 14.9]), (28.9, [0, 29.9]), (29, [0]), (40, [0])],
+)
+def test_the_engine_gives_up_where_time_and_next_wait_come_to_30_seconds(each, times):
+    assert starts(Retry.engine(), REFUSED, each=each) == pytest.approx(times)
+
+
+def test_the_default_tries_a_refused_connection_once():
+    assert starts(Retry(), REFUSED) == [0]
+
+
+def test_the_default_tries_an_idempotent_call_whose_connection_was_lost_three_times_at_once():
+    assert starts(Retry(), LOST) == [0, 0, 0]
+
+
+@pytest.mark.parametrize("retry", [Retry(), Retry.engine()])
+def test_a_call_that_is_not_idempotent_is_not_sent_again_after_a_lost_connection(retry):
+    assert starts(retry, LOST, idempotent=False) == [0]
+
+
+def test_a_call_that_is_not_idempotent_is_sent_again_after_a_refused_connection():
+    assert starts(Retry.engine(), REFUSED, idempotent=False) == [0, 1, 3, 7, 15]
+
+
+@pytest.mark.parametrize("failure", [CallTimeout(), ProtocolError(), RemoteError(status=503)])
+def test_no_other_failure_is_sent_again(failure):
+    assert starts(Retry(refused=(0.0,) * 9, lost=(0.0,) * 9), failure) == [0]
+
+
+def test_a_retry_is_a_value():
+    assert Retry.engine() == Retry.engine() != Retry()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Retry().budget = 1.0
