@@ -111,7 +111,8 @@ class Transport:
     def open(self, path: str, body: bytes, deadline: float, *, body_deadline: float | None = None) -> ResponseStream:
         """Send a request and return the answer as a stream, once its headers are there.
 
-        ``body_deadline`` is for reading the body: ``math.inf`` for no end, and the same as ``deadline`` where None.
+        ``body_deadline`` is for reading the body of a 200: ``math.inf`` for no end, the same as ``deadline`` where
+        None. Any other answer has no stream in it, but words about what went wrong: ``deadline`` holds for them.
 
         Raises:
             as `exchange`; reading the stream does too.
@@ -125,7 +126,9 @@ class Transport:
             connection.close()
             self._name(failure)
             raise
-        return ResponseStream(_Body(self, connection, parser, deadline if body_deadline is None else body_deadline))
+        if body_deadline is not None and parser.status == 200:
+            deadline = body_deadline
+        return ResponseStream(_Body(self, connection, parser, deadline))
 
     def close(self) -> None:
         """Close the idle connections. What is under way goes on to its end; a later request is a ConnectError."""

@@ -1,0 +1,358 @@
+"""Call a plugin: JSON, streams and files over a transport, and errors with names. Knows no sockets and no HTTP."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+
+from .errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, TransportError
+from .protocol import Address, TLSConfig, encode_json, excerpt
+from .replies import UNTYPED, is_whole, reader_of, refusal
+from .retry import Retry
+from .transport import Transport
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from .http1 import Limits, Response
+    from .session import PluginSession
+    from .transport import ConnectionPool
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+ERROR_PAGE_LIMIT = 64 * 1024  # bytes that are read of an error where the reply would be a stream
+
+
+class Client:
+    """A plugin as something to call. Many threads may use one; a child process shares no connection with its parent.
+
+    ::
+
+        with Client("unix:///run/docker/plugins/rclone.sock") as client:
+            client.call("VolumeDriver.Get", {"Name": "photos"})  # {'Volume': {'Name': 'photos', ...}, 'Err': ''}
+
+    Args:
+        address: ``unix:///path``, ``tcp://host:port`` or ``https://host:port``.
+        tls: how an ``https://`` plugin is verified.
+        timeout: seconds for a whole call, from connecting to the last byte of the reply, retries included.
+        plugin: the name that errors give.
+        limits: how large a reply may be.
+        retry: what is sent again; by default an idempotent call whose connection was lost, twice, at once.
+        pool: connections shared with other clients; by default this client has its own.
+
+    Raises:
+        SpecError: the address cannot be used.
+    """
+
+    refused: Callable[[], object] | None = None
+    """Called when the plugin refused a connection, which is one sign that it was restarted."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: TLSConfig | None = None,
+        timeout: float = 60.0,
+        plugin: str | None = None,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        pool: ConnectionPool | None = None,
+    ) -> None:
+        self.timeout = _seconds(timeout)
+        self.plugin = plugin
+        self.retry = retry or Retry()
+        self._limits = limits
+        self._pool = pool
+        self._closed = threading.Event()
+        self._sessions: dict[int, PluginSession] = {}  # by process
+        self._transport = self._transport_to(address, tls)
+
+    def _transport_to(self, address: str, tls: TLSConfig | None) -> Transport:
+        return Transport(Address.parse(address), tls, limits=self._limits, pool=self._pool)
+
+    @property
+    def address(self) -> str:
+        """Where the plugin listens."""
+        return self._transport.address.text
+
+    # Calls.
+
+    @overload
+    def call(
+        self, method: str, arguments: object = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> dict[str, Any]: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: type[T],
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> T: ...
+    @overload
+    def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: None,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> None: ...
+    @overload  # unions, Annotated, Literal, which are no type[T] to type checkers
+    def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: object,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Any: ...
+    def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: Any = UNTYPED,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Any:
+        """Send ``arguments`` as JSON to ``method`` and return the reply.
+
+        Args:
+            method: ``VolumeDriver.Mount``; a leading slash is allowed.
+            arguments: anything that msgspec writes as JSON; None sends an empty body.
+            reply: what the reply is to be.
+
+                - not given: a dict, keys as they came; ``{}`` for null and for an empty body.
+                - a msgspec Struct, dataclass, TypedDict or any other type that msgspec knows: validated,
+                  keys matched to the letter; an empty body is an error.
+                - None: nothing is expected, what comes is not read, but for its ``Err``.
+                - ``msgspec.Raw``: the bytes as they came, empty or not, neither read nor searched for ``Err``.
+            timeout: seconds for all of it; the client's own where None, ``math.inf`` for no end.
+            idempotent: whether the call may be sent again after a connection that was lost on the way.
+
+        Raises:
+            RemoteError: the plugin said that it failed: a status other than 200, or ``Err`` in the reply.
+            ConnectError: nothing was sent.
+            ConnectionLost: something was sent; it may have been carried out.
+            CallTimeout: the time is over.
+            ProtocolError: the reply is not HTTP, not JSON, too large or not of the type ``reply``.
+            SpecError: ``method`` cannot stand in a request, or a TLS file cannot be used; nothing was sent.
+            TypeError, ValueError: ``arguments``, ``reply`` or ``timeout`` cannot be used; nothing was sent.
+        """
+        path = _path(method)
+        read = reader_of(reply)
+        body = encode_json(arguments)
+        seconds = self.timeout if timeout is None else _seconds(timeout)
+        try:
+            response = self._persist(
+                lambda deadline: _whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
+            )
+            return read(_body(response))
+        except ExtframeError as failure:
+            self._name(failure, method, seconds)
+            raise
+
+    @contextmanager
+    def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
+        """Send ``arguments`` as JSON to ``method`` and give the reply as bytes to read while they come.
+
+        ::
+
+            with client.stream("LogDriver.ReadLogs", {"Info": info, "Config": {"Follow": True}}) as records:
+                records.read(4)
+
+        Leaving the block ends the reply, read to its end or not.
+
+        Args:
+            method, arguments: as in `call`.
+            timeout: seconds for all of it. Where None the client's own holds until the reply begins, and
+                reading has no end: the plugin may keep a stream open for as long as it likes.
+
+        Raises:
+            as `call`, and so does reading.
+        """
+        path = _path(method)
+        body = encode_json(arguments)
+        seconds = self.timeout if timeout is None else _seconds(timeout)
+        body_deadline = math.inf if timeout is None else None
+        try:
+            with self._persist(
+                lambda deadline: self._transport.open(path, body, deadline, body_deadline=body_deadline), seconds
+            ) as stream:
+                if stream.status != 200:
+                    raise refusal(stream.status, stream.header("Location"), stream.read(ERROR_PAGE_LIMIT))
+                yield stream
+        except ExtframeError as failure:
+            self._name(failure, method, seconds)
+            raise
+
+    @overload
+    def send_file(self, method: str, data: BinaryIO, *, timeout: float | None = None) -> dict[str, Any]: ...
+    @overload
+    def send_file(self, method: str, data: BinaryIO, *, reply: type[T], timeout: float | None = None) -> T: ...
+    @overload
+    def send_file(self, method: str, data: BinaryIO, *, reply: None, timeout: float | None = None) -> None: ...
+    @overload
+    def send_file(self, method: str, data: BinaryIO, *, reply: object, timeout: float | None = None) -> Any: ...
+    def send_file(self, method: str, data: BinaryIO, *, reply: Any = UNTYPED, timeout: float | None = None) -> Any:
+        """Send what ``data`` holds, from where it stands to its end, and return the reply.
+
+        It goes out in chunks, is never held in memory as a whole, and is never sent twice.
+
+        Args:
+            method: may carry a query, as in ``GraphDriver.ApplyDiff?id=1&parent=2``; quote what you put into it.
+            data: a file, or anything whose ``read(size)`` gives bytes.
+            reply: as in `call`.
+            timeout: seconds for all of it, sending included; the client's own where None, ``math.inf`` for no end.
+
+        Raises:
+            as `call`; and what ``data.read`` raises.
+        """
+        path = _path(method)
+        read = reader_of(reply)
+        seconds = self.timeout if timeout is None else _seconds(timeout)
+        try:
+            response = self._persist(lambda deadline: _whole(self._transport.upload(path, data, deadline)), seconds)
+            return read(_body(response))
+        except ExtframeError as failure:
+            self._name(failure, method, seconds)
+            raise
+
+    def _persist(self, attempt: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
+        """Return what ``attempt`` returns, which takes a deadline, after as many attempts as `Retry` allows."""
+        started = monotonic()
+        attempts = 0
+        while True:
+            attempts += 1
+            transport = self._transport
+            try:
+                return attempt(started + seconds)
+            except TransportError as failure:
+                if isinstance(failure, ConnectError) and self._transport is not transport:
+                    continue  # `retarget` closed the way as it was about to be taken
+                if not self._wait_after(failure, attempts, started, seconds, idempotent):
+                    raise
+
+    def _wait_after(
+        self, failure: TransportError, attempts: int, started: float, seconds: float, idempotent: bool
+    ) -> bool:
+        """Return True after the wait that `Retry` has for this failure, False where there is to be no attempt."""
+        if self.refused is not None and isinstance(failure.__cause__, ConnectionRefusedError | FileNotFoundError):
+            self.refused()
+        elapsed = monotonic() - started
+        wait = self.retry.wait_after(failure, attempts, elapsed, idempotent=idempotent)
+        if wait is not None and elapsed + wait < seconds and not self._closed.wait(wait):
+            return True
+        if attempts > 1:
+            failure.message += f"; {attempts} attempts in {elapsed:.1f} s"
+        return False
+
+    def _name(self, failure: ExtframeError, method: str, seconds: float) -> None:
+        """Say in an error whose it is; one that another client raised inside our `stream` says so already."""
+        if failure.method is None:
+            failure.plugin, failure.method, failure.address = self.plugin, method.lstrip("/"), self.address
+        if isinstance(failure, CallTimeout) and failure.timeout is None:
+            failure.timeout = seconds
+            failure.message += f"; the timeout was {seconds:.3g} s"
+
+    # Everything else HTTP can do.
+
+    @property
+    def session(self) -> PluginSession:
+        """A ``requests.Session`` bound to this plugin, for what calls do not cover: hooks, auth, adapters, GET.
+
+        ::
+
+            client.session.post("VolumeDriver.List").json()  # {'Volumes': []}
+
+        Its timeouts are requests' own, per connect and per read, and no deadline for the whole; its errors are
+        requests' own too. requests is imported when this is first used.
+        """
+        if self._closed.is_set():
+            raise ConnectError("the client is closed", plugin=self.plugin, address=self.address)
+        process = os.getpid()
+        session = self._sessions.get(process)
+        if session is None:
+            from .session import PluginSession
+
+            transport = self._transport
+            session = PluginSession(transport.address, tls=transport.tls_context(), timeout=self.timeout)
+            session = self._sessions.setdefault(process, session)
+        return session
+
+    # Its life.
+
+    def retarget(self, address: str, *, tls: TLSConfig | None = None) -> None:
+        """Call the plugin somewhere else from now on. Calls under way end where they began.
+
+        Raises:
+            SpecError: the address cannot be used.
+        """
+        before, self._transport = self._transport, self._transport_to(address, tls)
+        before.close()
+        self._close_session()
+        if self._closed.is_set():
+            self._transport.close()
+
+    def close(self) -> None:
+        """Close the connections. Waiting between attempts ends at once; later calls raise ConnectError."""
+        self._closed.set()
+        self._transport.close()
+        self._close_session()
+
+    def _close_session(self) -> None:
+        session = self._sessions.pop(os.getpid(), None)
+        if session is not None:
+            session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        name = f"{self.plugin!r} at " if self.plugin else ""
+        return f"<{type(self).__name__} {name}{self.address}>"
+
+
+# --- what plugins give --------------------------------------------------------------------------------
+
+
+def _whole(response: Response) -> Response:
+    if not response.complete and not is_whole(response.status, response.body):
+        raise ConnectionLost(f"the reply ended after {len(response.body)} bytes: {excerpt(response.body)}")
+    return response
+
+
+def _body(response: Response) -> bytes:
+    if response.status != 200:
+        raise refusal(response.status, response.header("Location"), response.body)
+    return response.body
+
+
+# --- what callers give --------------------------------------------------------------------------------
+
+
+def _path(method: str) -> str:
+    return method if method.startswith("/") else "/" + method
+
+
+def _seconds(timeout: float) -> float:
+    if not timeout > 0:
+        raise ValueError(f"timeout is {timeout!r}; expected seconds, more than 0, or math.inf")
+    return timeout
