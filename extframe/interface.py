@@ -187,7 +187,7 @@ class _Remote:
         return f"<{type(self).__bases__[-1].__name__} of {whose}>"
 
 
-_making = threading.Lock()
+_making = threading.RLock()  # a class may have an __init_subclass__ that makes proxies
 
 
 def _remote_class(cls: type[Interface]) -> type[Interface]:

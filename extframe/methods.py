@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from types import NoneType
@@ -226,7 +227,8 @@ class Method:
             if self.rpc.check is not None:
                 self.rpc.check(kept)
         except (*_UNREADABLE, TypeError, OverflowError, RemoteError) as wrong:
-            raise TypeError(f"{self.name} returned {result!r}, which is no answer to {self.wire}: {wrong}") from wrong
+            shown = reprlib.repr(result)  # the host is told, and need not be told a megabyte
+            raise TypeError(f"{self.name} returned {shown}, which is no answer to {self.wire}: {wrong}") from wrong
         return body
 
 
@@ -269,9 +271,9 @@ _ENVELOPE = {_ERR: "Err", _ERROR: "Error"}  # the second is IPAM's; it is no goo
 
 def _reply_struct(method: Method) -> type[msgspec.Struct]:
     fields = [_result_field(method)] if method.rpc.returns else _message_fields(method)
-    taken = {field.name for _, _, field in fields}
-    # A message with an Err of its own decides itself what it means: authz's does not count.
-    if "Err" not in taken:
+    taken = {field.name.lower() for _, _, field in fields}
+    # A message with an Err or Error of its own says itself what it means: authz's does not count.
+    if taken.isdisjoint(key.lower() for key in _ENVELOPE.values()):
         fields += [(name, str | None, msgspec.field(default=None, name=key)) for name, key in _ENVELOPE.items()]
     return msgspec.defstruct(method.wire.replace(".", "") + "Reply", fields, forbid_unknown_fields=True)
 

@@ -201,6 +201,25 @@ def test_a_message_with_an_err_of_its_own_says_itself_what_it_means():
     assert JUDGE.decode_reply(b'{"allow":true,"err":"x"}') == Verdict(allow=True, err="x")
 
 
+class Report(Message, frozen=True):
+    error: str = ""
+
+
+def report(self) -> Report: ...
+
+
+def test_a_message_with_an_error_of_its_own_says_itself_what_it_means():
+    of = declared(report)
+    for body in (b'{"Error":"x"}', b'{"error":"x","Err":"y"}'):
+        assert of.decode_reply(body) == Report("x")
+
+
+def test_what_a_driver_returned_by_mistake_is_shown_in_short():
+    with pytest.raises(TypeError) as caught:
+        PUT.encode_reply(["x" * 100] * 1000)
+    assert len(str(caught.value)) < 400
+
+
 def test_an_empty_body_is_a_reply_where_no_result_is_expected():
     assert CLEAR.decode_reply(b"") is None
     assert CLEAR.decode_reply(b" \n") is None
