@@ -170,8 +170,7 @@ def _tcp_address(text: str) -> Address:
         raise ValueError(f"it has no host; {_EXPECTED}")
     if not parts.hostname.isascii():
         raise ValueError("its host is not ASCII; write it as DNS has it, xn--...")
-    default = {"https": 443, "http": 80}.get(parts.scheme)
-    port = parts.port if parts.port is not None else default
+    port = parts.port if parts.port is not None else 443 if tls else 80
     if not port:
         raise ValueError(f"it has no port; {_EXPECTED}")
     return Address(text=text, host=parts.hostname, port=port, tls=tls)
