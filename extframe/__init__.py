@@ -5,6 +5,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # not typing's, which would be imported for it
 
 if TYPE_CHECKING:
+    from .client import Client
     from .errors import (
         ActivationError,
         CallTimeout,
@@ -19,43 +20,169 @@ if TYPE_CHECKING:
         SpecError,
         TransportError,
     )
-    from .protocol import Manifest, PluginSpec, TLSConfig
+    from .failures import Failure
+    from .hooks import hookimpl, hookspec
+    from .http1 import Limits
+    from .interface import Interface, implements
+    from .manager import PluginManager
+    from .messages import Message
+    from .methods import Key, rpc
+    from .plugin import Plugin, State
+    from .protocol import Address, Manifest, PluginSpec, TLSConfig
+    from .registry import LocalRegistry, Registry
+    from .retry import Retry
+    from .subsystems.authz import Authz, AuthzChain, AuthzRequest, AuthzResponse
+    from .subsystems.ipam import AddressSpaces, IpamAddress, IpamCapability, IpamDriver, IpamPool
+    from .subsystems.log import LogCapability, LogDriver, LogInfo, ReadConfig
+    from .subsystems.log_entries import LogEntry, PartialLogMetadata
+    from .subsystems.metrics import MetricsCollector
+    from .subsystems.network import (
+        EndpointInterface,
+        GatewayAllocation,
+        InterfaceName,
+        IPAMData,
+        JoinInfo,
+        NetworkCapability,
+        NetworkDriver,
+        StaticRoute,
+    )
+    from .subsystems.secret import EndpointSpec, PortConfig, Secret, SecretProvider
+    from .subsystems.volume import Volume, VolumeCapability, VolumeDriver
+    from .transport import ConnectionPool
 
 # tests/test_public_names.py holds these three lists together: the imports above, __all__ and _HOMES.
 __all__ = [
     "ActivationError",
+    "Address",
+    "AddressSpaces",
+    "Authz",
+    "AuthzChain",
+    "AuthzRequest",
+    "AuthzResponse",
     "CallTimeout",
+    "Client",
     "ConnectError",
     "ConnectionLost",
+    "ConnectionPool",
     "DoesNotImplement",
+    "EndpointInterface",
+    "EndpointSpec",
     "ExtframeError",
+    "Failure",
+    "GatewayAllocation",
     "HandlerError",
+    "IPAMData",
+    "Interface",
+    "InterfaceName",
+    "IpamAddress",
+    "IpamCapability",
+    "IpamDriver",
+    "IpamPool",
+    "JoinInfo",
+    "Key",
+    "Limits",
+    "LocalRegistry",
+    "LogCapability",
+    "LogDriver",
+    "LogEntry",
+    "LogInfo",
     "Manifest",
+    "Message",
+    "MetricsCollector",
+    "NetworkCapability",
+    "NetworkDriver",
+    "PartialLogMetadata",
+    "Plugin",
+    "PluginManager",
     "PluginNotFound",
     "PluginSpec",
+    "PortConfig",
     "ProtocolError",
+    "ReadConfig",
+    "Registry",
     "RemoteError",
+    "Retry",
+    "Secret",
+    "SecretProvider",
     "SpecError",
+    "State",
+    "StaticRoute",
     "TLSConfig",
     "TransportError",
+    "Volume",
+    "VolumeCapability",
+    "VolumeDriver",
+    "hookimpl",
+    "hookspec",
+    "implements",
+    "rpc",
 ]
 
 _HOMES = {
     "ActivationError": "errors",
+    "Address": "protocol",
+    "AddressSpaces": "subsystems.ipam",
+    "Authz": "subsystems.authz",
+    "AuthzChain": "subsystems.authz",
+    "AuthzRequest": "subsystems.authz",
+    "AuthzResponse": "subsystems.authz",
     "CallTimeout": "errors",
+    "Client": "client",
     "ConnectError": "errors",
     "ConnectionLost": "errors",
+    "ConnectionPool": "transport",
     "DoesNotImplement": "errors",
+    "EndpointInterface": "subsystems.network",
+    "EndpointSpec": "subsystems.secret",
     "ExtframeError": "errors",
+    "Failure": "failures",
+    "GatewayAllocation": "subsystems.network",
     "HandlerError": "errors",
+    "IPAMData": "subsystems.network",
+    "Interface": "interface",
+    "InterfaceName": "subsystems.network",
+    "IpamAddress": "subsystems.ipam",
+    "IpamCapability": "subsystems.ipam",
+    "IpamDriver": "subsystems.ipam",
+    "IpamPool": "subsystems.ipam",
+    "JoinInfo": "subsystems.network",
+    "Key": "methods",
+    "Limits": "http1",
+    "LocalRegistry": "registry",
+    "LogCapability": "subsystems.log",
+    "LogDriver": "subsystems.log",
+    "LogEntry": "subsystems.log_entries",
+    "LogInfo": "subsystems.log",
     "Manifest": "protocol",
+    "Message": "messages",
+    "MetricsCollector": "subsystems.metrics",
+    "NetworkCapability": "subsystems.network",
+    "NetworkDriver": "subsystems.network",
+    "PartialLogMetadata": "subsystems.log_entries",
+    "Plugin": "plugin",
+    "PluginManager": "manager",
     "PluginNotFound": "errors",
     "PluginSpec": "protocol",
+    "PortConfig": "subsystems.secret",
     "ProtocolError": "errors",
+    "ReadConfig": "subsystems.log",
+    "Registry": "registry",
     "RemoteError": "errors",
+    "Retry": "retry",
+    "Secret": "subsystems.secret",
+    "SecretProvider": "subsystems.secret",
     "SpecError": "errors",
+    "State": "plugin",
+    "StaticRoute": "subsystems.network",
     "TLSConfig": "protocol",
     "TransportError": "errors",
+    "Volume": "subsystems.volume",
+    "VolumeCapability": "subsystems.volume",
+    "VolumeDriver": "subsystems.volume",
+    "hookimpl": "hooks",
+    "hookspec": "hooks",
+    "implements": "interface",
+    "rpc": "methods",
 }
 
 # Hidden from type checkers: to them a module with __getattr__ has every name.

@@ -7,7 +7,7 @@ import logging
 _root = logging.getLogger("extframe")
 
 
-def logger(module: str) -> logging.Logger:
+def get_logger(module: str) -> logging.Logger:
     """Return a module's logger. Without the handler, Python itself would print warnings to stderr."""
     if not any(isinstance(handler, logging.NullHandler) for handler in _root.handlers):
         _root.addHandler(logging.NullHandler())

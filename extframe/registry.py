@@ -7,7 +7,6 @@ A plugin is found by its name, through the files that Docker's engine looks for 
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shlex
 import stat
@@ -16,6 +15,7 @@ from itertools import chain
 from typing import NamedTuple, Protocol
 
 from .errors import PluginNotFound, SpecError
+from .logs import get_logger
 from .protocol import SPEC_READERS, Address, PluginSpec, check_name
 
 StrPath = str | os.PathLike[str]
@@ -27,7 +27,7 @@ _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 _NOWHERE = {*_ABSENT, errno.ELOOP}
 _KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Registry(Protocol):

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -12,10 +11,11 @@ from typing import Annotated
 import msgspec
 
 from ..interface import Interface
+from ..logs import get_logger
 from ..messages import Message
 from ..methods import Key, rpc
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BODY_LIMIT = 4 * 1024 * 1024
 """Bytes; what Docker sends at most, from version 29 on."""

@@ -4,17 +4,17 @@
 
 from __future__ import annotations
 
-import logging
 import posixpath
 from datetime import datetime
 from typing import Annotated, Any
 
 from ..errors import ProtocolError, RemoteError
 from ..interface import Interface
+from ..logs import get_logger
 from ..messages import Message, parse_time
 from ..methods import Key, rpc
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Volume(Message, frozen=True, omit_defaults=True):

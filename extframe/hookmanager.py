@@ -1,0 +1,275 @@
+"""HookManager: a pluggy.PluginManager for many threads, which loads entry points and reports what fails.
+
+Knows handlers and hooks; knows no plugins.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pluggy
+
+from .delivery import Monitor
+from .entrypoints import Distribution, DistributionFacade, Offer, offers, origin
+from .errors import ExtframeError
+from .failures import Failures
+from .hooks import PROJECT, ExtensionPoints, FunctionHandler, is_extension_point, make_hookspec, spec_fault
+from .interface import Declaration, Interface, declaration
+from .logs import get_logger
+from .protocol import hook_name
+
+logger = get_logger(__name__)
+
+
+class HookManager(pluggy.PluginManager):
+    """Registers handlers, by hand or from entry points. Serialises what pluggy leaves to its caller.
+
+    A package that is broken, or that clashes with another, is a failure of its own and in nobody's way.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(PROJECT)
+        self._lock = threading.RLock()  # guards pluggy's state and the lists below
+        self._distributions: list[tuple[object, Distribution]] = []
+        self._monitors: list[Monitor] = []
+        self._failures = Failures()
+        self.add_hookspecs(ExtensionPoints)
+        for name in os.environ.get("EXTFRAME_DISABLE", "").split(","):
+            if name.strip():
+                self.set_blocked(name.strip())
+
+    # Registration, as pluggy has it, for many threads.
+
+    def register(self, plugin: object, name: str | None = None) -> str | None:
+        """Register a handler and return its name, or None when the name is blocked.
+
+        A handler that pluggy refuses leaves nothing behind.
+
+        Raises:
+            ValueError: the name, or the handler, is registered already.
+            pluggy.PluginValidationError: a hookimpl does not fit its hookspec, or is an old-style hookwrapper
+                around an extension point.
+        """
+        with self._lock:
+            registered = self._register(plugin, name)
+        if registered is not None:
+            self._handler_added()
+        return registered
+
+    def _register(self, handler: object, name: str | None) -> str | None:
+        if self.is_registered(handler):
+            return super().register(handler, name)  # which says what is wrong
+        try:
+            registered = super().register(handler, name)
+            self._check_wrappers(handler)
+        except BaseException:
+            if self.is_registered(handler):
+                super().unregister(handler)
+            raise
+        return registered
+
+    def _handler_added(self) -> None:
+        """Do what a new handler calls for. No lock is held."""
+
+    def unregister(self, plugin: object | None = None, name: str | None = None) -> Any | None:
+        """Unregister a handler, by itself or by its name, and return it. Nothing refers to it afterwards."""
+        with self._lock:
+            known = self.get_name(plugin) if name is None and plugin is not None else name
+            gone = super().unregister(plugin, name)
+            self._distributions = [pair for pair in self._distributions if pair[0] is not gone]
+        if gone is not None:
+            self._handler_removed(gone)
+            self._failures.clear_all(of="handler", key=known)
+        return gone
+
+    def _handler_removed(self, handler: object) -> None:
+        """Let go of a handler."""
+
+    def handle(self, implements: str, function: Callable[[str, Any], object]) -> str:
+        """Register a function as the handler of an extension point, known or not.
+
+        Args:
+            implements: the extension point, as it stands in manifests.
+            function: is called with the plugin's name and its client; returns a driver or None.
+
+        Returns:
+            The handler's name, for ``unregister(name=...)``.
+        """
+        hook = hook_name(implements)
+        handler = FunctionHandler(hook, function)
+        with self._lock:
+            if not self._has_spec(hook):
+                self.add_hookspecs(make_hookspec(hook, f"A plugin implements ``{implements}``."))
+            wanted = f"{implements}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+            names = [wanted, *(f"{wanted}-{count}" for count in range(2, len(self.list_name_plugin()) + 3))]
+            free = next(name for name in names if not self.has_plugin(name) and not self.is_blocked(name))
+            self._register(handler, free)
+        self._handler_added()
+        return free
+
+    def add_hookspecs(self, module_or_class: Any) -> None:
+        """Add the hook specifications of a module or class, all or none.
+
+        Raises:
+            ValueError: it has none, or one of them is known already.
+        """
+        with self._lock:
+            for name in self._spec_names(module_or_class):
+                if self._has_spec(name):
+                    spec = getattr(self.hook, name).spec
+                    raise ValueError(f"hook {name!r} is specified already, by {spec.namespace!r}")
+            super().add_hookspecs(module_or_class)
+
+    def set_blocked(self, name: str) -> None:
+        """Block a handler's name, and unregister the handler if it is there."""
+        with self._lock:
+            super().set_blocked(name)
+
+    def unblock(self, name: str) -> bool:
+        """Unblock a name; return whether it was blocked."""
+        with self._lock:
+            return super().unblock(name)
+
+    def get_plugins(self) -> set[Any]:
+        """Return the registered handlers."""
+        with self._lock:
+            return super().get_plugins()
+
+    def is_registered(self, plugin: object) -> bool:
+        """Return whether a handler is registered."""
+        with self._lock:
+            return super().is_registered(plugin)
+
+    def get_name(self, plugin: object) -> str | None:
+        """Return the name that a handler is registered under, or None."""
+        with self._lock:
+            return super().get_name(plugin)
+
+    def get_hookcallers(self, plugin: object) -> list[pluggy.HookCaller] | None:
+        """Return the hooks that a handler implements, or None when it is not registered."""
+        with self._lock:
+            return super().get_hookcallers(plugin)
+
+    def check_pending(self) -> None:
+        """Raise PluginValidationError if a hookimpl that is not optional has no hookspec."""
+        with self._lock:
+            super().check_pending()
+
+    def add_hookcall_monitoring(self, before: Callable[..., None], after: Callable[..., None]) -> Callable[[], None]:
+        """Call ``before`` and ``after`` around every hook call, dispatch included. Returns the way back."""
+        monitor = (before, after)
+        undo = super().add_hookcall_monitoring(before, after)
+        self._monitors = [*self._monitors, monitor]
+
+        def undo_both() -> None:
+            undo()
+            self._monitors = [each for each in self._monitors if each is not monitor]
+
+        return undo_both
+
+    def list_plugin_distinfo(self) -> list[tuple[Any, Any]]:
+        """Return the handlers that came from entry points, each with its distribution."""
+        loaded = [(handler, DistributionFacade(distribution)) for handler, distribution in self._distributions]
+        return [*super().list_plugin_distinfo(), *loaded]
+
+    def list_plugin_distributions(self) -> list[tuple[Any, Any]]:
+        """Return the handlers that came from entry points, each with its distribution, as pluggy 1.7 has it."""
+        inherited = getattr(super(), "list_plugin_distributions", list)
+        return [*inherited(), *self._distributions]
+
+    def _origin(self, handler: object) -> tuple[str | None, str | None]:
+        """Return the name and version of the distribution that brought a handler."""
+        return origin(next((each for known, each in self._distributions if known is handler), None))
+
+    def _has_spec(self, hook: str) -> bool:
+        caller = getattr(self.hook, hook, None)
+        return caller is not None and caller.has_spec()
+
+    def _check_wrappers(self, handler: object) -> None:
+        for caller in self.get_hookcallers(handler) or ():
+            for impl in caller.get_hookimpls():
+                if impl.plugin is handler and impl.hookwrapper and is_extension_point(caller.spec):
+                    raise pluggy.PluginValidationError(
+                        handler,
+                        f"handler {impl.plugin_name!r}: hook {caller.name!r} is an extension point, and an old-style "
+                        "hookwrapper cannot stand around one; use hookimpl(wrapper=True)",
+                    )
+
+    # Entry points.
+
+    def _load(self, groups: Sequence[str]) -> None:
+        """Load entry points in two passes: all hook specifications, then the handlers."""
+        loaded = [(offer, handler) for offer in offers(groups) for handler in self._import(offer)]
+        specified = [pair for pair in loaded if self._attempt(self._add_specs, *pair)]
+        for offer, handler in specified:
+            self._attempt(self._add_handler, offer, handler)
+
+    def _import(self, offer: Offer) -> Iterator[Any]:
+        if self.is_blocked(offer.name):
+            logger.info("entry point %r is blocked, and not imported", offer.name)
+            return
+        try:
+            yield offer.load()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a package that does not import is its own affair
+            self._report(offer, error)
+
+    def _attempt(self, step: Callable[[Offer, Any], None], offer: Offer, handler: Any) -> bool:
+        try:
+            step(offer, handler)
+        except Exception as error:  # noqa: BLE001 - whatever a package's objects do on being looked at
+            self._report(offer, error)
+            return False
+        return True
+
+    def _report(self, offer: Offer, error: BaseException) -> None:
+        failure = offer.failure(error)
+        self._failures.note(("entry point", *origin(offer.distribution), offer.name), failure)
+        logger.warning("%s", failure, exc_info=error)
+
+    def _add_specs(self, offer: Offer, offered: Any) -> None:
+        interfaces = _interfaces(offered)
+        if self._spec_names(offered):
+            self._check_points(offered)
+            self.add_hookspecs(offered)
+        elif not interfaces and not self._impl_names(offered):
+            raise ExtframeError(
+                f"{offer.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
+                "names a module or an object whose functions are marked with extframe.hookimpl"
+            )
+        for declared in interfaces:
+            hook = hook_name(declared.implements)
+            if not self._has_spec(hook):
+                self.add_hookspecs(make_hookspec(hook, declared.interface.__doc__))
+
+    def _check_points(self, namespace: Any) -> None:
+        trial = pluggy.PluginManager(PROJECT)
+        trial.add_hookspecs(namespace)
+        for hook in self._spec_names(namespace):
+            spec = getattr(trial.hook, hook).spec
+            fault = spec_fault(spec) if is_extension_point(spec) else None
+            if fault is not None:
+                raise ExtframeError(f"hook {hook!r} cannot be an extension point: {fault}")
+
+    def _add_handler(self, offer: Offer, handler: Any) -> None:
+        if not self._impl_names(handler):
+            return
+        if self.has_plugin(offer.name):
+            raise ValueError(f"another handler is named {offer.name!r}: {self.get_plugin(offer.name)!r}")
+        if self.register(handler, offer.name) is not None and offer.distribution is not None:
+            self._distributions.append((handler, offer.distribution))
+
+    def _spec_names(self, namespace: Any) -> list[str]:
+        return [name for name in dir(namespace) if self.parse_hookspec_opts(namespace, name) is not None]
+
+    def _impl_names(self, handler: Any) -> list[str]:
+        return [name for name in dir(handler) if self.parse_hookimpl_opts(handler, name) is not None]
+
+
+def _interfaces(offered: Any) -> list[Declaration]:
+    """Return the interfaces that an entry point brings: itself, or what its module has."""
+    candidates = [offered] if isinstance(offered, type) else list(getattr(offered, "__dict__", {}).values())
+    interfaces = [each for each in candidates if isinstance(each, type) and issubclass(each, Interface)]
+    return [declaration(each) for each in interfaces if len(each.__extframe__) == 1]

@@ -1,0 +1,269 @@
+"""One plugin's life: its states, its handshake, its client. Knows no registry and calls no handler."""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import msgspec
+
+from .client import Client
+from .deadline import left
+from .errors import ActivationError, CallTimeout, ConnectError, DoesNotImplement, ExtframeError, HandlerError
+from .interface import Interface, declaration
+from .logs import get_logger
+from .protocol import ACTIVATE, Manifest, PluginSpec, hook_name
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
+
+T = TypeVar("T", bound=Interface)
+
+logger = get_logger(__name__)
+
+
+def point_of(point: str | type[Interface]) -> str:
+    """Return an extension point's name, as it stands in manifests."""
+    return point if isinstance(point, str) else declaration(point).implements
+
+
+class State(enum.Enum):
+    """Where a plugin stands."""
+
+    NEW = "new"
+    ACTIVATING = "activating"
+    ACTIVE = "active"
+    FAILED = "failed"
+    LOST = "lost"
+    CLOSED = "closed"
+
+
+NEXT: Mapping[State, frozenset[State]] = {
+    State.NEW: frozenset({State.ACTIVATING, State.CLOSED}),
+    State.ACTIVATING: frozenset({State.ACTIVE, State.FAILED, State.CLOSED}),
+    # Straight to ACTIVATING: a plugin whose manifest was empty is asked again.
+    State.ACTIVE: frozenset({State.LOST, State.ACTIVATING, State.CLOSED}),
+    State.FAILED: frozenset({State.ACTIVATING, State.CLOSED}),
+    State.LOST: frozenset({State.ACTIVATING, State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+"""What may follow each state. LOST: its source changed or it refused a connection; the next use asks it anew."""
+
+
+class Plugin:
+    """A program outside the host that speaks the protocol. ``PluginManager.get`` gives it out, active.
+
+    ``client`` stays the same for as long as the manager knows the plugin: drivers made on it go on working
+    when the plugin is restarted, or listens somewhere else.
+    """
+
+    def __init__(self, spec: PluginSpec, client: Client | None = None) -> None:
+        self._spec = spec
+        self.client = client or Client(spec.address, tls=spec.tls, plugin=spec.name)
+        self.client.refused = self.lose
+        self.deliveries: dict[str, Delivery] = {}  # by hook; the manager fills it
+        self._manifest = Manifest()
+        self._state = State.NEW
+        self._failure: Exception | None = None
+        self._handshakes = 0  # that have ended
+        self._changed = threading.Condition()
+
+    @property
+    def name(self) -> str:
+        """The name, which is that of its file."""
+        return self._spec.name
+
+    @property
+    def address(self) -> str:
+        """Where it listens: ``unix:///run/docker/plugins/rclone.sock``."""
+        return self._spec.address
+
+    @property
+    def source(self) -> str:
+        """The file that said so."""
+        return self._spec.source
+
+    @property
+    def spec(self) -> PluginSpec:
+        """What the registry found."""
+        return self._spec
+
+    @property
+    def manifest(self) -> Manifest:
+        """What it said in its last handshake; empty before the first."""
+        return self._manifest
+
+    @property
+    def state(self) -> State:
+        """Where it stands now."""
+        return self._state
+
+    def __repr__(self) -> str:
+        return f"<Plugin {self.name!r} at {self.address}, {self._state.value}: {list(self._manifest.implements)}>"
+
+    # What it can do.
+
+    def implements(self, point: str | type[Interface]) -> bool:
+        """Return whether the extension point stands in the manifest, to the letter."""
+        return point_of(point) in self._manifest.implements
+
+    @overload
+    def driver(self, interface: type[T]) -> T: ...
+    @overload
+    def driver(self, interface: str) -> Any: ...
+    def driver(self, interface: str | type[Interface]) -> Any:
+        """Return an object through which the plugin is used as one extension point.
+
+        Args:
+            interface: a class gives the first handler result that is one, else ``interface.remote(client)``;
+                a name gives the first handler result.
+
+        Raises:
+            DoesNotImplement: the manifest lacks it.
+            HandlerError: it was asked for by name, and no handler returned a driver.
+        """
+        self.require(interface)
+        point = point_of(interface)
+        delivery = self.deliveries.get(hook_name(point))
+        results = delivery.results() if delivery else []
+        if not isinstance(interface, str):
+            typed = (result for result in results if isinstance(result, interface))
+            return next(typed, None) or interface.remote(self.client)
+        if not results:
+            raise HandlerError(
+                f"no handler returned a driver for {point!r}: install a handler package whose hook is "
+                f"{hook_name(point)!r}, or ask for it by its Interface",
+                plugin=self.name,
+            )
+        return results[0]
+
+    def require(self, point: str | type[Interface]) -> None:
+        """Do nothing if the plugin implements the extension point.
+
+        Raises:
+            DoesNotImplement: it does not; says what it does implement.
+        """
+        if not self.implements(point):
+            has = ", ".join(self._manifest.implements) or "nothing"
+            raise DoesNotImplement(
+                f"plugin {self.name!r} does not implement {point_of(point)!r}; it implements {has}",
+                plugin=self.name,
+                address=self.address,
+            )
+
+    # How it lives.
+
+    def activate(self, deadline: float) -> None:
+        """Make the handshake, unless it was made: one at a time, other threads wait for it.
+
+        An empty manifest does not count as one (the engine keeps it for good: moby ``pkg/plugins/plugins.go``).
+        Threads that waited share what came of it, except that a leader who ran out of time leaves the
+        next attempt to them.
+
+        Args:
+            deadline: a ``time.monotonic()`` value.
+
+        Raises:
+            ActivationError: the handshake failed; the cause is chained.
+        """
+        if not self._lead(deadline):
+            return
+        try:
+            manifest = self._shake_hands(deadline)
+        except BaseException as failure:
+            self._end(State.FAILED, failure.__cause__ if isinstance(failure, ActivationError) else None)
+            raise
+        self._manifest = manifest
+        self._end(State.ACTIVE)
+        logger.info(
+            "plugin %r at %s is active: %s", self.name, self.address, ", ".join(manifest.implements) or "nothing"
+        )
+
+    def renew(self, spec: PluginSpec) -> None:
+        """Take over what the registry found when the source had changed. A handshake under way ends first."""
+        with self._changed:
+            if self._state in (State.ACTIVATING, State.CLOSED):
+                return  # the next use finds the stamp unchanged, and comes again
+            if (spec.address, spec.tls) != (self._spec.address, self._spec.tls):
+                self.client.retarget(spec.address, tls=spec.tls)
+            self._spec = spec
+            self._lose("its source changed")
+
+    def lose(self) -> None:
+        """Note that the plugin refused a connection: the next use makes a new handshake."""
+        with self._changed:
+            self._lose("it refused a connection")
+
+    def close(self) -> None:
+        """End its life here: the client is closed, threads that wait for a handshake are told."""
+        with self._changed:
+            self._enter(State.CLOSED)
+            self._changed.notify_all()
+        self.client.close()
+
+    def _lose(self, why: str) -> None:
+        if self._state is State.ACTIVE:
+            self._enter(State.LOST)
+            logger.info("plugin %r at %s is lost: %s", self.name, self.address, why)
+
+    def _enter(self, state: State) -> None:
+        if state is not self._state:
+            if state not in NEXT[self._state]:
+                raise RuntimeError(f"plugin {self.name!r} cannot go from {self._state.value} to {state.value}")
+            self._state = state
+
+    def _lead(self, deadline: float) -> bool:
+        """Return True if this thread is to make the handshake, False if it was made meanwhile."""
+        if self._state is State.ACTIVE and self._manifest.implements:
+            return False
+        with self._changed:
+            waited_from = self._handshakes
+            while self._state is State.ACTIVATING:
+                if not self._changed.wait(left(deadline)):
+                    late = CallTimeout("another thread's handshake did not end in time", phase="handshake")
+                    raise self._activation_error(late) from late
+            if self._state is State.CLOSED:
+                raise ExtframeError(f"plugin {self.name!r} is closed, as its manager is", plugin=self.name)
+            if self._handshakes != waited_from and self._state is State.ACTIVE:
+                return False
+            if self._handshakes != waited_from and self._failure is not None:
+                raise self._activation_error(self._failure) from self._failure
+            if self._state is State.ACTIVE and self._manifest.implements:
+                return False
+            self._enter(State.ACTIVATING)
+            return True
+
+    def _end(self, state: State, failure: BaseException | None = None) -> None:
+        with self._changed:
+            self._handshakes += 1
+            # A leader's own deadline, or its Ctrl-C, says nothing to the others.
+            self._failure = failure if isinstance(failure, Exception) and not isinstance(failure, CallTimeout) else None
+            if self._state is State.ACTIVATING:
+                self._enter(state)
+            self._changed.notify_all()
+
+    def _shake_hands(self, deadline: float) -> Manifest:
+        seconds = left(deadline)
+        try:
+            if not seconds:
+                raise CallTimeout("no time was left for the handshake", phase="handshake")
+            answer = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
+            return Manifest.parse(bytes(answer))
+        except ExtframeError as failure:
+            failure.plugin, failure.method = self.name, ACTIVATE
+            failure.address = self.address
+            raise self._activation_error(failure) from failure
+
+    def _activation_error(self, cause: Exception) -> ActivationError:
+        why = cause.message if isinstance(cause, ExtframeError) else str(cause)
+        remedy = ""
+        if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
+            remedy = f" If not, start it, or remove {self.source}"
+        return ActivationError(
+            f"plugin {self.name!r} at {self.address} was not activated: {why}{remedy}",
+            plugin=self.name,
+            method=ACTIVATE,
+            address=self.address,
+        )

@@ -1,0 +1,85 @@
+"""Plugin: its states and what may follow them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultserver import answer, eventually
+
+from extframe import PluginSpec
+from extframe.plugin import NEXT, Plugin, State
+
+MANIFEST = b'{"Implements": ["VolumeDriver"]}'
+
+
+def made(address: str, name: str = "photos") -> Plugin:
+    return Plugin(PluginSpec(name, address, source="/etc/plugins/photos.spec"))
+
+
+def soon() -> float:
+    return time.monotonic() + 5
+
+
+def test_every_state_has_its_row_and_can_be_reached() -> None:
+    assert set(NEXT) == set(State)
+    assert set(itertools.chain(*NEXT.values())) == set(State) - {State.NEW}
+
+
+def test_a_move_that_the_table_lacks_is_refused() -> None:
+    plugin = made("unix:///nowhere.sock")
+    with pytest.raises(RuntimeError, match="'photos' cannot go from new to lost"):
+        plugin._enter(State.LOST)
+    assert plugin.state is State.NEW
+
+
+def test_a_life_from_new_to_closed(fault_server: Any) -> None:
+    server = fault_server(answer(MANIFEST))
+    plugin = made(server.address)
+    seen = [plugin.state]
+    for step in (
+        lambda: plugin.activate(soon()),
+        plugin.lose,
+        lambda: plugin.activate(soon()),
+        lambda: plugin.renew(plugin.spec),
+        plugin.close,
+    ):
+        step()
+        seen.append(plugin.state)
+    assert [state.value for state in seen] == ["new", "active", "lost", "active", "lost", "closed"]
+    assert len(server.requests) == 2
+
+
+def test_losing_a_plugin_that_is_not_active_changes_nothing() -> None:
+    plugin = made("unix:///nowhere.sock")
+    plugin.lose()
+    assert plugin.state is State.NEW
+
+
+def test_a_closed_plugin_is_not_activated(fault_server: Any) -> None:
+    plugin = made(fault_server(answer(MANIFEST)).address)
+    plugin.close()
+    with pytest.raises(Exception, match="'photos' is closed"):
+        plugin.activate(soon())
+
+
+def test_its_text_says_what_and_where_it_is(fault_server: Any) -> None:
+    server = fault_server(answer(MANIFEST))
+    plugin = made(server.address)
+    plugin.activate(soon())
+    assert repr(plugin) == f"<Plugin 'photos' at {server.address}, active: ['VolumeDriver']>"
+    plugin.close()
+    assert eventually(lambda: not server._open)
+
+
+def test_the_table_in_the_documentation_is_the_table_in_the_code() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "hosts.md").read_text()
+    section = page.partition("## The life of a plugin")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    drawn = {State(name.strip(" `")): set(re.findall(r"`(\w+)`", after)) for name, after in rows}
+    coded = {state: {each.value for each in after} - {"closed"} for state, after in NEXT.items()}
+    assert drawn == coded
