@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from scripted_client import DriverClient, ScriptedClient
 
-from extframe.errors import ProtocolError, RemoteError
+from extframe.errors import DoesNotImplement, ProtocolError, RemoteError
 from extframe.interface import declaration
+from extframe.manager import PluginManager
+from extframe.registry import LocalRegistry
+from extframe.server import serving
 from extframe.subsystems.log import LogCapability, LogDriver, LogInfo, ReadConfig
 from extframe.subsystems.log_entries import LogEntry, PartialLogMetadata, pack_entry, unpack_entries
 
@@ -114,6 +117,11 @@ def test_a_long_line_that_dockerd_wrote_is_read_in_its_pieces():
 @pytest.mark.parametrize("stream", RECORDED, ids=len)
 def test_what_is_written_is_byte_for_byte_what_dockerd_writes(stream):
     assert b"".join(map(pack_entry, entries(stream))) == stream
+
+
+@pytest.mark.parametrize(("number", "packed"), [(127, b"\x7f"), (128, b"\x80\x01"), (-1, b"\xff" * 9 + b"\x01")])
+def test_numbers_are_written_in_as_few_bytes_as_can_be(number, packed):
+    assert pack_entry(LogEntry(time_nano=number))[4:] == b"\x10" + packed
 
 
 def test_an_entry_with_nothing_in_it_is_an_entry():
@@ -227,3 +235,14 @@ def test_both_ends_understand_each_other():
     logs.start_logging("/f", info)
     assert memory.info == info
     assert [entry.line for entry in logs.read_logs(info, ReadConfig(tail=2))] == [b"c1 1\n", b"c1 2\n"]
+
+
+class Misnamed(LogDriver, implements="LoggingDriver", prefix="LogDriver"):
+    """What Docker's documentation of another time calls it, and no engine knows."""
+
+
+def test_a_plugin_that_calls_itself_a_logging_driver_is_none_and_the_error_says_what_it_is(short_path):
+    manager = PluginManager(LocalRegistry(short_path, []), groups=())
+    served = serving(Misnamed(), name="logger", directory=short_path)
+    with manager, served, pytest.raises(DoesNotImplement, match="LoggingDriver"):
+        manager.driver("logger", LogDriver)

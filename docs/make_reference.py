@@ -1,0 +1,184 @@
+"""Write docs/reference.md from the declarations in extframe.subsystems: ``python docs/make_reference.py``."""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+from extframe import subsystems
+from extframe.interface import Declaration, Interface, declaration
+from extframe.messages import Message
+from extframe.methods import Method
+from extframe.protocol import hook_name
+
+REFERENCE = Path(__file__).with_name("reference.md")
+
+HEAD = """# Reference: Docker's extension points
+
+<!-- Written by docs/make_reference.py from the declarations; change those. -->
+
+Each extension point is a class in `extframe.subsystems`: for a host `remote(client)` gives a driver with these
+methods, and a plugin subclasses the class and overrides them. [Extension points](extension-points.md) has what holds
+for all of them.
+
+- **Deadline**: how long a call may take where the caller says nothing else (`remote(client, timeout=...)`). "The
+  client's" is 60 s, or what the client was made with. A stream has no deadline once it has begun.
+- **Repeated**: whether the call may be sent again after a connection that was lost on the way.
+- **Optional**: a plugin may lack the method. The text says what a host makes of it, where it makes anything of it.
+- In replies every field may be missing or null, and keys may be in any case.
+"""
+
+
+def reference() -> str:
+    """Return the whole page."""
+    declarations = sorted(declared(), key=lambda found: found.interface.__name__)
+    sections = [_interface_section(found) for found in declarations]
+    return "\n".join([HEAD, *sections])
+
+
+def declared() -> Iterator[Declaration]:
+    """Yield the declarations of all of Docker's extension points."""
+    for found in pkgutil.iter_modules(subsystems.__path__):
+        module = import_module(f"{subsystems.__name__}.{found.name}")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Interface) and value.__module__ == module.__name__:
+                yield declaration(value)
+
+
+def _interface_section(found: Declaration) -> str:
+    text, _ = split_docstring(found.interface)
+    meanings = argument_meanings(found)
+    path = f"`{found.interface.__module__}.{found.interface.__name__}`"
+    names = f"in a manifest `{found.implements}`, hook `{hook_name(found.implements)}`, calls `{found.prefix}.*`"
+    lines = [
+        f"## {found.interface.__name__}",
+        "",
+        f"{path}: {names}.",
+        "",
+        text,
+        "",
+        *_table(
+            ("method", "on the wire", "deadline", "repeated", "optional"),
+            (
+                (
+                    f"`{each.name}`",
+                    f"`{each.wire}`",
+                    _deadline(each),
+                    _yes(each.rpc.idempotent),
+                    _yes(each.rpc.optional),
+                )
+                for each in found.methods
+            ),
+        ),
+        *(line for method in found.methods for line in _method_section(method, meanings(method))),
+        *(line for message in messages(found) for line in _message_section(message)),
+    ]
+    return "\n".join(lines)
+
+
+def _method_section(method: Method, meanings: Mapping[str, str]) -> Iterator[str]:
+    text, _ = split_docstring(method.function)
+    yield from (f"### `{method.wire}`", "", text, "")
+    if method.signature.parameters:
+        yield from _table(("argument", "key", "type", "default", "meaning"), _field_rows(method.request, meanings))
+    yield from (f"Answer: {_answer(method)}.", "")
+
+
+def argument_meanings(found: Declaration) -> Callable[[Method], Mapping[str, str]]:
+    """Return what says of a method what its arguments mean: itself, or else the first of its class that says so."""
+    said: dict[str, str] = {}
+    for method in reversed(found.methods):
+        said.update(split_docstring(method.function)[1])
+    return lambda method: {**said, **split_docstring(method.function)[1]}
+
+
+def _answer(method: Method) -> str:
+    kind = type_name(method.result)
+    if method.rpc.ignore_reply:
+        return "not read, only its status counts"
+    if method.rpc.stream is not None:
+        return f"a stream; each record is one of the `{kind}`"
+    if method.rpc.returns:
+        return f"`{method.rpc.returns}`, as `{kind}`"
+    return "nothing" if method.result is types.NoneType else f"the fields of `{kind}`"
+
+
+def messages(found: Declaration) -> list[type[Message]]:
+    """Return the classes that the methods take and give, in the order of their module."""
+    module = import_module(found.interface.__module__)
+    classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Message)]
+    return [each for each in classes if each is not Message]
+
+
+def _message_section(message: type[msgspec.Struct]) -> Iterator[str]:
+    text, meanings = split_docstring(message)
+    yield from (f"### `{message.__name__}`", "", text, "")
+    yield from _table(("field", "key", "type", "default", "meaning"), _field_rows(message, meanings))
+
+
+def _field_rows(struct: type[msgspec.Struct], meanings: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    for field in msgspec.structs.fields(struct):
+        meaning = meanings.get(field.name, "").rstrip(".")
+        yield (
+            f"`{field.name}`",
+            f"`{field.encode_name}`",
+            _cell(f"`{type_name(field.type)}`"),
+            _default(field),
+            _cell(meaning),
+        )
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.required:
+        return ""
+    return f"`{field.default!r}`" if field.default is not msgspec.NODEFAULT else f"`{field.default_factory()!r}`"
+
+
+def split_docstring(documented: object) -> tuple[str, Mapping[str, str]]:
+    """Return the text of a docstring and what its Args section says of each argument."""
+    text, _, arguments = (inspect.getdoc(documented) or "").partition("\nArgs:\n")
+    meanings = dict(re.findall(r"^ {4}(\w+): ((?:.+\n?(?: {8}.*\n?)*))", arguments, re.MULTILINE))
+    return text.strip(), {name: " ".join(words.split()) for name, words in meanings.items()}
+
+
+def type_name(kind: Any) -> str:
+    """Return a type as it is written in Python, without the modules."""
+    origin, members = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return type_name(members[0])
+    if origin in (Union, types.UnionType):
+        return " | ".join(type_name(member) for member in members)
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(type_name(member) for member in members)}]"
+    return "None" if kind is types.NoneType else "Any" if kind is Any else str(kind.__name__)
+
+
+def _deadline(method: Method) -> str:
+    return "the client's" if method.rpc.timeout is None else f"{method.rpc.timeout:g} s"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"| {' | '.join('---' for _ in head)} |"
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+
+
+if __name__ == "__main__":
+    REFERENCE.write_text(reference())

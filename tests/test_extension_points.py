@@ -1,0 +1,59 @@
+"""docs/extension-points.md, run as it is printed: declared, served, discovered, activated and called."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import extframe
+from extframe.interface import declaration, routes
+
+PAGE = Path(__file__).parent.parent / "docs" / "extension-points.md"
+DECLARE, USE, WRITE, WRITE_ASYNC = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def page() -> ModuleType:
+    module = ModuleType("page")
+    for block in (DECLARE, WRITE, WRITE_ASYNC):
+        exec(block, vars(module))
+    return module
+
+
+def test_the_example_is_a_dozen_lines_and_nobody_at_extframe_foresaw_it():
+    code = [line for line in DECLARE.splitlines() if line.strip()]
+    assert len(code) <= 12
+    assert "Translator" not in "".join(path.read_text() for path in Path(extframe.__file__).parent.rglob("*.py"))
+
+
+def test_the_page_says_truly_what_is_sent_and_answered(page):
+    method = declaration(page.Translator).methods[0]
+    import msgspec
+
+    assert msgspec.json.encode(method.encode_arguments("Hallo")).decode() in PAGE.read_text()
+    assert method.encode_reply(page.Translation("Hello", 0.9)).decode().strip() in PAGE.read_text()
+    assert method.rpc.timeout == 10.0
+
+
+def test_a_host_finds_activates_and_calls_the_plugin(page, short_path, monkeypatch, capsys):
+    from extframe.server import serving
+
+    monkeypatch.setattr(extframe.LocalRegistry, "for_app", lambda app: extframe.LocalRegistry(short_path, [short_path]))
+    with serving(page.Dictionary(), name="dictionary", directory=short_path):
+        exec(USE, vars(page))
+        assert capsys.readouterr().out == "Hello\n"
+        assert isinstance(page.translator, page.Translator)
+        assert page.manager.get("dictionary").manifest.implements == ("Translator",)
+        with pytest.raises(extframe.RemoteError, match="no dictionary for fr"):
+            page.translator.translate("Hallo", "fr")
+        page.manager.close()
+
+
+def test_an_async_plugin_answers_the_same_calls(page):
+    method, function = routes(page.SlowDictionary())["Translator.Translate"]
+    result = asyncio.run(function(**method.decode_request(b'{"text":"hallo"}')))
+    assert method.encode_reply(result) == b'{"Translation":{"Text":"HALLO","Confidence":0.0}}\n'
