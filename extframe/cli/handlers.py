@@ -1,0 +1,94 @@
+"""``extframe handlers``: the installed handler packages. Contacts no plugin."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import output_option, verbose_option
+from .output import shortened, write_json, write_table
+
+if TYPE_CHECKING:
+    from ..entrypoints import Offer
+    from ..manager import PluginManager
+
+GROUP = "extframe"  # of entry points: what a PluginManager loads unless it is told otherwise
+
+EPILOG = """\b
+Examples:
+  extframe handlers
+  extframe handlers --verbose -o json
+  EXTFRAME_DISABLE=backup extframe handlers
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One entry point. Its state is loaded, failed, or blocked by EXTFRAME_DISABLE."""
+
+    name: str
+    package: str | None
+    version: str | None
+    state: str
+    hooks: list[str]
+    reason: str | None = None
+
+
+@click.command(epilog=EPILOG)
+@output_option
+@verbose_option
+def handlers(output: str) -> None:
+    """List the installed handlers.
+
+    What packages offer in this Python environment: their versions, their hooks, and what failed. They are loaded
+    as a host loads them.
+    """
+    from ..manager import PluginManager
+
+    # What a package prints while it is imported is not our data.
+    with contextlib.redirect_stdout(sys.stderr), PluginManager(groups=(GROUP,)) as manager:
+        rows = list(_rows(manager))
+    if output == "json":
+        write_json([asdict(row) for row in rows])
+    else:
+        _write_table(rows)
+
+
+def _rows(manager: PluginManager) -> Iterator[Row]:
+    from ..entrypoints import offers, origin
+
+    loaded = {
+        (manager.get_name(handler), found.project_name, found.version): handler
+        for handler, found in manager.list_plugin_distinfo()
+    }
+    failed = {(failure.what, failure.distribution, failure.version): failure for failure in manager.failures()}
+    for offer in offers((GROUP,)):
+        package, version = origin(offer.distribution)
+        failure = failed.get((_subject(offer), package, version))
+        handler = loaded.get((offer.name, package, version))
+        hooks = [caller.name for caller in manager.get_hookcallers(handler) or ()] if handler is not None else []
+        if failure is not None:
+            reason = f"{type(failure.exception).__name__}: {failure.exception}"
+            yield Row(offer.name, package, version, "failed", hooks, reason)
+        else:
+            state = "blocked" if manager.is_blocked(offer.name) else "loaded"
+            yield Row(offer.name, package, version, state, sorted(hooks))
+
+
+def _subject(offer: Offer) -> str:
+    """Return what the manager calls an entry point that failed."""
+    return offer.failure(LookupError()).what
+
+
+def _write_table(rows: list[Row]) -> None:
+    header = ["NAME", "PACKAGE", "VERSION", "STATE", "HOOKS"]
+    cells = [[row.name, row.package or "", row.version or "", row.state, ", ".join(row.hooks)] for row in rows]
+    if any(row.reason for row in rows):
+        header.append("REASON")
+        cells = [[*line, shortened(row.reason or "")] for line, row in zip(cells, rows, strict=True)]
+    write_table(header, cells)

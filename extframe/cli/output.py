@@ -1,0 +1,121 @@
+"""Write tables, JSON and messages: data to stdout, all else to stderr. Knows no plugins.
+
+What plugins and file names say goes to a terminal with its control characters written out, so that nobody's
+words move the cursor, change colours or pass for ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from ..errors import ExtframeError
+
+REASON_WIDTH = 100  # characters of a reason that a table shows; JSON has all of it
+_STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow"}
+
+Cells = Sequence[str]
+
+
+def printable(text: str) -> str:
+    r"""Return ``text`` on one line and safe to show: what does not print is written as an escape.
+
+    >>> printable("two\nlines, \x1b[31mred")
+    'two\\nlines, \\x1b[31mred'
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def shortened(reason: str) -> str:
+    """Return a reason as a table shows it."""
+    reason = " ".join(reason.split())
+    return reason if len(reason) <= REASON_WIDTH else reason[: REASON_WIDTH - 3].rstrip() + "..."
+
+
+# --- stderr -------------------------------------------------------------------------------------------
+
+
+def note(message: str) -> None:
+    """Tell the user something that is not data: one line on stderr."""
+    click.echo(f"extframe: {printable(message)}", err=True)
+
+
+def suggest(hint: str) -> None:
+    """Tell the user what may help."""
+    click.echo(f"hint: {hint}", err=True)
+
+
+# --- stdout -------------------------------------------------------------------------------------------
+
+
+def write_json(value: Any) -> None:
+    """Write a value as indented JSON; characters that do not print are escaped, as JSON allows."""
+    import json
+
+    text = json.dumps(value, indent=2, ensure_ascii=not _encoding().lower().startswith("utf"))
+    _write(re.sub(r"[^\n -~]", lambda found: _json_escape(found[0], json.dumps), text))
+
+
+def _json_escape(character: str, dumps: Any) -> str:
+    return character if character.isprintable() else dumps(character)[1:-1]
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def write_table(header: Cells, rows: Sequence[Cells]) -> None:
+    """Write rows below a header, each on one line as long as its cells: lines can be searched, and paths copied."""
+    lines = _aligned([header, *([_shown(cell) for cell in row] for row in rows)])
+    if _has_colours():
+        _write_coloured(lines)
+    else:
+        _write("\n".join(map("".join, lines)))
+
+
+def write_properties(properties: Mapping[str, str]) -> None:
+    """Write names and values, one pair a line."""
+    _write("\n".join(map("".join, _aligned([(name, _shown(value)) for name, value in properties.items()]))))
+
+
+def _shown(cell: str) -> str:
+    """Return a cell in what stdout can take."""
+    return printable(cell).encode(_encoding(), "backslashreplace").decode(_encoding()) or "-"
+
+
+def _aligned(rows: Sequence[Cells]) -> list[list[str]]:
+    """Return the rows with their cells filled up to the width of the column, but for the last."""
+    widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
+    return [[*map(str.ljust, row[:-1], widths), row[-1]] for row in rows]
+
+
+def _has_colours() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _write_coloured(lines: Sequence[Cells]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    header, *rows = lines
+    console = Console(highlight=False)
+    console.print(Text("".join(header), style="bold"), soft_wrap=True)
+    for row in rows:
+        cells = ((cell, _STYLES.get(cell.strip(), "")) for cell in row)
+        console.print(Text.assemble(*cells), soft_wrap=True)
+
+
+def _write(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:  # click's to handle: whoever read has had enough
+        raise
+    except OSError as full:
+        raise ExtframeError(f"cannot write to standard output: {full.strerror}") from full

@@ -1,0 +1,105 @@
+"""What the tests of the command share: plugins in a directory, and two ways to run the command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from faultserver import FaultServer, answer_with, reply
+
+
+def _speaks(*points: str, **answers: object):
+    def function(request) -> bytes:
+        method = request.path.rpartition(".")[2]
+        if method == "Activate":
+            return reply(json.dumps({"Implements": points}).encode())
+        if method not in answers:
+            return reply(b"404 page not found\n", status="404 Not Found")
+        return reply(json.dumps(answers[method]).encode())
+
+    return answer_with(function)
+
+
+@pytest.fixture
+def speaks():
+    """Make a behaviour: these extension points in the handshake, ``List={...}`` to any method List, else 404."""
+    return _speaks
+
+
+@pytest.fixture
+def add(short_path, fault_server) -> Callable[..., FaultServer]:
+    """Put a plugin of this name and behaviour, which listens on a unix socket, into ``short_path``."""
+
+    def add(name: str, behaviour=None) -> FaultServer:
+        return fault_server(behaviour or _speaks("VolumeDriver"), path=str(short_path / f"{name}.sock"))
+
+    return add
+
+
+@pytest.fixture
+def leave_dead_socket(short_path, fault_server) -> Callable[[str], None]:
+    """Leave a socket file in ``short_path`` behind which nobody listens."""
+
+    def leave(name: str) -> None:
+        fault_server(_speaks(), path=str(short_path / f"{name}.sock")).close()
+
+    return leave
+
+
+@pytest.fixture
+def run():
+    """Run the command in this process."""
+    from click.testing import CliRunner
+
+    from extframe.cli.program import program
+
+    return lambda *arguments, **options: CliRunner().invoke(
+        program, [str(each) for each in arguments], prog_name="extframe", **options
+    )
+
+
+Popen = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(tmp_path) -> Iterator[Popen]:
+    """Start the command as a process of its own. ``env`` is added to the environment, less where it is None."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: object, env: dict[str, str | None] | None = None, **options) -> subprocess.Popen[str]:
+        changed = {**os.environ, "NO_COLOR": None, **(env or {})}
+        command = [sys.executable, "-m", "extframe.cli", *map(str, arguments)]
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        environment = {key: value for key, value in changed.items() if value is not None}
+        processes.append(subprocess.Popen(command, text=True, cwd=tmp_path, env=environment, **options))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        for pipe in filter(None, (process.stdin, process.stdout, process.stderr)):
+            pipe.close()
+
+
+@pytest.fixture
+def extframe(start) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command as a process of its own."""
+
+    def extframe(*arguments: object, input: str = "", **options) -> subprocess.CompletedProcess[str]:
+        process = start(*arguments, stdin=subprocess.PIPE, **options)
+        out, err = process.communicate(input, timeout=30)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    return extframe
+
+
+@pytest.fixture
+def script() -> Path:
+    """The ``extframe`` script that pip installed."""
+    return Path(sys.executable).with_name("extframe")

@@ -1,0 +1,119 @@
+"""``extframe call``, on real sockets and files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from faultserver import answer, close_after_read, read_and_hang
+
+
+def test_the_reply_is_printed_as_json(run, add, speaks, short_path):
+    volumes = {"Volumes": [{"Name": "photos", "Mountpoint": "/mnt/größe"}]}
+    add("rclone", speaks("VolumeDriver", List=volumes))
+    result = run("call", "rclone", "VolumeDriver.List", "--dir", short_path)
+    assert json.loads(result.stdout) == volumes
+    assert "größe" in result.stdout
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_without_arguments_the_body_is_empty_and_no_handshake_is_made(run, add, short_path):
+    server = add("rclone", answer(b""))
+    result = run("call", "rclone", "VolumeDriver.List", "--dir", short_path)
+    assert [(request.path, request.body) for request in server.requests] == [("/VolumeDriver.List", b"")]
+    assert result.stdout == "{}\n"
+
+
+@pytest.mark.parametrize("from_stdin", [False, True])
+def test_arguments_are_sent_as_they_were_written(run, add, from_stdin, short_path):
+    server = add("rclone", answer())
+    arguments = '{"Name": "größe", "Opts": {"b": 1.10, "a": 12345678901234567890123}}'
+    given = ["-"] if from_stdin else [arguments]
+    result = run("call", "rclone", "VolumeDriver.Create", *given, "--dir", short_path, input=f"{arguments}\n")
+    assert result.exit_code == 0, result.stderr
+    assert server.requests[0].body == f"{arguments}\n".encode()
+
+
+@pytest.mark.parametrize("arguments", ["{Name: photos}", "", '{"a": 1} 2', "NaN"])
+def test_arguments_that_are_no_json_are_wrong_usage_and_nothing_is_sent(run, add, arguments, short_path):
+    server = add("rclone")
+    for result in (
+        run("call", "rclone", "VolumeDriver.Get", arguments, "--dir", short_path),
+        run("call", "rclone", "VolumeDriver.Get", "-", "--dir", short_path, input=arguments),
+    ):
+        assert result.exit_code == 2
+        assert "'JSON': not JSON" in result.stderr
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize("method", ["List", "VolumeDriver.", ".List", "VolumeDriver List", "Volume#.List", ""])
+def test_a_method_that_is_none_is_wrong_usage_and_says_what_is_expected(run, add, method, short_path):
+    server = add("rclone")
+    result = run("call", "rclone", method, "--dir", short_path)
+    assert result.exit_code == 2
+    assert "EXTENSION_POINT.METHOD, such as VolumeDriver.List" in " ".join(result.stderr.split())
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        answer(b'{"Err": "no volume \\u001b[31mphotos"}'),
+        answer(b'{"Err": "no volume \\u001b[31mphotos"}', status="500 Internal Server Error"),
+        answer(b"no volume \x1b[31mphotos\n", status="404 Not Found"),
+    ],
+)
+def test_the_plugins_own_words_are_shown_escaped_and_the_code_is_4(run, add, behaviour, short_path):
+    add("rclone", behaviour)
+    result = run("call", "rclone", "VolumeDriver.Get", '{"Name": "photos"}', "--dir", short_path)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert result.stderr.startswith("extframe: VolumeDriver.Get on plugin 'rclone' at unix://")
+    assert ": no volume \\x1b[31mphotos" in result.stderr.splitlines()[0]
+
+
+def test_a_method_that_the_plugin_lacks_is_4_and_the_hint_says_where_to_look(run, add, short_path):
+    add("rclone")
+    result = run("call", "rclone", "VolumeDriver.Lost", "--dir", short_path)
+    assert result.exit_code == 4
+    assert result.stderr.splitlines()[1] == "hint: `extframe inspect NAME` shows what the plugin implements"
+
+
+def test_words_of_several_lines_stay_on_one(run, add, short_path):
+    add("rclone", answer(b'{"Err": "one\\ntwo"}'))
+    assert "one\\ntwo\n" in run("call", "rclone", "VolumeDriver.List", "--dir", short_path).stderr
+
+
+def test_a_reply_that_is_no_object_is_1(run, add, short_path):
+    add("rclone", answer(b"<html>"))
+    result = run("call", "rclone", "VolumeDriver.List", "--dir", short_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not JSON" in result.stderr
+
+
+def test_a_plugin_that_hangs_is_5_when_the_time_is_up(run, add, short_path):
+    add("hung", read_and_hang)
+    result = run("call", "hung", "VolumeDriver.List", "--dir", short_path, "--timeout", "0.2")
+    assert result.exit_code == 5
+    assert result.stderr.splitlines()[1] == "hint: --timeout SECONDS gives it more time"
+
+
+def test_a_dead_socket_is_5(run, leave_dead_socket, short_path):
+    leave_dead_socket("dead")
+    assert run("call", "dead", "VolumeDriver.List", "--dir", short_path).exit_code == 5
+
+
+def test_a_connection_that_is_lost_is_5_and_the_call_was_sent_once(run, add, short_path):
+    server = add("cut", close_after_read)
+    assert run("call", "cut", "VolumeDriver.List", "--dir", short_path).exit_code == 5
+    assert len(server.requests) == 1
+
+
+def test_a_missing_plugin_is_3(run, short_path):
+    assert run("call", "gone", "VolumeDriver.List", "--dir", short_path).exit_code == 3
+
+
+def test_the_call_and_the_reply_survive_a_real_pipe(extframe, add, speaks, short_path):
+    add("rclone", speaks("VolumeDriver", Get={"Volume": {"Name": "größe"}}))
+    done = extframe("call", "rclone", "VolumeDriver.Get", "-", "--dir", short_path, input='{"Name": "größe"}')
+    assert json.loads(done.stdout) == {"Volume": {"Name": "größe"}}
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,280 @@
+"""``extframe ls``, on real sockets and files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from faultserver import answer, close_after_read, hang, read_and_hang
+
+from extframe.cli import findings, output
+from extframe.plugin import State
+from extframe.registry import LocalRegistry
+
+
+def listing(result) -> dict[str, dict]:
+    assert result.exit_code == 0, result.output
+    return {row["name"]: row for row in json.loads(result.stdout)}
+
+
+def test_a_plugin_is_listed_with_source_address_state_and_what_it_implements(run, add, speaks, short_path):
+    server = add("rclone", speaks("VolumeDriver", "authz"))
+    result = run("ls", "--dir", short_path)
+    header, row = (line.split() for line in result.stdout.splitlines())
+    assert header == ["NAME", "SOURCE", "ADDRESS", "STATE", "IMPLEMENTS"]
+    assert row == ["rclone", server.path, server.address, "active", "VolumeDriver,", "authz"]
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_json_has_the_same_for_programs(run, add, speaks, short_path):
+    server = add("rclone", speaks("VolumeDriver", "authz"))
+    assert json.loads(run("ls", "--dir", short_path, "-o", "json").stdout) == [
+        {
+            "name": "rclone",
+            "source": server.path,
+            "address": server.address,
+            "state": "active",
+            "implements": ["VolumeDriver", "authz"],
+            "reason": None,
+        }
+    ]
+
+
+def test_the_states_are_those_of_a_plugin():
+    states = {
+        findings.Finding("a").state,
+        findings.Finding("a", implements=()).state,
+        findings.Finding("a", error=OSError()).state,
+    }
+    assert states == {State.NEW.value, State.ACTIVE.value, State.FAILED.value}
+
+
+def test_sockets_and_spec_files_are_found_in_one_directory(run, add, fault_server, speaks, short_path):
+    add("one")
+    remote = fault_server(speaks("NetworkDriver"), kind="tcp")
+    (short_path / "two.spec").write_text(remote.address)
+    (short_path / "three.json").write_text(json.dumps({"Addr": remote.address}))
+    rows = listing(run("ls", "--dir", short_path, "-o", "json"))
+    assert list(rows) == ["one", "three", "two"]
+    assert rows["two"]["address"] == rows["three"]["address"] == remote.address
+    assert rows["two"]["source"] == str(short_path / "two.spec")
+
+
+def test_without_contact_no_connection_is_opened(run, add, short_path):
+    server = add("rclone")
+    rows = listing(run("ls", "--no-contact", "--dir", short_path, "-o", "json"))
+    assert rows["rclone"] == {
+        "name": "rclone",
+        "source": server.path,
+        "address": server.address,
+        "state": "new",
+        "implements": None,
+        "reason": None,
+    }
+    assert server.connections == 0
+
+
+def test_without_contact_nothing_is_imported_that_only_calls_need(short_path):
+    heavy = "requests urllib3 ssl socket importlib_metadata pluggy httptools rich asyncio extframe.client"
+    code = (
+        "import sys; before = {*sys.modules}; from extframe.cli import main\n"
+        f"sys.argv = ['extframe', 'ls', '--no-contact', '--dir', {str(short_path)!r}]\n"
+        "try: main()\n"
+        "except SystemExit as left: assert not left.code\n"
+        f"print(*{{*{heavy.split()}}} & {{*sys.modules}} - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=short_path, timeout=30)
+    assert (done.stdout.strip(), done.returncode) == ("", 0)
+
+
+def test_plugins_that_hang_cost_the_others_nothing(run, add, short_path):
+    add("good")
+    for name in ("hung-1", "hung-2", "hung-3", "hung-4"):
+        add(name, read_and_hang)
+    add("hung-5", hang)
+    started = time.monotonic()
+    rows = listing(run("ls", "--dir", short_path, "--timeout", "0.4", "-o", "json"))
+    assert time.monotonic() - started < 1.9, "one after the other they would take 2"
+    assert rows["good"]["state"] == "active"
+    assert {rows[f"hung-{number}"]["state"] for number in range(1, 6)} == {"failed"}
+
+
+def test_more_plugins_than_are_asked_at_once_are_all_asked(run, add, short_path, monkeypatch):
+    monkeypatch.setattr(findings, "AT_ONCE", 2)
+    for number in range(5):
+        add(f"p{number}")
+    rows = listing(run("ls", "--dir", short_path, "-o", "json"))
+    assert [row["state"] for row in rows.values()] == ["active"] * 5
+
+
+def test_a_host_name_that_does_not_resolve_in_time_is_given_up(run, short_path, monkeypatch):
+    (short_path / "far.spec").write_text("tcp://far.example:1")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(3) or [])
+    started = time.monotonic()
+    rows = listing(run("ls", "--dir", short_path, "--timeout", "0.2", "-o", "json"))
+    assert time.monotonic() - started < 2
+    assert rows["far"]["state"] == "failed"
+
+
+def test_a_socket_with_nobody_behind_it_is_failed_with_the_remedy(run, leave_dead_socket, short_path):
+    leave_dead_socket("dead")
+    rows = listing(run("ls", "--dir", short_path, "-o", "json"))
+    assert rows["dead"]["state"] == "failed"
+    assert rows["dead"]["implements"] is None
+    assert "'dead'" in rows["dead"]["reason"]
+    assert f"remove {short_path}/dead.sock" in rows["dead"]["reason"]
+
+
+@pytest.mark.parametrize("behaviour", [answer(b"<html>nginx</html>"), close_after_read, answer(status="503 Busy")])
+def test_a_plugin_that_talks_nonsense_is_failed(run, add, behaviour, short_path):
+    add("odd", behaviour)
+    result = run("ls", "--dir", short_path)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[0].endswith("REASON")
+    assert " failed " in result.stdout
+
+
+def test_a_broken_spec_file_is_failed_with_and_without_contact(run, short_path):
+    (short_path / "broken.spec").write_text("localhost:8080")
+    for options in ([], ["--no-contact"]):
+        rows = listing(run("ls", "--dir", short_path, "-o", "json", *options))
+        assert rows["broken"]["state"] == "failed"
+        assert rows["broken"]["address"] is None
+        assert str(short_path / "broken.spec") in rows["broken"]["reason"]
+
+
+def test_a_source_that_others_may_write_is_failed_with_the_command_that_mends_it(run, add, short_path):
+    os.chmod(add("open").path, 0o777)
+    result = run("ls", "--dir", short_path, "-o", "json")
+    assert f"chmod o-w {short_path}/open.sock" in listing(result)["open"]["reason"]
+
+
+def test_a_long_reason_is_shortened_in_the_table_and_whole_in_json(run, add, short_path):
+    words = "no space left, " * 20 + "END"
+    add("full", answer(words.encode(), status="500 Internal Server Error"))
+    table, whole = run("ls", "--dir", short_path), run("ls", "--dir", short_path, "-o", "json")
+    reason = table.stdout.splitlines()[1].partition("  failed  ")[2].partition("  ")[2].strip()
+    assert reason.startswith("no space left") or "no space left" in reason
+    assert reason.endswith("...")
+    assert len(reason) <= output.REASON_WIDTH
+    assert table.stderr == "extframe: `extframe inspect NAME` gives the whole of a reason\n"
+    assert words in listing(whole)["full"]["reason"]
+
+
+def test_what_is_not_reason_is_never_cut_off(run, add, speaks, short_path):
+    point = "Driver" * 60
+    add("wide", speaks(point))
+    assert point in run("ls", "--dir", short_path, env={"COLUMNS": "40"}).stdout
+
+
+def test_escape_sequences_of_a_plugin_do_not_reach_the_terminal(run, add, speaks, short_path):
+    points = ["\x1b[31mred", "two\nlines", "\x9b2J", "\u202egnp", "a\rb"]
+    add("hostile", speaks(*points))
+    table, whole = run("ls", "--dir", short_path), run("ls", "--dir", short_path, "-o", "json")
+    assert not [character for character in table.stdout if not character.isprintable() and character != "\n"]
+    assert len(table.stdout.splitlines()) == 2
+    assert "\\x1b[31mred, two\\nlines, \\x9b2J, \\u202egnp, a\\rb" in table.stdout
+    assert not [character for character in whole.stdout if not character.isprintable() and character != "\n"]
+    assert listing(whole)["hostile"]["implements"] == points
+
+
+def test_a_reason_in_the_words_of_a_plugin_is_escaped_too(run, add, short_path):
+    add("hostile", answer(b"\x1b]0;title\x07 oops", status="500 Internal Server Error"))
+    assert "\\x1b]0;title\\x07 oops" in run("ls", "--dir", short_path).stdout
+
+
+def test_names_in_any_script_are_shown_as_they_are(run, add, short_path):
+    add("größe-体")
+    assert "größe-体  " in run("ls", "--dir", short_path).stdout
+    assert '"größe-体"' in run("ls", "--dir", short_path, "-o", "json").stdout
+
+
+def test_a_stream_that_is_not_unicode_gets_valid_json(extframe, add, short_path):
+    add("größe-体")
+    done = extframe("ls", "--no-contact", "--dir", short_path, "-o", "json", env={"PYTHONIOENCODING": "latin-1"})
+    assert [row["name"] for row in json.loads(done.stdout)] == ["größe-体"]
+
+
+def test_a_stream_that_is_not_unicode_gets_a_table_with_escapes(extframe, add, short_path):
+    add("wei-体")
+    done = extframe("ls", "--no-contact", "--dir", short_path, env={"PYTHONIOENCODING": "latin-1"})
+    assert "wei-\\u4f53  " in done.stdout
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_an_empty_directory_gives_no_data_and_one_line_that_names_it(run, short_path):
+    result = run("ls", "--dir", short_path)
+    assert (result.stdout, result.stderr, result.exit_code) == ("", f"extframe: no plugins in {short_path}\n", 0)
+    assert json.loads(run("ls", "--dir", short_path, "-o", "json").stdout) == []
+
+
+def test_a_missing_directory_is_said_to_be_missing(run, short_path):
+    result = run("ls", "--dir", short_path / "gone")
+    assert result.stderr == f"extframe: no plugins in {short_path}/gone (no such directory)\n"
+    assert (result.stdout, result.exit_code) == ("", 0)
+
+
+def test_a_directory_that_cannot_be_read_is_one_warning(run, short_path):
+    (short_path / "loop").symlink_to("loop")
+    result = run("ls", "--dir", short_path / "loop")
+    assert result.exit_code == 0
+    warning, _ = result.stderr.splitlines()
+    assert warning.startswith(f"extframe: cannot read the plugin directory {short_path}/loop")
+
+
+def test_a_plugin_that_goes_away_while_it_is_looked_at_is_not_listed(add, short_path):
+    class Registry(LocalRegistry):
+        def scan(self) -> list[str]:
+            names = super().scan()
+            (short_path / "gone.sock").unlink()
+            return names
+
+    add("gone")
+    add("here")
+    assert [each.name for each in findings.find_all(Registry(short_path, []))] == ["here"]
+
+
+def test_without_a_directory_dockers_are_searched(run):
+    rows = listing(run("ls", "--no-contact", "-o", "json"))
+    assert list(rows) == LocalRegistry().scan()
+
+
+def test_app_names_the_directories_of_a_host(run):
+    registry = LocalRegistry.for_app("no-such-host")
+    result = run("ls", "--app", "no-such-host")
+    assert [place for place in (registry.sockets, *registry.specs) if place not in result.stderr] == []
+
+
+@pytest.mark.parametrize("arguments", [["--dir", "/x", "--app", "y"], ["--app", "../x"], ["--timeout", "nan"]])
+def test_options_that_make_no_sense_are_wrong_usage(run, arguments):
+    result = run("ls", *arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon"])
+def test_a_timeout_that_is_none_says_what_is_expected(run, timeout):
+    result = run("ls", "--timeout", timeout)
+    assert result.exit_code == 2
+    assert f"{timeout!r} is no number of seconds" in result.stderr
+
+
+def test_verbose_shows_the_log_on_stderr(run, add, short_path):
+    add("rclone")
+    quiet, verbose = run("ls", "--dir", short_path), run("ls", "--dir", short_path, "-v")
+    assert quiet.stdout == verbose.stdout
+    assert quiet.stderr == ""
+    assert "info: extframe.plugin: plugin 'rclone'" in verbose.stderr
+
+
+def test_the_log_ends_with_the_command(run, short_path):
+    logger = logging.getLogger("extframe")
+    before = logger.level, list(logger.handlers)
+    run("ls", "--no-contact", "-v", "--dir", short_path)
+    assert (logger.level, logger.handlers) == before

@@ -1,0 +1,259 @@
+"""What all commands share: exit codes, signals, pipes, terminals, completion, and a line of documentation each."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from faultserver import eventually, read_and_hang
+
+from extframe.cli.exits import Exit
+from extframe.cli.program import program
+
+PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version").stdout == f"extframe {version('extframe')}\n"
+
+
+def test_the_help_of_every_command_has_examples(run):
+    for command in ([], *([name] for name in program.commands)):
+        text = run(*command, "--help").stdout
+        assert "Examples:\n" in text
+        assert re.search(r"^    ?(.*\| )?(\w+=\w+ )?extframe ", text, re.MULTILINE)
+
+
+def test_a_command_that_does_not_exist_is_wrong_usage(run):
+    assert run("lost").exit_code == Exit.USAGE
+
+
+def test_the_script_does_what_the_module_does(script, short_path):
+    arguments = ["ls", "--dir", str(short_path), "-o", "json"]
+    done = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=30, cwd=short_path)
+    assert (done.stdout, done.stderr, done.returncode) == ("[]\n", f"extframe: no plugins in {short_path}\n", 0)
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_the_command_says_what_to_install(tmp_path, missing):
+    primary, terminal = pty.openpty()  # rich is for terminals
+    code = f"import sys; sys.modules[{missing!r}] = None; from extframe.cli import main; main()"
+    command = [sys.executable, "-c", code, "handlers"]
+    done = subprocess.run(command, stdout=terminal, stderr=subprocess.PIPE, text=True, timeout=30, cwd=tmp_path)
+    os.close(primary)
+    os.close(terminal)
+    assert done.returncode == 1
+    expected = f"extframe: the command needs {missing}, which is not installed: pip install 'extframe[cli]'\n"
+    assert done.stderr == expected
+
+
+def test_another_module_that_is_missing_is_not_laid_to_the_extra():
+    code = "import sys; sys.modules['msgspec'] = None; from extframe.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "ls"], capture_output=True, text=True, timeout=30)
+    assert "msgspec" in done.stderr
+    assert "extframe[cli]" not in done.stderr
+
+
+# --- signals and pipes --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interruptible():
+    """A child inherits an ignored SIGINT, as shells give it to what they run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("command", [["call", "hung", "VolumeDriver.List"], ["inspect", "hung"], ["ls"]])
+def test_ctrl_c_ends_a_call_that_hangs_with_130_and_no_traceback(start, add, command, short_path):
+    server = add("hung", read_and_hang)
+    process = start(*command, "--dir", short_path, "--timeout", "60")
+    assert eventually(lambda: server.requests, timeout=20)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=5)
+    assert (process.returncode, out, err) == (Exit.INTERRUPTED, "", "")
+
+
+def test_ctrl_c_while_the_command_is_loaded_ends_it_quietly(extframe, tmp_path):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")  # the moment of a signal is not ours to choose
+    done = extframe("ls", env={"PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (Exit.INTERRUPTED, "", "")
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_ctrl_c_ends_the_wait_for_standard_input(start, add, short_path):
+    add("rclone")
+    read_end, write_end = os.pipe()
+    process = start("call", "rclone", "VolumeDriver.Get", "-", "--dir", short_path, stdin=read_end)
+    os.write(write_end, b'{"Name": ')
+    assert eventually(lambda: is_drained(read_end), timeout=20)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=5)
+    os.close(read_end)
+    os.close(write_end)
+    assert (process.returncode, err) == (Exit.INTERRUPTED, "")
+
+
+def is_drained(pipe: int) -> bool:
+    return not select.select([pipe], [], [], 0)[0]
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(start, add, output, short_path):
+    add("rclone")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = start("ls", "--dir", short_path, "-o", output, stdout=write_end)
+    os.close(write_end)
+    _, err = process.communicate(timeout=30)
+    assert err == ""
+    assert process.returncode == Exit.FAILURE
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_is_one_line_and_1(start, add, short_path):
+    add("rclone")
+    with open("/dev/full", "w") as full:
+        process = start("ls", "--no-contact", "--dir", short_path, stdout=full)
+        _, err = process.communicate(timeout=30)
+    assert err == "extframe: cannot write to standard output: No space left on device\n"
+    assert process.returncode == Exit.FAILURE
+
+
+# --- terminals ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_terminal(start):
+    """Run the command with a terminal as its stdout; return what arrived there."""
+
+    def on_terminal(*arguments, **environment) -> str:
+        primary, terminal = pty.openpty()
+        environment = {"TERM": "xterm-256color", "COLUMNS": "60", **environment}
+        process = start(*arguments, stdout=terminal, env=environment)
+        os.close(terminal)
+        shown = b""
+        while chunk := _read(primary):
+            shown += chunk
+        os.close(primary)
+        assert process.wait(30) == 0
+        return shown.decode().replace("\r\n", "\n")
+
+    return on_terminal
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux has EIO where the other end is closed
+        return b""
+
+
+def test_a_terminal_gets_colours(on_terminal, add, short_path):
+    add("rclone")
+    assert "\x1b[32mactive  \x1b[0m" in on_terminal("ls", "--dir", short_path)
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_that_must_not_have_colours_gets_none(on_terminal, add, environment, short_path):
+    add("rclone")
+    shown = on_terminal("ls", "--dir", short_path, **environment)
+    assert "active" in shown
+    assert "\x1b" not in shown
+
+
+def test_what_is_no_terminal_gets_no_colours_even_where_they_are_forced(extframe, add, short_path):
+    add("rclone")
+    done = extframe("ls", "--dir", short_path, env={"FORCE_COLOR": "1", "TERM": "xterm", "CLICOLOR_FORCE": "1"})
+    assert "active" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_a_narrow_terminal_gets_every_character(on_terminal, add, speaks, short_path):
+    point = "Driver" * 60
+    server = add("wide", speaks(point))
+    shown = on_terminal("ls", "--dir", short_path, COLUMNS="40")
+    assert shown.splitlines()[1].split()[1:3] == [server.path, server.address]
+    assert shown.rstrip().endswith(point)
+
+
+def test_markup_in_the_words_of_a_plugin_is_shown_as_it_is(on_terminal, add, speaks, short_path):
+    add("hostile", speaks("[red]x[/red]", ":boom:"))
+    shown = on_terminal("ls", "--dir", short_path, COLUMNS="300")
+    assert "[red]x[/red], :boom:" in re.sub(r"\x1b\[[\d;]*m", "", shown)
+
+
+def test_escape_sequences_do_not_reach_a_terminal_either(on_terminal, add, speaks, short_path):
+    add("hostile", speaks("\x1b[2Jx"))
+    assert "\\x1b[2Jx" in on_terminal("ls", "--dir", short_path, COLUMNS="300")
+
+
+# --- completion ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def complete(extframe):
+    """Complete the last of some words, as bash asks for it."""
+
+    def complete(*words: object) -> list[str]:
+        environment = {
+            "_EXTFRAME_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(["extframe", *map(str, words)]),
+            "COMP_CWORD": str(len(words)),
+        }
+        done = extframe(env=environment)
+        assert done.stderr == ""
+        return [line.partition(",")[2] for line in done.stdout.split()]
+
+    return complete
+
+
+@pytest.mark.parametrize("command", ["inspect", "call"])
+def test_plugin_names_are_completed_and_nobody_is_contacted(complete, add, command, short_path):
+    servers = [add("rclone"), add("rexray"), add("weave")]
+    assert complete(command, "--dir", short_path, "r") == ["rclone", "rexray"]
+    assert [server.connections for server in servers] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("options", [["--dir", "/x", "--app", "y"], ["--app", "../x"], ["--dir", "/no/such"]])
+def test_a_completion_that_cannot_be_made_is_silent(complete, options):
+    assert complete("inspect", *options, "r") == []
+
+
+def test_a_directory_that_cannot_be_read_is_no_word_in_the_middle_of_a_line(complete, short_path):
+    (short_path / "loop").symlink_to("loop")
+    assert complete("inspect", "--dir", short_path / "loop", "r") == []
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_shells_get_their_script(extframe, shell):
+    done = extframe(env={"_EXTFRAME_COMPLETE": f"{shell}_source"})
+    assert "_EXTFRAME_COMPLETE" in done.stdout
+    assert done.returncode == 0
+
+
+# --- documentation ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", program.commands)
+def test_every_command_and_option_has_its_place_in_the_page(name):
+    _, found, section = PAGE.read_text().partition(f"## `extframe {name}")
+    assert found, f"docs/cli.md has no section for {name}"
+    section = section.partition("\n## ")[0] + PAGE.read_text().partition("## Options of several commands")[2]
+    options = [option for parameter in program.commands[name].params for option in parameter.opts if option[0] == "-"]
+    assert [option for option in options if f"`{option}" not in section] == []
+
+
+def test_the_page_lists_the_exit_codes_as_they_are():
+    rows = re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)
+    assert [int(code) for code in rows] == [code.value for code in Exit]
