@@ -7,10 +7,12 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 import extframe
 from extframe.interface import declaration, routes
+from extframe.server import serving
 
 PAGE = Path(__file__).parent.parent / "docs" / "extension-points.md"
 DECLARE, USE, WRITE, WRITE_ASYNC = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
@@ -32,16 +34,12 @@ def test_the_example_is_a_dozen_lines_and_nobody_at_extframe_foresaw_it():
 
 def test_the_page_says_truly_what_is_sent_and_answered(page):
     method = declaration(page.Translator).methods[0]
-    import msgspec
-
     assert msgspec.json.encode(method.encode_arguments("Hallo")).decode() in PAGE.read_text()
     assert method.encode_reply(page.Translation("Hello", 0.9)).decode().strip() in PAGE.read_text()
     assert method.rpc.timeout == 10.0
 
 
 def test_a_host_finds_activates_and_calls_the_plugin(page, short_path, monkeypatch, capsys):
-    from extframe.server import serving
-
     monkeypatch.setattr(extframe.LocalRegistry, "for_app", lambda app: extframe.LocalRegistry(short_path, [short_path]))
     with serving(page.Dictionary(), name="dictionary", directory=short_path):
         exec(USE, vars(page))

@@ -17,6 +17,7 @@ from extframe.interface import declaration
 from extframe.manager import PluginManager
 from extframe.registry import LocalRegistry
 from extframe.server import serving
+from extframe.subsystems import log_entries
 from extframe.subsystems.log import LogCapability, LogDriver, LogInfo, ReadConfig
 from extframe.subsystems.log_entries import LogEntry, PartialLogMetadata, pack_entry, unpack_entries
 
@@ -162,6 +163,13 @@ def test_fields_that_a_later_engine_may_add_are_passed_over():
 def test_a_stream_that_makes_no_sense_is_a_protocol_error(stream, message):
     with pytest.raises(ProtocolError, match=message):
         entries(stream)
+
+
+def test_a_record_of_the_very_limit_is_read(monkeypatch):
+    monkeypatch.setattr(log_entries, "RECORD_LIMIT", 3)
+    assert entries(b"\x00\x00\x00\x03\x1a\x01x") == [LogEntry(line=b"x")]
+    with pytest.raises(ProtocolError, match="4 bytes; the limit is 3"):
+        entries(b"\x00\x00\x00\x04\x1a\x02xy")
 
 
 def test_entries_are_read_from_a_pipe_as_they_come():
