@@ -120,7 +120,7 @@ class HookManager(pluggy.PluginManager):
             for name in self._spec_names(module_or_class):
                 if self._has_spec(name):
                     spec = getattr(self.hook, name).spec
-                    raise ValueError(f"hook {name!r} is specified already, by {spec.namespace!r}")
+                    raise ValueError(f"Hook {name!r} is already registered within namespace {spec.namespace}")
             super().add_hookspecs(module_or_class)
 
     def set_blocked(self, name: str) -> None:

@@ -112,9 +112,9 @@ class Address:
     def parse(cls, text: str) -> Address:
         """Read an address.
 
-        ``unix:///path``, the path as it is, without percent-encoding; ``tcp://host:port`` and
-        ``http://host:port``, which mean the same; ``https://host[:port]``. A path after the port, a query and
-        a user part are dropped, as the engine drops them (moby ``pkg/plugins/client.go``).
+        ``unix:///path``, the path as it is, without percent-encoding; ``tcp://host[:port]``
+        and ``http://host[:port]``, which mean the same; ``https://host[:port]``. A path after the port, a query
+        and a user part mean nothing, as for the engine (moby ``pkg/plugins/client.go``); ``text`` has no user part.
 
         Raises:
             SpecError: anything else, ``npipe://`` included.
@@ -173,6 +173,8 @@ def _tcp_address(text: str) -> Address:
     port = parts.port if parts.port is not None else 443 if tls else 80
     if not port:
         raise ValueError(f"it has no port; {_EXPECTED}")
+    if "@" in parts.netloc:  # what errors show must not be a password
+        text = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     return Address(text=text, host=parts.hostname, port=port, tls=tls)
 
 

@@ -118,7 +118,7 @@ def test_hookspecs_are_added_whole_or_not_at_all() -> None:
             """Extframe has this."""
 
     pm = PluginManager(groups=())
-    with pytest.raises(ValueError, match="'volume_driver' is specified already"):
+    with pytest.raises(ValueError, match="'volume_driver' is already registered"):
         pm.add_hookspecs(Specs)
     assert not hasattr(pm.hook, "another")
 
@@ -193,7 +193,7 @@ def test_an_installed_package_is_registered_with_its_distribution(site: Path) ->
             extframe.ExtframeError,
             "firstresult",
         ),
-        ("import extframe\n@extframe.hookspec\ndef authz(name, client): pass", ValueError, "specified already"),
+        ("import extframe\n@extframe.hookspec\ndef authz(name, client): pass", ValueError, "is already registered"),
     ],
 )
 def test_a_broken_package_is_a_failure_and_in_nobodys_way(

@@ -123,7 +123,7 @@ def test_a_hook_is_the_extension_point_in_snake_case(point, hook):
         ("http://h", Address("http://h", host="h", port=80)),
         ("tcp://h", Address("tcp://h", host="h", port=80)),
         ("http://h:1/some/path?x=y", Address("http://h:1/some/path?x=y", host="h", port=1)),
-        ("tcp://user:pw@h:1", Address("tcp://user:pw@h:1", host="h", port=1)),
+        ("tcp://user:pw@h:1", Address("tcp://h:1", host="h", port=1)),
         ("https://h", Address("https://h", host="h", port=443, tls=True)),
         ("https://h:1", Address("https://h:1", host="h", port=1, tls=True)),
         ("tcp://[::1]:1", Address("tcp://[::1]:1", host="::1", port=1)),
