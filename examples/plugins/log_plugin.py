@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,9 +54,11 @@ class FileLogs(LogDriver):
     def stop_logging(self, file: str) -> None:
         """Copy what is left in the pipe, and let go of it."""
         with self._lock:
-            copy = self._copies.pop(file, None)
+            copy = self._copies.get(file)
         if copy is not None:
             copy.stop()
+            with self._lock:
+                self._copies.pop(file, None)
 
     def read_logs(self, info: LogInfo, config: ReadConfig = ReadConfig()) -> Iterator[LogEntry]:  # noqa: B008
         """Yield a container's entries."""
@@ -64,11 +67,20 @@ class FileLogs(LogDriver):
             entries: Any = _entries(log)
             if config.tail >= 0:
                 entries = deque(entries, config.tail)
-            for entry in entries if not config.follow else _follow(log, entries):
+            for entry in chain(entries, self._follow(log)) if config.follow else entries:
                 if until is not None and entry.time > until:
                     return
                 if since is None or entry.time >= since:
                     yield entry
+
+    def _follow(self, log: BinaryIO) -> Iterator[LogEntry]:
+        """Yield what is written from now on. The engine leaves it to the plugin to end when the container does."""
+        written = True
+        while written and not caller_gone():
+            time.sleep(PAUSE)
+            with self._lock:
+                written = any(str(copy.log) == log.name for copy in self._copies.values())
+            yield from _entries(log)
 
     def _log(self, info: LogInfo) -> Path:
         if not info.container_id.isalnum():  # it becomes a file's name
@@ -80,6 +92,7 @@ class Copy:
     """A thread that copies a pipe to a log."""
 
     def __init__(self, pipe: str, log: Path) -> None:
+        self.log = log
         # Open for writing too: otherwise the pipe would seem to end whenever no writer has it open.
         self._pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
         self._stopping = threading.Event()
@@ -138,13 +151,6 @@ def _entries(log: BinaryIO) -> Iterator[LogEntry]:
         found = json.loads(line)
         text = found["line"].encode(errors="surrogateescape")
         yield LogEntry(source=found["source"], time_nano=found["time"], line=text)
-
-
-def _follow(log: BinaryIO, entries: Iterator[LogEntry]) -> Iterator[LogEntry]:
-    yield from entries
-    while not caller_gone():
-        yield from _entries(log)
-        time.sleep(PAUSE)
 
 
 def main() -> None:

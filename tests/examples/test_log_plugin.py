@@ -143,3 +143,16 @@ def test_a_log_that_is_followed_comes_while_it_is_written_and_ends_with_its_read
     assert time.monotonic() - began < 3
     logs.stop_logging(path)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("copy to")]
+
+
+def test_a_log_that_is_followed_ends_when_its_container_does(logs, pipe):
+    path, write = pipe
+    logs.start_logging(path, INFO)
+    first, second = entries(2)
+    write(first)
+    assert eventually(lambda: (logs.root / f"{INFO.container_id}.log").read_bytes())
+    found = logs.read_logs(INFO, ReadConfig(follow=True))
+    assert next(found).line == b"line 0\n"
+    write(second)
+    logs.stop_logging(path)
+    assert lines(found) == [b"line 1\n"]
