@@ -1,0 +1,178 @@
+"""What extframe.testing gives to people who test hosts, handlers and plugins, used as they use it."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from faultserver import eventually
+from lab import SyncLab
+from wire import Wire, post
+
+from extframe.testing import (  # noqa: F401 - fixtures
+    Error,
+    FakePlugin,
+    Fault,
+    fake_plugin,
+    plugin_dir,
+    plugin_manager,
+    serve_plugin,
+)
+
+# --- a plugin by script -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake(fake_plugin):  # noqa: F811
+    return fake_plugin("photos", implements=["VolumeDriver"])
+
+
+def test_a_fake_activates_with_what_it_implements(fake):
+    assert post(fake.address, "Plugin.Activate").json == {"Implements": ["VolumeDriver"]}
+
+
+def test_answers_come_in_turn_and_the_last_stays(fake):
+    fake.answer("A.B", {"Result": 1}, Error("busy", status=503), b"no JSON")
+    with Wire(fake.address) as wire:
+        answers = [wire.post("A.B") for _ in range(4)]
+    assert [(answer.status, answer.body) for answer in answers] == [
+        (200, b'{"Result": 1}'),
+        (503, b'{"Err": "busy"}'),
+        (200, b"no JSON"),
+        (200, b"no JSON"),
+    ]
+
+
+def test_an_answer_may_be_made_of_the_call(fake):
+    fake.answer("A.B", lambda call: {"Result": call.arguments["Name"]})
+    assert post(fake.address, "A.B", {"Name": "x"}).json == {"Result": "x"}
+
+
+def test_it_remembers_what_it_was_asked(fake):
+    with Wire(fake.address) as wire:
+        wire.post("A.B", {"Name": "x"}, **{"X-Whose": "mine"})
+        wire.post("A.C")
+    assert [(call.method, call.arguments) for call in fake.calls] == [("A.B", {"Name": "x"}), ("A.C", None)]
+    assert fake.calls[0].headers["x-whose"] == "mine"
+
+
+def test_it_reads_bodies_in_chunks(fake):
+    with Wire(fake.address) as wire:
+        wire.request("POST", "/A.B", iter([b'{"Name":', b' "x"}']), encode_chunked=True)
+        wire.answer()
+    assert fake.calls[0].arguments == {"Name": "x"}
+
+
+def test_a_method_without_an_answer_is_404(fake):
+    assert post(fake.address, "A.B").status == 404
+
+
+def test_a_script_without_answers_is_a_mistake(fake):
+    with pytest.raises(TypeError, match=r"A\.B: give at least one answer"):
+        fake.answer("A.B")
+
+
+@pytest.mark.parametrize(
+    ("fault", "beginning", "closes"),
+    [
+        (Fault.HANG, b"", False),
+        (Fault.DRIP, b"H", False),
+        (Fault.HALF, b"HTTP/1.1 200 Scripted\r\n", True),
+        (Fault.GARBAGE, b"\x16\x03", True),
+        (Fault.CLOSE, b"", True),
+    ],
+)
+def test_a_fault_is_what_it_says(fake, fault, beginning, closes):
+    fake.answer("A.B", fault)
+    with Wire(fake.address) as wire:
+        wire.request("POST", "/A.B")
+        began = time.monotonic()
+        received = wire.read_until_closed(silence=0.5) if fault is not Fault.DRIP else wire.sock.recv(65536)
+        assert received.startswith(beginning)
+        assert (len(received) == 0) == (beginning == b"")
+        if closes:
+            assert time.monotonic() - began < 0.4
+        elif fault is Fault.HANG:
+            assert time.monotonic() - began >= 0.5
+        else:
+            assert len(received) < 5
+
+
+def test_half_an_answer_lacks_its_end(fake):
+    fake.answer("A.B", Fault.HALF)
+    with Wire(fake.address) as wire:
+        wire.request("POST", "/A.B")
+        head, _, body = wire.read_until_closed().partition(b"\r\n\r\n")
+    assert 0 < len(body) < int(head.split(b"Content-Length: ")[1])
+
+
+def test_a_fake_that_refuses_leaves_its_socket_and_may_come_back(fake):
+    kept = Wire(fake.address)
+    kept.post("Plugin.Activate")
+    fake.refuse()
+    assert fake.path.is_socket()
+    with pytest.raises(ConnectionRefusedError):
+        post(fake.address, "Plugin.Activate")
+    assert kept.read_until_closed() == b""
+    kept.close()
+    fake.accept()
+    fake.accept()
+    assert post(fake.address, "Plugin.Activate").status == 200
+
+
+def test_a_fake_that_is_closed_leaves_no_socket_and_no_thread(plugin_dir):  # noqa: F811
+    threads = threading.active_count()
+    with FakePlugin(plugin_dir) as fake:
+        fake.answer("A.B", Fault.HANG)
+        wire = Wire(fake.address)
+        wire.request("POST", "/A.B")
+        assert eventually(lambda: fake.calls)
+    assert [*plugin_dir.iterdir()] == []
+    assert wire.read_until_closed() == b""
+    wire.close()
+    assert eventually(lambda: threading.active_count() <= threads)
+
+
+# --- fixtures -----------------------------------------------------------------------------------------
+
+
+def test_a_driver_that_is_served_is_in_the_plugin_directory(serve_plugin, plugin_dir):  # noqa: F811
+    plugin = serve_plugin(SyncLab(), name="lab")
+    other = serve_plugin(SyncLab(), name="other", address="tcp://127.0.0.1:0")
+    assert {path.name for path in plugin_dir.iterdir()} == {"lab.sock", "other.spec"}
+    assert post(plugin.address, "Lab.Work", {"Name": "a"}).json == {"Result": "a"}
+    assert post(other.address, "Lab.Work", {"Name": "a"}).json == {"Result": "a"}
+
+
+def test_the_manager_finds_what_is_served_and_what_is_faked(serve_plugin, fake, plugin_manager):  # noqa: F811
+    serve_plugin(SyncLab(), name="lab")
+    assert plugin_manager.scan() == ["lab", "photos"]
+    assert plugin_manager.get("photos").implements("VolumeDriver")
+    assert plugin_manager.get("lab").client.call("Lab.Work", {"Name": "a"}) == {"Result": "a"}
+
+
+def test_the_directory_is_short_enough_for_a_socket(plugin_dir):  # noqa: F811
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(plugin_dir / ("n" * 64 + ".sock")))
+
+
+def test_pytest_finds_the_fixtures_by_itself(pytester):
+    pytester.makepyfile("""
+        def test_fake(fake_plugin, plugin_dir):
+            fake_plugin("photos")
+            assert [path.name for path in plugin_dir.iterdir()] == ["photos.sock"]
+    """)
+    pytester.runpytest_subprocess("-p", "extframe.testing", timeout=60).assert_outcomes(passed=1)
+
+
+def test_loading_it_with_pytest_costs_next_to_nothing():
+    """pytest imports it in every run on every machine that has extframe."""
+    code = "import sys, pytest; before = {*sys.modules}; import extframe.testing; print(*{*sys.modules} - before)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"msgspec", "requests", "pluggy", "httptools", "asyncio", "uvicorn", "ssl", "importlib_metadata"} & {
+        *loaded
+    }
