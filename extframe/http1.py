@@ -156,7 +156,7 @@ class ResponseParser:
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection may be used again; right once the answer is done."""
+        """Whether the connection may be used again; not before the answer is done."""
         return self._message.keep_alive
 
     @property

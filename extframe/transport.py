@@ -295,8 +295,7 @@ class _Body(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            ended = self.parser.done and self.parser.complete
-            self._transport._release(self._connection, reusable=ended and self.parser.keep_alive)
+            self._transport._release(self._connection, reusable=self.parser.keep_alive)
 
     def _receive(self) -> bytes:
         """Return the next piece of the body, nothing at its end."""
@@ -309,7 +308,6 @@ class _Body(io.RawIOBase):
                 raise ConnectionLost("the connection ended before the body of the answer did")
             return piece
         except BaseException as failure:
-            self._connection.in_step = False
             self.close()
             self._transport._name(failure)
             raise

@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certificates import Authority, Identity
@@ -16,7 +17,7 @@ from faultserver import FaultServer, Peer, answer, close_at_once, drip, eventual
 from extframe.errors import CallTimeout, ConnectError, ConnectionLost, ProtocolError, SpecError
 from extframe.http1 import Response
 from extframe.protocol import Address, TLSConfig
-from extframe.tls import client_context
+from extframe.tls import TLSConnection, client_context, handshake
 from extframe.transport import Transport
 
 LOCAL = ("127.0.0.1", "localhost")
@@ -192,13 +193,24 @@ def test_a_self_signed_certificate_is_refused(fault_server, directory):
     assert "self-signed" in error.message or "self signed" in error.message
 
 
-def test_a_client_without_a_certificate_is_told_where_it_belongs(fault_server, authority, identity, trusted):
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "after the refusal"])
+def test_a_client_without_a_certificate_is_told_where_it_belongs(
+    fault_server, authority, identity, trusted, monkeypatch, version, late
+):
     context = identity.server_context(clients_of=authority.ca_file)
-    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-        context.maximum_version = version
-        server = fault_server(answer(), kind="tcp", tls=context)
-        with pytest.raises(ConnectError, match="refuses this host: .* CertFile and KeyFile in TLSConfig"):
-            call(server.address, trusted)
+    context.maximum_version = version
+    server = fault_server(answer(), kind="tcp", tls=context)
+
+    def shake_hands(*arguments: Any) -> TLSConnection:
+        # In TLS 1.3 the client's handshake is over before the server has seen that there is no certificate.
+        connection = handshake(*arguments)
+        assert not late or eventually(lambda: server.errors and not server._open)
+        return connection
+
+    monkeypatch.setattr("extframe.tls.handshake", shake_hands)
+    with pytest.raises(ConnectError, match="refuses this host: .* CertFile and KeyFile in TLSConfig"):
+        call(server.address, trusted)
 
 
 def test_a_plugin_that_does_not_speak_tls_is_told_apart(fault_server, trusted):

@@ -666,6 +666,8 @@ def test_a_deadline_that_has_passed_sends_nothing(fault_server, transport_to, ke
         call(transport)
     with pytest.raises(CallTimeout):
         call(transport, seconds=-1)
+    transport.close()
+    assert eventually(lambda: not server._open)
     assert len(server.requests) == kept
 
 
@@ -900,10 +902,12 @@ def test_sending_a_file_takes_no_memory_for_the_whole_of_it(fault_server, transp
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 @pytest.mark.parametrize("after", [lambda peer: None, lambda peer: peer.hang()], ids=["closes", "hangs"])
-def test_an_answer_that_comes_early_ends_the_sending(fault_server, transport_to, kind, after):
+@pytest.mark.parametrize("piece_size", [1, 64 * 1024])
+def test_an_answer_that_comes_early_ends_the_sending(fault_server, transport_to, kind, after, piece_size):
     class Endless(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
-            return bytes(size)
+            time.sleep(0.0001)
+            return bytes(piece_size)
 
     server = fault_server(lambda peer: (refuse_large(peer), after(peer)), kind=kind)
     with ends_within(5):
@@ -911,11 +915,12 @@ def test_an_answer_that_comes_early_ends_the_sending(fault_server, transport_to,
 
 
 @pytest.mark.parametrize("behaviour", [hang, answer()], ids=["hangs", "takes all"])
-def test_a_deadline_holds_for_sending_a_file(fault_server, transport_to, behaviour):
+@pytest.mark.parametrize("piece_size", [1, 64 * 1024])
+def test_a_deadline_holds_for_sending_a_file(fault_server, transport_to, behaviour, piece_size):
     class Slow(io.RawIOBase):
         def read(self, size: int = -1) -> bytes:
             time.sleep(0.001)
-            return bytes(size)
+            return bytes(piece_size)
 
     with ends_within(2), pytest.raises(CallTimeout) as caught:
         transport_to(fault_server(behaviour)).upload("/A.B", Slow(), soon(0.3))
