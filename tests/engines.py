@@ -83,11 +83,9 @@ class Engine:
         """Run a container of the image ``box``, without network."""
         return self("run", "--network=none", *arguments, **options)
 
-    def load(self, program: Path) -> None:
-        """Make the image ``box`` of a program that needs nothing else."""
-        archive = self.directory / "box.tar"
-        subprocess.run(["tar", "-cf", archive, "-C", program.parent, program.name], check=True)
-        self("import", str(archive), "box:latest")
+    def load(self, box: Path) -> None:
+        """Make the image ``box``."""
+        self("import", str(box), "box:latest")
 
     def stop(self) -> None:
         """End it and its containers, as a shutdown of the machine does."""
@@ -165,3 +163,13 @@ def running(engine: Engine, *options: str) -> Iterator[Engine]:
         yield engine
     finally:
         engine.remove()
+
+
+def build_box(go: str, directory: Path) -> Path:
+    """Build ``peers/go/box`` without network and return an archive that holds it and nothing else: an image."""
+    settings = {"GO111MODULE": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
+    settings |= {name: str(directory / name) for name in ("GOCACHE", "GOPATH", "HOME")}
+    command = [go, "build", "-o", directory / "box", HERE / "peers" / "go" / "box" / "main.go"]
+    subprocess.run(command, env={**os.environ, **settings}, check=True, timeout=300)
+    subprocess.run(["tar", "-cf", directory / "box.tar", "-C", directory, "box"], check=True)
+    return directory / "box.tar"

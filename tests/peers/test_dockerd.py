@@ -10,21 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from engines import EXAMPLES, HERE, Engine, PluginProcess, running
+from engines import EXAMPLES, HERE, Engine, PluginProcess, build_box, running
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the engine runs as root")
 
 
 @pytest.fixture(scope="module")
 def box(need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of the containers, built without network."""
-    directory = tmp_path_factory.mktemp("box")
-    settings = {"GO111MODULE": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
-    settings |= {name: str(directory / name) for name in ("GOCACHE", "GOPATH", "HOME")}
-    source = Path(__file__).with_name("go") / "box" / "main.go"
-    command = [need("go"), "build", "-o", directory / "box", source]
-    subprocess.run(command, env={**os.environ, **settings}, check=True, timeout=300)
-    return directory / "box"
+    """The program of the containers."""
+    return build_box(need("go"), tmp_path_factory.mktemp("box"))
 
 
 @pytest.fixture(scope="module")
