@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
-from collections.abc import Callable, Generator
+import subprocess
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +27,75 @@ def need() -> Callable[[str], str]:
         return path
 
     return path_of
+
+
+class Program:
+    """A program that somebody else wrote, running. What it says goes to a file."""
+
+    def __init__(self, command: list[str], said: Path, environment: dict[str, str]) -> None:
+        self._said = said
+        with said.open("wb") as output:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **environment}
+            )
+
+    def wait_for(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
+        """Return the match of ``pattern`` in what the program has said, as soon as there is one."""
+        deadline = time.monotonic() + timeout
+        while True:
+            ended = self._process.poll() is not None
+            found = re.search(pattern, said := self._said.read_text(), re.MULTILINE)
+            if found:
+                return found
+            assert not ended, f"{self._process.args} ended with {self._process.returncode}: {said}"
+            assert time.monotonic() < deadline, f"{self._process.args} has not said {pattern!r}, but: {said}"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Ask it to end, which lets it clean up, and kill it where it does not."""
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    """A function that starts a program, given its command line and additions to its environment."""
+    with contextlib.ExitStack() as running:
+
+        def start_program(*command: str | Path, **environment: str | Path) -> Program:
+            said = tmp_path / f"{Path(command[0]).name}-{len(list(tmp_path.iterdir()))}.log"
+            program = Program([*map(str, command)], said, {name: str(value) for name, value in environment.items()})
+            running.callback(program.stop)
+            return program
+
+        yield start_program
+
+
+@pytest.fixture(scope="session")
+def echo_program(need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``go/echo``, built with Go's standard library alone and without network."""
+    directory = tmp_path_factory.mktemp("go")
+    settings = {"GOCACHE": "cache", "GOPATH": "path", "HOME": "home"}
+    subprocess.run(
+        [need("go"), "build", "-o", directory / "echo", Path(__file__).with_name("go") / "echo" / "main.go"],
+        env={
+            **os.environ,
+            **{name: str(directory / value) for name, value in settings.items()},
+            "GO111MODULE": "off",
+            "GOFLAGS": "",
+            "CGO_ENABLED": "0",
+        },
+        check=True,
+        timeout=300,
+    )
+    return directory / "echo"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
