@@ -143,7 +143,9 @@ class Delivery:
                         wrappers.append((impl, result))
                     else:
                         done.append((impl, result))
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - one that raises stops no other
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - one that raises, or is cancelled, stops no other
                     failed.append((impl, error))
         finally:
             self._settle(done, failed)
@@ -178,7 +180,9 @@ class Delivery:
             generator.send(self.results())
         except StopIteration as stop:
             self._replace_results(impl, stop.value)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - one that raises stops no other
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - as above
             self._settle(failed=[(impl, error)])
         else:
             generator.close()

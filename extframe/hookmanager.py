@@ -213,7 +213,9 @@ class HookManager(pluggy.PluginManager):
             return
         try:
             yield offer.load()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a package that does not import is its own affair
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - a package that does not import is its own affair
             self._report(offer, error)
 
     def _attempt(self, step: Callable[[Offer, Any], None], offer: Offer, handler: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import threading
 import time
@@ -114,13 +115,18 @@ def test_one_that_raises_stops_no_other_and_is_called_again_only_when_asked(hook
     assert hooks.delivery.results() == ["mended", "good"]
 
 
-def test_a_handler_that_ends_the_process_is_a_failed_handler(hooks: Hooks) -> None:
+@pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
+def test_a_handler_that_ends_or_is_cancelled_is_a_failed_handler_and_stops_no_other(
+    hooks: Hooks, raised: BaseException
+) -> None:
     def leave(name: str, client: object) -> object:
-        raise SystemExit(3)
+        raise raised
 
+    hooks.handle(lambda name, client: "other")
     hooks.handle(leave)
     hooks.delivery.run(ARGUMENTS)
-    assert [repr(error) for error in hooks.delivery.failed().values()] == ["RuntimeError('SystemExit(3)')"]
+    assert [repr(error) for error in hooks.delivery.failed().values()] == [repr(RuntimeError(repr(raised)))]
+    assert hooks.delivery.results() == ["other"]
 
 
 def test_ctrl_c_in_a_handler_reaches_the_host_and_leaves_the_rest_to_be_called(hooks: Hooks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ def test_an_installed_package_is_registered_with_its_distribution(site: Path) ->
     [
         ("import no_such_module_anywhere", ModuleNotFoundError, "no_such_module_anywhere"),
         ("raise SystemExit(1)", SystemExit, "1"),
+        ("import asyncio\nraise asyncio.CancelledError('no loop')", asyncio.CancelledError, "no loop"),
         ("def nothing(): pass", extframe.ExtframeError, "is not a handler"),
         (
             "import extframe\n@extframe.hookimpl\ndef volume_driver(name, bucket): pass",
