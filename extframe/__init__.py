@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .protocol import Address, Manifest, PluginSpec, TLSConfig
     from .registry import LocalRegistry, Registry
     from .retry import Retry
+    from .server import Served, ServerTLS, asgi_app, caller_gone, serve, serving
     from .subsystems.authz import Authz, AuthzChain, AuthzRequest, AuthzResponse
     from .subsystems.ipam import AddressSpaces, IpamAddress, IpamCapability, IpamDriver, IpamPool
     from .subsystems.log import LogCapability, LogDriver, LogInfo, ReadConfig
@@ -104,6 +105,8 @@ __all__ = [
     "Retry",
     "Secret",
     "SecretProvider",
+    "Served",
+    "ServerTLS",
     "SpecError",
     "State",
     "StaticRoute",
@@ -112,10 +115,14 @@ __all__ = [
     "Volume",
     "VolumeCapability",
     "VolumeDriver",
+    "asgi_app",
+    "caller_gone",
     "hookimpl",
     "hookspec",
     "implements",
     "rpc",
+    "serve",
+    "serving",
 ]
 
 _HOMES = {
@@ -171,6 +178,8 @@ _HOMES = {
     "Retry": "retry",
     "Secret": "subsystems.secret",
     "SecretProvider": "subsystems.secret",
+    "Served": "server",
+    "ServerTLS": "server",
     "SpecError": "errors",
     "State": "plugin",
     "StaticRoute": "subsystems.network",
@@ -179,10 +188,14 @@ _HOMES = {
     "Volume": "subsystems.volume",
     "VolumeCapability": "subsystems.volume",
     "VolumeDriver": "subsystems.volume",
+    "asgi_app": "server",
+    "caller_gone": "server",
     "hookimpl": "hooks",
     "hookspec": "hooks",
     "implements": "interface",
     "rpc": "methods",
+    "serve": "server",
+    "serving": "server",
 }
 
 # Hidden from type checkers: to them a module with __getattr__ has every name.

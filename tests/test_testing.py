@@ -166,7 +166,7 @@ def test_pytest_finds_the_fixtures_by_itself(pytester):
             fake_plugin("photos")
             assert [path.name for path in plugin_dir.iterdir()] == ["photos.sock"]
     """)
-    pytester.runpytest_subprocess("-p", "extframe.testing", timeout=60).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(timeout=60).assert_outcomes(passed=1)
 
 
 def test_loading_it_with_pytest_costs_next_to_nothing():

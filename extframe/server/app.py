@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..errors import ProtocolError, RemoteError
 from ..interface import declarations, routes
+from ..logs import get_logger
 from ..methods import Method
 from ..protocol import ACTIVATE, encode_json
 from .asgi import CLOSE, Gone, Receive, Scope, Send, TooLarge, read_body, send_error, send_json
@@ -21,7 +21,7 @@ from .workers import Workers
 REQUEST_LIMIT = 16 << 20  # bytes: authz's requests carry bodies of up to 4 MiB twice, in base64
 THREADS = 64
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def asgi_app(

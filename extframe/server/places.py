@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict
 import msgspec
 
 from ..errors import SpecError
+from ..logs import get_logger
 from ..protocol import Address, TLSConfig, check_name
 from .sockets import Listener, OwnFile, inherit, inherit_from_systemd, listen_tcp, listen_unix
 
@@ -24,7 +24,7 @@ StrPath = str | os.PathLike[str]
 SOCKETS = "/run/docker/plugins"
 SPECS = "/etc/docker/plugins"
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

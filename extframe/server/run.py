@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..errors import ExtframeError
+from ..logs import get_logger
 from .app import REQUEST_LIMIT, THREADS, PluginApp, asgi_app
 from .places import Place, ServerTLS, listen, listen_as_started
 from .sockets import Listener
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 DRAIN = 5.0  # seconds
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def serve(
