@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from types import CoroutineType, GeneratorType
 from typing import Any
 
 import pluggy
@@ -212,11 +213,15 @@ def _call(impl: HookImpl, arguments: Mapping[str, object]) -> Any:
         positional = [arguments[name] for name in impl.argnames]
     except KeyError as missing:
         raise TypeError(f"it takes {missing}; a hook of an extension point takes {', '.join(arguments)}") from None
-    if not impl.kwargnames:
-        return impl.function(*positional)
     # Parameters with defaults: pluggy passes them from 1.7 on, and leaves them out before.
     named = {name: arguments[name] for name in impl.kwargnames if name in arguments}
-    return impl.function(*positional, **named)
+    result = impl.function(*positional, **named)
+    if isinstance(result, CoroutineType):
+        result.close()  # without a warning that nobody awaited it
+        raise TypeError("it is an async function, which nobody would await; a handler is declared with def")
+    if isinstance(result, GeneratorType) and not impl.wrapper:
+        raise TypeError("it yields and nothing of it ran; a handler returns its driver, a wrapper says wrapper=True")
+    return result
 
 
 def _in_call_order(

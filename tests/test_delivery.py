@@ -146,6 +146,25 @@ def test_ctrl_c_in_a_handler_reaches_the_host_and_leaves_the_rest_to_be_called(h
     assert calls == ["interrupted", "again", "other"]
 
 
+async def declared_async(name: str, client: object) -> object:
+    return "driver"
+
+
+def yields(name: str, client: object) -> Any:
+    yield "driver"
+
+
+@pytest.mark.parametrize(
+    ("function", "words"), [(declared_async, "declared with def"), (yields, "a wrapper says wrapper=True")]
+)
+def test_a_handler_of_which_nothing_would_run_is_a_failed_handler(hooks: Hooks, function: Any, words: str) -> None:
+    hooks.handle(function)
+    hooks.delivery.run(ARGUMENTS)
+    [failure] = hooks.delivery.failed().values()
+    assert words in str(failure)
+    assert hooks.delivery.results() == []
+
+
 class Wrapper:
     """A new-style wrapper that does as it is told."""
 
