@@ -62,7 +62,7 @@ class Connection:
 
     def is_usable(self) -> bool:
         """Whether this process may send a request: nothing came since the last answer, not even the end."""
-        return self._process == os.getpid() and not self._has_bytes()
+        return self._process == os.getpid() and not self._readable.poll(0)
 
     def send(self, data: bytes, deadline: float) -> int:
         """Send ``data`` and return how many bytes of it the peer's end took.
@@ -84,7 +84,7 @@ class Connection:
         either.register(self._socket, select.POLLIN | select.POLLOUT)
         rest = memoryview(data)
         while sent < len(data):
-            self._wait(either, deadline, SEND)
+            wait(either, deadline, SEND)
             if self.has_answered():
                 break
             try:
@@ -95,7 +95,7 @@ class Connection:
 
     def has_answered(self) -> bool:
         """Whether the peer said something or closed, though it was not its turn; `receive` gives it."""
-        if self._early is None and self._has_bytes():
+        if self._early is None and self._readable.poll(0):
             self._early = self._read(_RECEIVE_SIZE)
         return self._early is not None
 
@@ -110,7 +110,7 @@ class Connection:
             data, self._early = self._early, None
             return data
         while True:
-            self._wait(self._readable, deadline, phase)
+            wait(self._readable, deadline, phase)
             received = self._read(_RECEIVE_SIZE)
             if received is not None:
                 return received
@@ -129,13 +129,6 @@ class Connection:
         self._socket.close()
 
     # What is different over TLS.
-
-    def _wait(self, poll: select.poll, deadline: float, phase: str) -> None:
-        wait(poll, deadline, phase)
-
-    def _has_bytes(self) -> bool:
-        """Whether there is something to read now, the end included."""
-        return bool(self._readable.poll(0))
 
     def _read(self, size: int) -> bytes | None:
         """Return what there is to read, None for nothing yet."""

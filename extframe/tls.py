@@ -10,9 +10,8 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from time import monotonic
 
-from .connection import Connection, late, wait
+from .connection import Connection, wait
 from .errors import CallTimeout, ConnectError, ConnectionLost, SpecError
 from .protocol import TLSConfig
 
@@ -83,7 +82,10 @@ def _check_readable(key: str, path: str) -> None:
 
 
 class TLSConnection(Connection):
-    """A `Connection` with TLS on it. Made by `handshake`."""
+    """A `Connection` with TLS on it. Made by `handshake`.
+
+    A read takes a whole record, which has 16 KiB at most: OpenSSL keeps nothing back that poll would not see.
+    """
 
     __slots__ = ("_answered", "cut")
     _socket: ssl.SSLSocket
@@ -92,15 +94,6 @@ class TLSConnection(Connection):
         super().__init__(sock)
         self.cut = False
         self._answered = False
-
-    def _wait(self, poll: select.poll, deadline: float, phase: str) -> None:
-        if monotonic() >= deadline:
-            raise late(phase)
-        if not self._socket.pending():  # what OpenSSL has read already, poll does not see
-            wait(poll, deadline, phase)
-
-    def _has_bytes(self) -> bool:
-        return self._socket.pending() > 0 or super()._has_bytes()
 
     def _read(self, size: int) -> bytes | None:
         try:

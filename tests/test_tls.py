@@ -7,6 +7,7 @@ import ssl
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,28 @@ def test_a_self_signed_certificate_is_refused(fault_server, directory):
     itself = Authority(directory, "itself")._own
     error = refused(fault_server(answer(), kind="tcp", tls=itself.server_context()), None)
     assert "self-signed" in error.message or "self signed" in error.message
+
+
+def test_a_refusal_after_an_answer_is_a_lost_connection():
+    # No server here can be made to send one, and a retry of what was carried out would be the harm.
+    class Answering:
+        data: Iterator[bytes] = iter([b"answer"])
+
+        def recv(self, size: int) -> bytes:
+            for data in self.data:
+                return data
+            refusal = ssl.SSLError(1, "tlsv1 alert access denied")
+            refusal.reason = "TLSV1_ALERT_ACCESS_DENIED"
+            raise refusal
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        connection = TLSConnection(ours)
+        connection._socket = Answering()
+        assert connection._read(100) == b"answer"
+        with pytest.raises(ConnectionLost, match="ACCESS_DENIED"):
+            connection._read(100)
+        connection._socket = ours
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
