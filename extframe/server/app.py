@@ -145,7 +145,8 @@ class _Call:
     def __init__(self, method: Method, function: Callable[..., Any]) -> None:
         self.method = method
         self._function = function
-        on_loop = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        self._is_stream = inspect.isasyncgenfunction(function)
+        on_loop = self._is_stream or inspect.iscoroutinefunction(function)
         self._run = self._run_on_loop if on_loop else self._run_in_thread
 
     def __call__(self, arguments: dict[str, Any], workers: Workers, then: Callable[[], object] | None = None) -> Any:
@@ -155,7 +156,7 @@ class _Call:
     async def _run_on_loop(self, arguments: dict[str, Any], workers: Workers, then: Callable[[], object] | None) -> Any:
         try:
             result = self._function(**arguments)
-            return await result if inspect.isawaitable(result) else result
+            return result if self._is_stream else await result
         finally:
             if then is not None:
                 then()
@@ -164,7 +165,10 @@ class _Call:
         self, arguments: dict[str, Any], workers: Workers, then: Callable[[], object] | None
     ) -> Any:
         result = await workers.run(lambda: self._function(**arguments), then)
-        return await result if inspect.isawaitable(result) else result  # from under a decorator
+        if inspect.iscoroutine(result):  # from under a decorator that hides it
+            result.close()
+            raise TypeError(f"{self.method.name} returned a coroutine, but is no async def")
+        return result
 
 
 def _failure(method: Method, error: BaseException) -> tuple[int, str]:

@@ -19,6 +19,7 @@ class StreamReply:
 
     def __init__(self, send: Send, codec: StreamCodec) -> None:
         self.begun = False
+        self._beginning: asyncio.Task[None] | None = None
         self._send = send
         self._codec = codec
 
@@ -27,6 +28,10 @@ class StreamReply:
         if not self.begun:
             self.begun = True
             await self._send({"type": "http.response.start", "status": 200, "headers": [STREAM]})
+
+    def begin_now(self) -> None:
+        """Send the head from outside a task."""
+        self._beginning = asyncio.get_running_loop().create_task(self.begin())
 
     async def send(self, record: Any) -> None:
         """Send a record, and wait where the client is slow to take it."""
@@ -47,7 +52,7 @@ async def send_records(reply: StreamReply, records: Any, caller: Caller, workers
         TypeError: ``records`` is no iterable.
     """
     loop = asyncio.get_running_loop()
-    timer = loop.call_later(PATIENCE, lambda: loop.create_task(reply.begin()))
+    timer = loop.call_later(PATIENCE, reply.begin_now)
     try:
         if hasattr(records, "__aiter__"):
             await _send_on_loop(reply, aiter(records), caller)
@@ -56,6 +61,9 @@ async def send_records(reply: StreamReply, records: Any, caller: Caller, workers
             await workers.run(lambda: _send_from_thread(reply, iterator, caller, loop))
         if not caller.gone:
             await reply.end()
+    except asyncio.CancelledError:
+        caller.gone = True  # nobody will read what a thread has still to give
+        raise
     finally:
         timer.cancel()
 

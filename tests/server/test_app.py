@@ -550,13 +550,14 @@ def test_records_that_are_none_are_500(lab):
 # --- odds ---------------------------------------------------------------------------------------------
 
 
-def test_a_driver_may_hide_its_async_methods_under_a_decorator(lab):
+def test_an_async_method_under_a_decorator_that_hides_it_is_an_error_and_not_forgotten(lab):
     class Hidden(SyncLab):
-        def work(self, name: str = "", seconds: float = 0.0):
-            return AsyncLab().work(name)
+        def rest(self):
+            return AsyncLab().rest()
 
     with serving(Hidden()) as plugin:
-        assert post(plugin.address, "Lab.Work", {"Name": "a"}).json == {"Result": "a"}
+        answer = post(plugin.address, "Lab.Rest")
+        assert answer.json["Err"] == "rest returned a coroutine, but is no async def"
 
 
 def test_there_must_be_a_driver(lab):

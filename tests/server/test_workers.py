@@ -1,0 +1,112 @@
+"""Threads for what blocks: few, reused, told of no end they have not reached, and in nobody's way."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextvars import ContextVar
+
+import pytest
+from faultserver import eventually
+
+from extframe.server.workers import Workers
+
+
+def threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "extframe-worker"]
+
+
+@pytest.fixture
+def workers():
+    assert eventually(lambda: not threads())
+    workers = Workers(3)
+    yield workers
+    workers.close()
+    assert eventually(lambda: not threads())
+
+
+def run(scenario):
+    return asyncio.run(asyncio.wait_for(scenario, timeout=5))
+
+
+def test_what_the_work_returns_or_raises_comes_back(workers):
+    async def scenario():
+        assert await workers.run(lambda: 5) == 5
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(lambda: 1 / 0)
+        with pytest.raises(SystemExit):
+            await workers.run(exit)
+        assert await workers.run(lambda: 6) == 6
+
+    run(scenario())
+
+
+def test_a_thread_is_used_again_before_another_is_made(workers):
+    async def scenario():
+        return {await workers.run(threading.get_ident) for _ in range(20)}
+
+    assert len(run(scenario())) == 1
+    assert len(threads()) == 1
+
+
+def test_there_are_never_more_threads_than_the_limit(workers):
+    async def scenario():
+        await asyncio.gather(*(workers.run(lambda: None) for _ in range(50)))
+
+    run(scenario())
+    assert len(threads()) == 3
+
+
+def test_the_threads_never_keep_a_process_alive(workers):
+    run(workers.run(lambda: None))
+    assert all(thread.daemon for thread in threads())
+
+
+def test_context_variables_are_those_of_whoever_waits(workers):
+    variable = ContextVar("variable", default="none")
+
+    async def scenario():
+        variable.set("mine")
+        return await workers.run(variable.get)
+
+    assert run(scenario()) == "mine"
+
+
+def test_the_end_is_told_when_the_work_ends_and_not_when_nobody_waits_any_more(workers):
+    may_end, ended = threading.Event(), []
+
+    async def scenario():
+        waiting = asyncio.create_task(workers.run(may_end.wait, lambda: ended.append("ended")))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert ended == []
+        may_end.set()
+        while not ended:
+            await asyncio.sleep(0.01)
+
+    run(scenario())
+
+
+def test_work_that_ends_after_its_loop_is_no_error(workers):
+    may_end, ended = threading.Event(), threading.Event()
+
+    def work():
+        may_end.wait()
+        ended.set()
+
+    async def scenario():
+        waiting = asyncio.create_task(workers.run(work))
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+
+    run(scenario())
+    may_end.set()
+    assert ended.wait(5)
+    assert run(workers.run(lambda: 5)) == 5
+
+
+def test_there_must_be_a_thread():
+    with pytest.raises(ValueError, match="threads=0"):
+        Workers(0)
