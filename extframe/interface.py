@@ -87,13 +87,16 @@ class Interface:
     def remote(cls, client: Caller, *, timeout: float | None = None) -> Self:
         """Return a driver whose methods call the plugin that ``client`` is bound to.
 
+        What a subclass overrides stays overridden, and ``super()`` reaches the plugin. Its ``__init__`` is not called.
+
         Args:
             client: an ``extframe.Client``, or anything with its ``call``.
             timeout: the deadline of every call in seconds, in the place of those that the interface declares.
         """
         remote_class: Any = _remote_class(cls)
-        driver: Self = remote_class(client, timeout)
-        return driver
+        driver = remote_class.__new__(remote_class)
+        driver._bind(client, timeout)
+        return driver  # type: ignore[no-any-return]
 
 
 def _declare(
@@ -177,14 +180,16 @@ def declarations(driver: object) -> tuple[Declaration, ...]:
 class _Remote:
     """What every proxy class has beside its methods. Its own names begin with an underscore, theirs never do."""
 
-    def __init__(self, client: Caller, timeout: float | None) -> None:
+    _shown = ""
+
+    def _bind(self, client: Caller, timeout: float | None) -> None:
         self._client = client
         self._timeout = timeout
 
     def __repr__(self) -> str:
         plugin, address = _identity(self._client)
         whose = f"plugin {plugin!r}" if plugin else address or repr(self._client)
-        return f"<{type(self).__bases__[-1].__name__} of {whose}>"
+        return f"<{self._shown} of {whose}>"
 
 
 _making = threading.RLock()  # a class may have an __init_subclass__ that makes proxies
@@ -195,11 +200,21 @@ def _remote_class(cls: type[Interface]) -> type[Interface]:
     with _making:
         made: type[Interface] | None = vars(cls).get("__remote__")
         if made is None:
-            made = type(f"Remote{cls.__name__}", (_Remote, cls), {"__doc__": cls.__doc__, "__module__": cls.__module__})
-            for method in (method for found in declarations(cls) for method in found.methods):
-                setattr(made, method.name, _remote_function(method))
-            cls.__remote__ = made  # type: ignore[attr-defined]
+            cls.__remote__ = made = _make_remote_class(cls)  # type: ignore[attr-defined]
     return made
+
+
+def _make_remote_class(cls: type[Interface]) -> type[Interface]:
+    namespace = {"__doc__": cls.__doc__, "__module__": cls.__module__, "_shown": cls.__name__}
+    found = declarations(cls)
+    if [each.interface for each in found] == [cls]:
+        made = type(f"Remote{cls.__name__}", (_Remote, cls), namespace)
+        for method in found[0].methods:
+            setattr(made, method.name, _remote_function(method))
+        return made
+    # What a subclass overrides stands before the proxy's methods, which super() reaches.
+    bases = (cls, *(_remote_class(each.interface) for each in found))
+    return type(f"Remote{cls.__name__}", bases, namespace)
 
 
 def _remote_function(method: Method) -> Callable[..., Any]:

@@ -170,6 +170,19 @@ def test_a_proxy_of_a_nameless_client_names_the_address_or_else_the_client():
     assert repr(client) in repr(Backup.remote(client))
 
 
+def test_a_subclass_of_an_interface_keeps_what_it_overrides_and_super_reaches_the_plugin():
+    class Audited(Backup):
+        def start(self, path, *args):
+            return "audited " + super().start(path, *args)
+
+    client = ScriptedClient({"JobID": "7"})
+    driver = Audited.remote(client)
+    assert driver.start("/etc") == "audited 7"
+    assert isinstance(driver, Audited)
+    assert "Audited of plugin 'scripted'" in repr(driver)
+    assert [call.method for call in client.calls] == ["BackupPlugin.Start"]
+
+
 def test_a_proxy_has_nothing_public_but_the_methods():
     public = {name for name in dir(Backup.remote(ScriptedClient())) if not name.startswith("_")}
     assert public == {"remote", "start", "state", "log"}
