@@ -167,7 +167,8 @@ class PluginManager(HookManager):
             plugin = self._known(name)
             plugin.activate(deadline)
         except ExtframeError as error:
-            self._note(name, error)
+            if name in self._plugins or not isinstance(error, PluginNotFound):  # a name that is nobody's is no plugin
+                self._note(name, error)
             raise
         self._failures.clear(("plugin", name))
         return plugin
@@ -181,7 +182,8 @@ class PluginManager(HookManager):
         try:
             spec = self._registry.find(name)
         except ExtframeError:
-            self._drop(name)
+            if plugin is not None:
+                plugin.miss()
             raise
         with self._table:
             plugin = self._plugins.get(name)
@@ -191,14 +193,6 @@ class PluginManager(HookManager):
                 return plugin
         plugin.renew(spec)
         return plugin
-
-    def _drop(self, name: str) -> None:
-        """Let go of a plugin whose file has gone or is broken. Drivers that somebody holds go on trying."""
-        with self._table:
-            plugin = self._plugins.pop(name, None)
-        if plugin is not None:
-            plugin.client.retarget(plugin.address, tls=plugin.spec.tls)  # closes the connections that it kept
-            logger.info("plugin %r at %s is gone: nothing usable at %s", name, plugin.address, plugin.source)
 
     def _note(self, name: str, error: Exception) -> None:
         self._failures.note(("plugin", name), Failure(f"plugin {name!r}", error))

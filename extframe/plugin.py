@@ -49,7 +49,7 @@ NEXT: Mapping[State, frozenset[State]] = {
     State.LOST: frozenset({State.ACTIVATING, State.CLOSED}),
     State.CLOSED: frozenset(),
 }
-"""What may follow each state. LOST: its source changed or it refused a connection; the next use asks it anew."""
+"""What may follow each state. LOST: its source changed or went, or it refused a connection; the next use asks it anew."""
 
 
 class Plugin:
@@ -195,6 +195,13 @@ class Plugin:
         """Note that the plugin refused a connection: the next use makes a new handshake."""
         with self._changed:
             self._lose("it refused a connection")
+
+    def miss(self) -> None:
+        """Note that its source has gone or is broken. It stays what it is, for the day when it is back."""
+        with self._changed:
+            self._lose("its source has gone")
+            if self._state is not State.CLOSED:
+                self.client.retarget(self.address, tls=self._spec.tls)  # closes the connections that it kept
 
     def close(self) -> None:
         """End its life here: the client is closed, threads that wait for a handshake are told."""
