@@ -211,36 +211,34 @@ def _connect_unix(path: str, deadline: float) -> socket.socket:
 
 def _connect_tcp(address: Address, deadline: float) -> socket.socket:
     found = _look_up(address.host, address.port, deadline)
-    refused: OSError | None = None
+    refused: OSError = ConnectError(f"the name {address.host!r} has no address")
     for index, (family, kind, protocol, _, target) in enumerate(found):
         # A host with several addresses, the first of which is silent: each gets its share of the time.
         share = monotonic() + left(deadline) / (len(found) - index)
-        sock = socket.socket(family, kind, protocol)
         try:
-            _connect_socket(sock, target, share)
-            return sock
+            return _connect_to(target, family, kind, protocol, share)
         except OSError as wrong:
-            sock.close()
             refused = wrong
-        except BaseException:
-            sock.close()
-            raise
-    if refused is None:
-        raise ConnectError(f"the name {address.host!r} has no address")
     raise refused
 
 
-def _connect_socket(sock: socket.socket, target: Any, deadline: float) -> None:
-    sock.setblocking(False)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    code = sock.connect_ex(target)
-    if code == errno.EINPROGRESS:
-        writable = select.poll()
-        writable.register(sock, select.POLLOUT)
-        wait(writable, deadline, CONNECT)
-        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if code:
-        raise OSError(code, os.strerror(code))
+def _connect_to(target: Any, family: int, kind: int, protocol: int, deadline: float) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex(target)
+        if code == errno.EINPROGRESS:
+            writable = select.poll()
+            writable.register(sock, select.POLLOUT)
+            wait(writable, deadline, CONNECT)
+            code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, os.strerror(code))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _look_up(host: str, port: int, deadline: float) -> list[Any]:

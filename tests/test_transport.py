@@ -466,17 +466,18 @@ def test_a_host_is_tried_at_each_of_its_addresses(fault_server, transport_to, mo
     server = fault_server(answer(), kind="tcp")
     with socket.create_server(("127.0.0.1", 0)) as free:
         refusing = free.getsockname()
-    targets = [("::1", 1), refusing, ("127.0.0.1", server.port)]
+    # As where IPv6 is off: no socket of the family can be made.
+    families = [socket.AF_APPLETALK, socket.AF_INET6, socket.AF_INET, socket.AF_INET]
+    targets = [("::1", 1), ("::1", 1), refusing, ("127.0.0.1", server.port)]
 
     def resolve(host, port, *, type, flags=0):
         if flags:
             raise socket.gaierror(socket.EAI_NONAME, "not a number")
-        families = [socket.AF_INET6, socket.AF_INET, socket.AF_INET]
         return [(family, type, 0, "", target) for family, target in zip(families, targets, strict=True)]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert call(transport_to("tcp://plugin.example:80")).status == 200
-    targets[2] = refusing
+    targets[3] = refusing
     with pytest.raises(ConnectError, match="nobody listens there"):
         call(transport_to("tcp://plugin.example:80"))
 
