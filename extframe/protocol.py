@@ -14,6 +14,7 @@ from .errors import ProtocolError, SpecError
 
 ACTIVATE = "Plugin.Activate"
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
+MANIFEST_LIMIT = 64 * 1024  # bytes: a manifest is a few words, each of which is looked up in every use of the plugin
 UNIX_PATH_LIMIT = 107  # bytes: sun_path of unix(7) without its closing NUL
 TLS_VERSIONS = {771: "TLSv1.2", 772: "TLSv1.3"}  # the numbers of Go's crypto/tls, as spec files have them
 
@@ -119,6 +120,8 @@ class Address:
         Raises:
             SpecError: anything else, ``npipe://`` included.
         """
+        if not isinstance(text, str):
+            raise SpecError(f"{text!r} is no plugin address: it is not text; {_EXPECTED}")
         try:
             if text != text.strip() or _CONTROL.search(text):  # urlsplit drops some of these, and not all
                 raise ValueError("it holds control characters, or white space around it")
@@ -386,10 +389,14 @@ class Manifest:
         ignored. A name given twice counts once.
 
         Raises:
-            ProtocolError: empty, not JSON, no object, or ``Implements`` is no list of strings.
+            ProtocolError: empty, over 64 KiB, not JSON, no object, or ``Implements`` is no list of strings.
         """
         if not body.strip():
             raise ProtocolError('the answer is empty; expected {"Implements": [...]}')
+        if len(body) > MANIFEST_LIMIT:
+            raise ProtocolError(
+                f'the answer has {len(body)} bytes; expected {{"Implements": [...]}} of at most {MANIFEST_LIMIT}'
+            )
         try:
             answer = decode_json(body)
             answer = {} if answer is None else fold_keys(answer, {"implements": "Implements"})

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -38,7 +39,7 @@ JSON_VALUES = st.recursive(
 )
 BODIES = st.binary() | JSON_VALUES.map(lambda value: json.dumps(value).encode())
 NESTED = [opening * 700 + b"1" + closing * 700 for opening, closing in ((b"[", b"]"), (b'{"Addr":', b"}"))]
-TOO_DEEP = b"[" * 100_000 + b"]" * 100_000
+TOO_DEEP = b"[" * 20_000 + b"]" * 20_000
 
 
 # --- names --------------------------------------------------------------------------------------------
@@ -167,6 +168,12 @@ def test_what_is_no_address_is_refused_with_the_reason(text, fault):
     assert fault in str(refused.value)
     assert str(refused.value).startswith(f"{text!r} is no plugin address: ")
     assert refused.value.address == text
+
+
+@pytest.mark.parametrize("address", [None, 3, b"unix:///p", Path("/p")])
+def test_an_address_that_is_no_text_is_refused_like_any_other(address):
+    with pytest.raises(SpecError, match="is no plugin address: it is not text; expected unix:///path"):
+        Address.parse(address)
 
 
 def test_a_socket_path_of_107_bytes_is_an_address():
@@ -509,6 +516,13 @@ def test_an_answer_that_is_no_manifest_is_a_protocol_error_with_the_place(body, 
     with pytest.raises(ProtocolError) as refused:
         Manifest.parse(body)
     assert fault in str(refused.value)
+
+
+def test_a_manifest_is_no_way_to_fill_a_hosts_memory_and_its_log():
+    entries = [f"_a{number}" for number in range(10_000)]
+    with pytest.raises(ProtocolError, match=r"the answer has \d+ bytes; expected .* of at most 65536"):
+        Manifest.parse(json.dumps({"Implements": entries}).encode())
+    assert len(Manifest.parse(json.dumps({"Implements": entries[:1000]}).encode()).implements) == 1000
 
 
 @given(BODIES)
