@@ -353,6 +353,8 @@ def _path(method: str) -> str:
 
 
 def _seconds(timeout: float) -> float:
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is {timeout!r}; expected seconds, or math.inf for no end")
     if not timeout > 0:
         raise ValueError(f"timeout is {timeout!r}; expected seconds, more than 0, or math.inf")
     return timeout

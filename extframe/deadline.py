@@ -10,8 +10,11 @@ def after(seconds: float) -> float:
     """Return the deadline that lies so many seconds ahead, as a ``time.monotonic()`` value.
 
     Raises:
-        ValueError: a negative number, or no number at all.
+        ValueError: a negative number, or NaN.
+        TypeError: no number at all.
     """
+    if not isinstance(seconds, int | float):
+        raise TypeError(f"a timeout is a number of seconds, math.inf for no end: {seconds!r}")
     if not seconds >= 0:
         raise ValueError(f"a timeout is a number of seconds, 0 or more: {seconds!r}")
     return time.monotonic() + seconds

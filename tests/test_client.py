@@ -288,6 +288,12 @@ def test_a_timeout_that_is_no_time_is_a_value_error(client_of, timeout):
     assert client.server.connections == 0
 
 
+@pytest.mark.parametrize("timeout", [None, "30"])
+def test_a_timeout_of_a_client_that_is_no_number_is_a_type_error(timeout):
+    with pytest.raises(TypeError, match=r"timeout is .*; expected seconds, or math.inf for no end"):
+        Client("unix:///nowhere.sock", timeout=timeout)
+
+
 # --- its life -----------------------------------------------------------------------------------------
 
 

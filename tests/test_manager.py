@@ -322,6 +322,12 @@ def test_a_timeout_that_is_none_is_refused(plugins: Directory, timeout: float) -
         pm.get("photos", timeout=timeout)
 
 
+@pytest.mark.parametrize("timeout", [None, "30"])
+def test_a_timeout_that_is_no_number_is_refused_with_what_to_write(plugins: Directory, timeout: Any) -> None:
+    with plugins.manager() as pm, pytest.raises(TypeError, match="a number of seconds, math.inf for no end"):
+        pm.get("photos", timeout=timeout)
+
+
 # --- many threads -------------------------------------------------------------------------------------
 
 
