@@ -224,6 +224,7 @@ class PluginManager(HookManager):
     def _outcome(self, name: str, use: Worker[Plugin] | Plugin, point: str, deadline: float) -> Plugin | None:
         try:
             plugin = use if isinstance(use, Plugin) else use.result(deadline)
+            self._failures.clear(("plugin", name))  # of a handler that was late, and has returned
             if not plugin.implements(point):
                 return None
             self._dispatcher.require(plugin, point)

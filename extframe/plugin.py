@@ -49,7 +49,7 @@ NEXT: Mapping[State, frozenset[State]] = {
     State.LOST: frozenset({State.ACTIVATING, State.CLOSED}),
     State.CLOSED: frozenset(),
 }
-"""What may follow each state. LOST: its source changed or went, or it refused a connection; the next use asks it anew."""
+"""What may follow each state. LOST: its source changed or went, or it refused a connection; it is asked anew."""
 
 
 class Plugin:
@@ -129,8 +129,8 @@ class Plugin:
         delivery = self.deliveries.get(hook_name(point))
         results = delivery.results() if delivery else []
         if not isinstance(interface, str):
-            typed = (result for result in results if isinstance(result, interface))
-            return next(typed, None) or interface.remote(self.client)
+            typed = [result for result in results if isinstance(result, interface)]
+            return typed[0] if typed else interface.remote(self.client)
         if not results:
             raise HandlerError(
                 f"no handler returned a driver for {point!r}: install a handler package whose hook is "

@@ -137,7 +137,8 @@ def test_driver_prefers_what_a_handler_returned(plugins: Directory) -> None:
     plugins.serve("photos", plugin("VolumeDriver", "Backup"))
 
     class Cached(VolumeDriver):
-        pass
+        def __len__(self) -> int:  # how many are cached, by now none
+            return 0
 
     with plugins.manager(groups=("extframe",)) as pm:
         mine = Cached()
@@ -441,6 +442,9 @@ def test_get_all_reports_a_handler_that_hangs_and_leaves_its_plugin_out(plugins:
             assert handler in str(failure)
         finally:
             release.set()
+        assert [each.name for each in pm.get_all("VolumeDriver")] == ["good", "stuck"]
+        assert pm.failures() == []
+        assert [each.name for each in pm.get_all("VolumeDriver")] == ["good", "stuck"]
 
 
 def test_get_all_calls_again_the_handlers_of_its_extension_point_that_failed(plugins: Directory) -> None:
