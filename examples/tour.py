@@ -19,7 +19,7 @@ from typing import Any
 import extframe
 from extframe import LocalRegistry, PluginManager, VolumeDriver
 
-PLUGIN = Path(__file__).with_name("directory_volumes.py")
+PLUGIN = Path(__file__).parent / "plugins" / "volume_plugin.py"
 
 
 class Witness:
@@ -127,7 +127,8 @@ def start_it_again(tour: Tour) -> None:
 @contextlib.contextmanager
 def plugin(path: Path, volumes: Path) -> Iterator[None]:
     """Run the plugin, a process of its own, behind the socket ``path``."""
-    process = subprocess.Popen([sys.executable, PLUGIN, path, volumes])
+    place = ["--name", path.stem, "--directory", path.parent]
+    process = subprocess.Popen([sys.executable, PLUGIN, volumes, *place], stderr=subprocess.DEVNULL)
     try:
         yield
     finally:
