@@ -18,6 +18,7 @@ from ..errors import ExtframeError
 
 REASON_WIDTH = 100  # characters of a reason that a table shows; JSON has all of it
 _STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow"}
+_STYLES |= {"pass": "green", "warn": "yellow", "fail": "red"}
 
 Cells = Sequence[str]
 

@@ -8,6 +8,7 @@ import click
 
 from ..errors import ExtframeError
 from .call import call
+from .check import check
 from .exits import Exit, exit_code, hint
 from .handlers import handlers
 from .inspect import inspect
@@ -52,5 +53,5 @@ def program() -> None:
     """See and call the programs that extend this machine's hosts: plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, inspect, call, handlers):
+for command in (ls, inspect, call, check, handlers):
     program.add_command(command)
