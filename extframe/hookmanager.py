@@ -260,8 +260,9 @@ class HookManager(pluggy.PluginManager):
             return
         if self.has_plugin(offer.name):
             raise ValueError(f"another handler is named {offer.name!r}: {self.get_plugin(offer.name)!r}")
-        if self.register(handler, offer.name) is not None and offer.distribution is not None:
-            self._distributions.append((handler, offer.distribution))
+        distribution, (name, _) = offer.distribution, origin(offer.distribution)
+        if self.register(handler, offer.name) is not None and distribution is not None and name is not None:
+            self._distributions.append((handler, distribution))
 
     def _spec_names(self, namespace: Any) -> list[str]:
         return [name for name in dir(namespace) if self.parse_hookspec_opts(namespace, name) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,46 @@ def test_a_broken_package_is_a_failure_and_in_nobodys_way(
     assert not pm.has_plugin("broken")
     assert "broken" not in pm.hook.volume_driver(name="a", client=None)
     pm.check_pending()
+
+
+def test_a_package_whose_metadata_are_gone_is_in_nobodys_way(site: Path) -> None:
+    for name in ("acme_half", "acme_nameless", "acme_volumes"):
+        install(site, name, module=name, source=GOOD, entry_points={name: name})
+    for name in ("acme_half", "acme_nameless"):
+        (site / f"{name}-1.0.dist-info" / "METADATA").unlink()
+    (site / "acme_half.py").unlink()
+    pm = PluginManager()
+    assert pm.has_plugin("acme_nameless")
+    [failure] = pm.failures()
+    assert str(failure) == "entry point 'acme_half' (acme_half): ModuleNotFoundError: No module named 'acme_half'"
+    assert pm.hook.volume_driver(name="a", client=None)[0] == "good"
+    assert "acme_volumes" in {dist.project_name for _, dist in pm.list_plugin_distinfo()}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"[extframe]\nno entry\n"])
+def test_entry_points_that_cannot_be_read_are_a_failure_and_the_others_load(site: Path, content: bytes) -> None:
+    for name in ("acme-odd", "acme-volumes"):
+        module = name.replace("-", "_")
+        install(site, name, module=module, source=GOOD, entry_points={name: module}, version="2.5")
+    (site / "acme_odd-2.5.dist-info" / "entry_points.txt").write_bytes(content)
+    pm = PluginManager()
+    [failure] = pm.failures()
+    assert str(failure).startswith("entry point '*' (entry_points.txt) of acme-odd 2.5: ")
+    assert {"acme-volumes", "extframe.volume_driver"} < {name for name, _ in pm.list_name_plugin()}
+    assert "acme-volumes" in {dist.project_name for _, dist in pm.list_plugin_distinfo()}
+
+
+def test_of_two_installations_of_one_package_the_first_on_the_path_counts(site: Path, tmp_path: Path) -> None:
+    shadowed = tmp_path / "later"
+    shadowed.mkdir()
+    install(site, "acme-volumes", module="acme_volumes", source=GOOD, entry_points={"new": "acme_volumes"})
+    install(shadowed, "Acme_Volumes", module="acme_volumes", source=GOOD, entry_points={"old": "acme_volumes"})
+    install(site, "acme-odd", module="acme_odd", source=GOOD, entry_points={"odd": "acme_odd"})
+    (site / "acme_odd-1.0.dist-info" / "entry_points.txt").write_bytes(b"\xff")
+    sys.path.append(str(shadowed))
+    pm = PluginManager()
+    assert pm.has_plugin("new")
+    assert not pm.has_plugin("old")
 
 
 def test_of_two_packages_with_one_name_the_later_is_the_failure(site: Path) -> None:
