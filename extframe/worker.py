@@ -8,6 +8,7 @@ from contextvars import copy_context
 from typing import Generic, TypeVar
 
 from .deadline import left
+from .errors import ExtframeError
 
 T = TypeVar("T")
 
@@ -23,7 +24,13 @@ class Worker(Generic[T]):
         self._value: T
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as refused:
+            self._error = ExtframeError(
+                f"no thread could be started for {name!r}: {refused}; raise the limit on threads (ulimit -u, or "
+                "pids.max of the control group), or have fewer at a time"
+            )
 
     def _run(self) -> None:
         try:
@@ -36,8 +43,10 @@ class Worker(Generic[T]):
 
         Raises:
             TimeoutError: it has not ended by the deadline, and goes on alone.
+            ExtframeError: no thread could be started for it.
         """
-        self._thread.join(left(deadline))
+        if self._thread.ident is not None:  # it was started
+            self._thread.join(left(deadline))
         if self._thread.is_alive():
             raise TimeoutError(f"{self._thread.name} has not ended")
         if self._error is not None:

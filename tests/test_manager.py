@@ -424,6 +424,28 @@ def test_one_bad_plugin_costs_the_others_nothing(plugins: Directory) -> None:
         pm.get_all("VolumeDriver", timeout=0.1)
 
 
+def test_get_all_leaves_out_the_plugins_for_which_there_was_no_thread(
+    plugins: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "other"):
+        plugins.serve(name, plugin("VolumeDriver"))
+    start = threading.Thread.start
+
+    def start_but_one(thread: threading.Thread) -> None:
+        if thread.name == "extframe plugin one":
+            raise RuntimeError("can't start new thread")  # what the system says at its limit
+        start(thread)
+
+    with plugins.manager() as pm:
+        with monkeypatch.context() as limited:
+            limited.setattr(threading.Thread, "start", start_but_one)
+            assert [each.name for each in pm.get_all("VolumeDriver")] == ["other"]
+        [failure] = pm.failures()
+        assert "plugin 'one': ExtframeError: no thread could be started" in str(failure)
+        assert [each.name for each in pm.get_all("VolumeDriver")] == ["one", "other"]
+        assert pm.failures() == []
+
+
 def test_get_all_reports_a_handler_that_hangs_and_leaves_its_plugin_out(plugins: Directory) -> None:
     plugins.serve("good", plugin("VolumeDriver"))
     plugins.serve("stuck", plugin("VolumeDriver"))
