@@ -14,6 +14,7 @@ from .handlers import handlers
 from .inspect import inspect
 from .ls import ls
 from .output import note, suggest
+from .serve import serve
 
 
 class Program(click.Group):
@@ -53,5 +54,5 @@ def program() -> None:
     """See and call the programs that extend this machine's hosts: plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, inspect, call, check, handlers):
+for command in (ls, inspect, call, check, serve, handlers):
     program.add_command(command)

@@ -1,0 +1,267 @@
+"""``extframe serve``: real processes, sockets and signals."""
+
+from __future__ import annotations
+
+import grp
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faultserver import eventually
+
+from extframe import Client, LocalRegistry
+
+PHOTOS = """
+import extframe
+
+class Photos(extframe.VolumeDriver):
+    def list(self):
+        return [extframe.Volume(name="{name}")]
+
+class Policy(extframe.Authz):
+    def authz_req(self, **request):
+        return extframe.AuthzResponse(allow=True)
+
+    authz_res = authz_req
+
+class Room(extframe.VolumeDriver):
+    def __init__(self, root):
+        pass
+
+def broken():
+    raise RuntimeError("no disk")
+
+@extframe.implements(extframe.Authz)
+class Lacking:
+    pass
+
+photos = Photos()
+number = 5
+"""
+
+
+@pytest.fixture
+def module(tmp_path) -> Path:
+    """The module ``photos``, in the directory where commands are started."""
+    path = tmp_path / "photos.py"
+    path.write_text(PHOTOS.format(name="holiday"))
+    return path
+
+
+@pytest.fixture
+def serve(start, module, short_path) -> Callable:
+    def serve(*arguments: object, **options):
+        return start("serve", *arguments, "--dir", short_path, **options)
+
+    return serve
+
+
+def volumes(directory: Path, name: str = "photos") -> list[str]:
+    spec = LocalRegistry(directory, [directory]).find(name)
+    with Client(spec.address, plugin=name, timeout=5.0) as client:
+        return [volume["Name"] for volume in client.call("VolumeDriver.List")["Volumes"]]
+
+
+def implements(directory: Path) -> list[str]:
+    with Client(LocalRegistry(directory, [directory]).find("photos").address, timeout=5.0) as client:
+        return client.call("Plugin.Activate")["Implements"]
+
+
+def is_served(directory: Path, suffix: str = "sock") -> bool:
+    return eventually((directory / f"photos.{suffix}").exists, 30.0)
+
+
+def refusal(process) -> str:
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1, err
+    (line,) = err.splitlines()
+    return line.removeprefix("extframe: ")
+
+
+# --- served -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["photos:Photos", "photos:photos"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_class_or_an_instance_is_served_until_a_signal_and_leaves_nothing(serve, short_path, target, number):
+    process = serve(target, "--name", "photos")
+    assert is_served(short_path)
+    assert volumes(short_path) == ["holiday"]
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in err
+    assert list(short_path.iterdir()) == []
+
+
+def test_several_drivers_are_one_plugin(serve, short_path):
+    serve("photos:Photos", "photos:Policy", "--name", "photos")
+    assert is_served(short_path)
+    assert implements(short_path) == ["VolumeDriver", "authz"]
+
+
+def test_a_function_that_makes_a_driver_is_called(serve, module, short_path):
+    module.write_text(PHOTOS.format(name="holiday") + "\ndef make():\n    return Photos()\n")
+    serve("photos:make", "--name", "photos")
+    assert is_served(short_path)
+    assert volumes(short_path) == ["holiday"]
+
+
+def test_a_module_in_a_package_of_the_working_directory_is_found(serve, module, tmp_path, short_path):
+    (tmp_path / "album").mkdir()
+    module.rename(tmp_path / "album" / "plugin.py")
+    serve("album.plugin:Photos", "--name", "photos")
+    assert is_served(short_path)
+
+
+def test_the_mode_and_the_group_of_the_socket_are_chosen(serve, short_path):
+    group = grp.getgrgid(os.getgid()).gr_name
+    serve("photos:Photos", "--name", "photos", "--mode", "600", "--group", group)
+    assert is_served(short_path)
+    path = short_path / "photos.sock"
+    assert eventually(lambda: stat.S_IMODE(path.stat().st_mode) == 0o600)
+    assert path.stat().st_gid == os.getgid()
+
+
+def test_with_tcp_a_spec_file_says_where_it_listens(serve, short_path):
+    process = serve("photos:Photos", "--name", "photos", "--tcp", "127.0.0.1:0")
+    assert is_served(short_path, "spec")
+    assert volumes(short_path) == ["holiday"]
+    process.terminate()
+    assert process.wait(30) == 0
+    assert list(short_path.iterdir()) == []
+
+
+def test_verbose_shows_what_is_done(serve, short_path):
+    process = serve("photos:Photos", "--name", "photos", "-v")
+    assert is_served(short_path)
+    assert volumes(short_path) == ["holiday"]
+    process.terminate()
+    assert "plugin 'photos' (VolumeDriver) listens at unix://" in process.communicate(timeout=30)[1]
+
+
+# --- refused ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("fotos:Photos", "fotos: there is no module 'fotos', neither in "),
+        ("photos.plugin:Photos", "photos.plugin: there is no module 'photos.plugin', neither in "),
+        ("photos:Fotos", "photos:Fotos: there is no 'Fotos' in photos; did you mean Photos, Policy, Room, Lacking?"),
+        ("photos:number", "photos:number is 5, and neither a driver nor a function that makes one"),
+        ("photos:Room", "photos:Room could not be made: TypeError: "),
+        ("photos:broken", "photos:broken could not be made: RuntimeError: no disk (-v shows where)"),
+        ("photos:dict", "photos:dict: there is no 'dict' in photos"),
+        ("photos:extframe.Client.close", "photos:extframe.Client.close could not be made: TypeError: "),
+        ("photos:Lacking", "Lacking cannot be served: authz_req is missing; authz_res is missing"),
+        ("builtins:dict", "builtins:dict is no driver: subclass an Interface"),
+    ],
+)
+def test_what_cannot_be_served_is_told_in_one_line(serve, short_path, target, words):
+    assert refusal(serve(target, "--name", "photos")).startswith(words)
+    assert list(short_path.iterdir()) == []
+
+
+def test_a_module_that_cannot_be_imported_is_told_with_its_error(serve, module):
+    module.write_text("import boto4\n")
+    assert refusal(serve("photos:Photos", "--name", "photos")) == "photos imports 'boto4', which is not installed"
+    module.write_text("1 / 0\n")
+    words = "importing photos failed: ZeroDivisionError: division by zero (-v shows where)"
+    assert refusal(serve("photos:Photos", "--name", "photos")) == words
+
+
+def test_verbose_shows_where_an_import_failed(serve, module):
+    module.write_text("1 / 0\n")
+    _, err = serve("photos:Photos", "--name", "photos", "-v").communicate(timeout=30)
+    assert 'photos.py", line 1, in <module>' in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["photos"],
+        ["photos:"],
+        ["photos.py:Photos()"],
+        ["photos:Photos", "--mode", "rw"],
+        ["photos:Photos", "--name", "../x"],
+        ["photos:Photos", "--tcp", "127.0.0.1:0", "--group", "docker"],
+    ],
+)
+def test_wrong_usage_is_2(serve, arguments):
+    process = serve("--name", "photos", *arguments)
+    assert process.wait(30) == 2
+
+
+def test_a_plugin_without_a_name_is_wrong_usage(serve):
+    assert serve("photos:Photos").wait(30) == 2
+
+
+def test_a_parameter_that_no_method_has_cannot_be_serialized_by(serve):
+    words = "serialize='colour': no method has such a parameter"
+    assert refusal(serve("photos:Photos", "--name", "photos", "--serialize", "colour")) == words
+
+
+def test_a_socket_behind_which_somebody_answers_is_left_alone(serve, short_path):
+    serve("photos:Photos", "--name", "photos")
+    assert is_served(short_path)
+    message = refusal(serve("photos:Photos", "--name", "photos"))
+    assert message.startswith(f"cannot serve 'photos': {short_path}/photos.sock: another process answers there")
+    assert volumes(short_path) == ["holiday"]
+
+
+def test_a_port_that_is_taken_is_told(serve):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        message = refusal(serve("photos:Photos", "--name", "photos", "--tcp", f"127.0.0.1:{port}"))
+    assert "another process listens at" in message
+
+
+def test_a_group_that_does_not_exist_is_told(serve):
+    message = refusal(serve("photos:Photos", "--name", "photos", "--group", "no-such-group"))
+    assert message.startswith("cannot serve 'photos': there is no group 'no-such-group'")
+
+
+def test_a_directory_that_cannot_be_made_is_told(start, module):
+    message = refusal(start("serve", "photos:Photos", "--name", "photos", "--dir", module / "below"))
+    assert message.startswith("cannot serve 'photos': ")
+
+
+def test_without_the_extra_serve_says_what_to_install(module):
+    code = "import sys; sys.modules['uvicorn'] = None; from extframe.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "photos:Photos", "--name", "photos", "--dir", "."]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd=module.parent)
+    assert (done.returncode, done.stderr.strip()) == (
+        1,
+        "extframe: serving needs uvicorn: pip install 'extframe[serve]'",
+    )
+
+
+# --- reload -------------------------------------------------------------------------------------------
+
+
+def test_with_reload_a_change_is_served_and_a_mistake_waits_for_the_next(serve, module, short_path):
+    process = serve("photos:Photos", "--name", "photos", "--reload")
+    assert is_served(short_path)
+    assert volumes(short_path) == ["holiday"]
+    module.write_text("this does not parse")
+    assert eventually(lambda: not (short_path / "photos.sock").exists(), 30.0)
+    module.write_text(PHOTOS.format(name="winter"))
+    assert is_served(short_path)
+    assert eventually(lambda: volumes(short_path) == ["winter"], 30.0)
+    process.terminate()
+    assert process.wait(30) == 0
+    assert list(short_path.iterdir()) == []
+
+
+def test_without_reload_a_change_is_not_served(serve, module, short_path):
+    serve("photos:Photos", "--name", "photos")
+    assert is_served(short_path)
+    module.write_text(PHOTOS.format(name="winter"))
+    assert not eventually(lambda: volumes(short_path) != ["holiday"], 1.0)
