@@ -66,6 +66,10 @@ class Authority:
             .not_valid_before(begin)
             .not_valid_after(begin + timedelta(days=1 if expired else 30))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            # Python 3.13 asks for these three.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
+            .add_extension(_usage(authority=authority), critical=True)
         )
         if hosts:
             names = [_alternative(host) for host in hosts]
@@ -80,6 +84,18 @@ class Authority:
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
         )
         return Identity(str(cert_file), str(key_file), certificate, key)
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+        **dict.fromkeys(others, False),
+    )
 
 
 def _alternative(host: str) -> x509.GeneralName:
