@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import threading
@@ -11,7 +12,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
-from .errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, TransportError
+from .errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError, TransportError
 from .protocol import Address, TLSConfig, encode_json, excerpt
 from .replies import UNTYPED, is_whole, reader_of, refusal
 from .retry import Retry
@@ -221,6 +222,7 @@ class Client:
             as `call`; and what ``data.read`` raises.
         """
         path = _path(method)
+        _check_binary(data)
         read = reader_of(reply)
         seconds = self.timeout if timeout is None else _seconds(timeout)
         try:
@@ -348,8 +350,15 @@ def _body(response: Response) -> bytes:
 # --- what callers give --------------------------------------------------------------------------------
 
 
-def _path(method: str) -> str:
+def _path(method: object) -> str:
+    if not (isinstance(method, str) and method):
+        raise SpecError(f"{method!r} cannot be called: a method is text such as VolumeDriver.List")
     return method if method.startswith("/") else "/" + method
+
+
+def _check_binary(data: object) -> None:
+    if isinstance(data, io.TextIOBase) or not hasattr(data, "read"):
+        raise TypeError(f"data is {data!r}; expected a file of bytes, as open(path, 'rb') gives")
 
 
 def _seconds(timeout: float) -> float:

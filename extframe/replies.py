@@ -35,6 +35,10 @@ def reader_of(reply: Any) -> Reader:
     if special is not None:
         return special
     decoder = msgspec.json.Decoder(reply)
+    kind = msgspec.inspect.type_info(reply)
+    # To msgspec any class is a type, and a value that is no instance of it is the plugin's mistake.
+    if isinstance(kind, msgspec.inspect.CustomType) and not any(issubclass(each, kind.cls) for each in _JSON_TYPES):
+        raise TypeError(f"no reply is ever a {reply!r}; expected a type that msgspec reads from JSON, such as a Struct")
 
     def read_typed(body: bytes) -> Any:
         _refuse_err(_fields(body))
@@ -56,6 +60,8 @@ def _read_object(body: bytes) -> dict[str, Any]:
 def _read_nothing(body: bytes) -> None:
     _refuse_err(_fields(body))
 
+
+_JSON_TYPES = (dict, list, str, int, float, bool, type(None))
 
 _SPECIAL_READERS: Mapping[Any, Reader] = {
     UNTYPED: _read_object,

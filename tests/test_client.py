@@ -113,7 +113,7 @@ def test_a_method_becomes_a_path(client_of, method, path):
     assert client.server.requests[0].path == path
 
 
-@pytest.mark.parametrize("method", ["A B", "A\r\nX-Evil: 1", "A\n", "A\0", "Größe"])
+@pytest.mark.parametrize("method", ["", None, b"A.B", "A B", "A\r\nX-Evil: 1", "A\n", "A\0", "Größe"])
 def test_a_method_that_cannot_stand_in_a_request_is_refused_before_anything_is_sent(client_of, method):
     client = client_of()
     for act in (client.call, client.stream(method).__enter__, lambda name: client.send_file(name, io.BytesIO())):

@@ -208,6 +208,14 @@ def test_a_file_is_never_sent_twice(client_of, behaviour):
     assert len(client.server.requests) == 1
 
 
+@pytest.mark.parametrize("data", ["/layer.tar", io.StringIO("tar"), b"tar", None])
+def test_what_is_no_file_of_bytes_is_refused_before_anything_is_sent(client_of, data):
+    client = client_of()
+    with pytest.raises(TypeError, match=r"expected a file of bytes, as open\(path, 'rb'\) gives"):
+        client.send_file("GraphDriver.ApplyDiff", data)
+    assert client.server.connections == 0
+
+
 def test_a_file_is_untouched_where_no_connection_comes_about(short_path, fault_server):
     path = str(short_path / "late.sock")
     data = Counted(b"tar")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -11,6 +12,7 @@ import pytest
 
 from extframe.errors import ProtocolError, RemoteError
 from extframe.replies import UNTYPED, is_whole, reader_of, refusal
+from extframe.subsystems.volume import VolumeDriver
 
 NGINX = b"""<!DOCTYPE html>
 <html><head><title>502 Bad Gateway</title><style>body { color: red }</style></head>
@@ -196,6 +198,13 @@ def test_what_only_looks_like_an_err_is_none(reply, body):
 def test_a_type_that_msgspec_does_not_know_is_a_type_error():
     with pytest.raises(TypeError, match="not supported"):
         reader_of(list[int] | set[int])
+
+
+@pytest.mark.parametrize("kind", [VolumeDriver, OrderedDict])
+def test_a_class_that_nothing_in_json_is_an_instance_of_is_a_type_error(kind):
+    with pytest.raises(TypeError, match="no reply is ever a .*; expected a type that msgspec reads"):
+        reader_of(kind)
+    assert reader_of(object)(b"[1]") == [1]
 
 
 @pytest.mark.parametrize(
