@@ -6,6 +6,7 @@ words move the cursor, change colours or pass for ours.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -119,4 +120,13 @@ def _write(text: str) -> None:
     except BrokenPipeError:  # click's to handle: whoever read has had enough
         raise
     except OSError as full:
+        _drop_output()
         raise ExtframeError(f"cannot write to standard output: {full.strerror}") from full
+
+
+def _drop_output() -> None:
+    """Let what is left in the buffer go nowhere: Python would try it again at its end, and complain in other words."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: a stream without a descriptor
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
