@@ -13,6 +13,7 @@ from .exits import Exit, exit_code, hint
 from .handlers import handlers
 from .inspect import inspect
 from .ls import ls
+from .new import new
 from .output import note, suggest
 from .serve import serve
 
@@ -54,5 +55,5 @@ def program() -> None:
     """See and call the programs that extend this machine's hosts: plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, inspect, call, check, serve, handlers):
+for command in (ls, inspect, call, check, serve, new, handlers):
     program.add_command(command)
