@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import deadline as deadlines
 from .client import Client
 from .dispatch import Dispatcher
-from .errors import ActivationError, ConnectError, ExtframeError, HandlerError, PluginNotFound, SpecError
+from .errors import ActivationError, CallTimeout, ConnectError, ExtframeError, HandlerError, PluginNotFound, SpecError
 from .failures import Failure
 from .hookmanager import HookManager
 from .interface import Interface
@@ -19,7 +20,7 @@ from .plugin import Plugin, State, point_of
 from .protocol import check_name
 from .registry import LocalRegistry, Registry
 from .transport import ConnectionPool
-from .worker import Worker
+from .worker import side_by_side
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,7 +32,7 @@ T = TypeVar("T", bound=Interface)
 logger = get_logger(__name__)
 
 POLL = 0.02  # seconds between two looks at a plugin that is waited for
-GRACE = 0.02  # seconds that get_all gives a thread to report that its deadline has passed
+GRACE = 0.02  # seconds in which get_all hears of the deadlines that have passed
 
 
 class PluginManager(HookManager):
@@ -109,8 +110,13 @@ class PluginManager(HookManager):
             timeout: seconds for everything.
         """
         point, deadline = point_of(implements), deadlines.after(timeout)
-        started = [(name, self._start(name, point, deadline)) for name in self.scan()]
-        found = [self._outcome(name, use, point, deadline + GRACE) for name, use in started]
+        names = list(dict.fromkeys(self.scan()))
+        uses: dict[str, Callable[[], Plugin]] = {
+            name: partial(self._plugins.__getitem__, name) for name in names if self._is_ready(name)
+        }
+        rest = [name for name in names if name not in uses]
+        uses |= side_by_side(partial(self._use_here, point, deadline), rest, deadline + GRACE, "extframe get_all")
+        found = [self._usable(name, point, uses.get(name, partial(self._late, name))) for name in names]
         return [plugin for plugin in found if plugin is not None]
 
     @overload
@@ -199,45 +205,43 @@ class PluginManager(HookManager):
 
     # Side by side.
 
-    def _start(self, name: str, point: str, deadline: float) -> Worker[Plugin] | Plugin:
-        """Return a plugin of which nothing is left to be done, or the thread that does it."""
+    def _is_ready(self, name: str) -> bool:
+        """Return whether a plugin is active and nothing is left to be done for it."""
         plugin = self._plugins.get(name)
-        if plugin is not None and self._is_ready(plugin):
-            return plugin
-
-        def use() -> Plugin:
-            plugin = self._activate(name, deadline)
-            self._dispatcher.dispatch_here(plugin, again=point)
-            self._dispatcher.wait(plugin, deadline)
-            return plugin
-
-        return Worker(use, f"extframe plugin {name}")
-
-    def _is_ready(self, plugin: Plugin) -> bool:
         return (
-            plugin.state is State.ACTIVE
+            plugin is not None
+            and plugin.state is State.ACTIVE
             and bool(plugin.manifest.implements)
             and self._registry.stamp(plugin.spec) == plugin.spec.stamp
             and not self._dispatcher.is_due(plugin)
         )
 
-    def _outcome(self, name: str, use: Worker[Plugin] | Plugin, point: str, deadline: float) -> Plugin | None:
+    def _use_here(self, point: str, deadline: float, name: str) -> Plugin:
+        plugin = self._activate(name, deadline)
+        self._dispatcher.dispatch_here(plugin, again=point)
+        self._dispatcher.wait(plugin, deadline)
+        return plugin
+
+    def _usable(self, name: str, point: str, use: Callable[[], Plugin]) -> Plugin | None:
+        """Return what came of the use of a plugin, or None, and note why."""
         try:
-            plugin = use if isinstance(use, Plugin) else use.result(deadline)
+            plugin = use()
             self._failures.clear(("plugin", name))  # of a handler that was late, and has returned
             if not plugin.implements(point):
                 return None
             self._dispatcher.require(plugin, point)
         except HandlerError:
             return None  # the handler stands in failures() already
-        except TimeoutError as late:
-            slow = self._plugins.get(name)
-            self._note(name, self._dispatcher.late(slow) if slow is not None else late)
-            return None
         except Exception as error:  # noqa: BLE001 - one plugin's trouble is not the others'
             self._note(name, error)
             return None
         return plugin
+
+    def _late(self, name: str) -> Plugin:
+        plugin = self._plugins.get(name)
+        if plugin is None:
+            raise CallTimeout("there was no time left for it", plugin=name, phase="handshake")
+        raise self._dispatcher.late(plugin)
 
     # What HookManager tells.
 

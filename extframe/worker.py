@@ -1,16 +1,22 @@
-"""Run something that somebody may stop waiting for. Knows nothing of what it runs."""
+"""Run things that somebody may stop waiting for, one or many. Knows nothing of what it runs."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Generic, TypeVar
 
 from .deadline import left
 from .errors import ExtframeError
 
 T = TypeVar("T")
+
+CREW = 16  # threads that many calls begin with
+TICK = 0.005  # seconds after which there are four times as many
 
 
 class Worker(Generic[T]):
@@ -23,10 +29,12 @@ class Worker(Generic[T]):
         self._work = work
         self._value: T
         self._error: BaseException | None = None
+        self.started = True
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
         try:
             self._thread.start()
         except RuntimeError as refused:
+            self.started = False
             self._error = ExtframeError(
                 f"no thread could be started for {name!r}: {refused}; raise the limit on threads (ulimit -u, or "
                 "pids.max of the control group), or have fewer at a time"
@@ -45,10 +53,65 @@ class Worker(Generic[T]):
             TimeoutError: it has not ended by the deadline, and goes on alone.
             ExtframeError: no thread could be started for it.
         """
-        if self._thread.ident is not None:  # it was started
+        if self.started:
             self._thread.join(left(deadline))
         if self._thread.is_alive():
             raise TimeoutError(f"{self._thread.name} has not ended")
         if self._error is not None:
             raise self._error
         return self._value
+
+
+Outcome = Callable[[], T]
+"""Returns what a call returned, or raises what it raised."""
+
+
+def side_by_side(work: Callable[[str], T], names: Sequence[str], deadline: float, what: str) -> dict[str, Outcome[T]]:
+    """Call ``work`` with each name, and return the outcomes of the calls that ended by the deadline.
+
+    A few threads share the calls, and grow in number for as long as names are left over: calls that are quick need no
+    thread each, and those that hang cost threads, not the time of the others. What has not begun by the deadline
+    never does; what has not ended goes on alone.
+    """
+    waiting = deque(names)
+    ended: SimpleQueue[tuple[str, Outcome[T]]] = SimpleQueue()
+
+    def labour() -> None:
+        while True:
+            try:
+                name = waiting.popleft()
+            except IndexError:
+                return
+            ended.put((name, _outcome(work, name)))
+
+    outcomes: dict[str, Outcome[T]] = {}
+    crew: list[Worker[None]] = []
+    growth = monotonic()
+    while len(outcomes) < len(names) and (not crew or left(deadline)):
+        if waiting and monotonic() >= growth:
+            crew += [Worker(labour, what) for _ in range(min(len(waiting), max(CREW, 3 * len(crew))))]
+            growth = monotonic() + TICK
+            if not any(worker.started for worker in crew):
+                labour()  # the system has no thread for us: one after the other, then
+        try:
+            name, outcome = ended.get(timeout=min(TICK, left(deadline)) if waiting else left(deadline))
+        except Empty:
+            continue
+        outcomes[name] = outcome
+    waiting.clear()
+    return outcomes
+
+
+def _outcome(work: Callable[[str], T], name: str) -> Outcome[T]:
+    try:
+        value = work(name)
+    except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        return _raiser(error)
+    return lambda: value
+
+
+def _raiser(error: BaseException) -> Outcome[T]:
+    def outcome() -> T:
+        raise error
+
+    return outcome

@@ -424,26 +424,21 @@ def test_one_bad_plugin_costs_the_others_nothing(plugins: Directory) -> None:
         pm.get_all("VolumeDriver", timeout=0.1)
 
 
-def test_get_all_leaves_out_the_plugins_for_which_there_was_no_thread(
+def test_get_all_does_without_threads_where_the_system_has_none(
     plugins: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("one", "other"):
         plugins.serve(name, plugin("VolumeDriver"))
     start = threading.Thread.start
 
-    def start_but_one(thread: threading.Thread) -> None:
-        if thread.name == "extframe plugin one":
+    def start_others(thread: threading.Thread) -> None:
+        if thread.name.startswith("extframe"):
             raise RuntimeError("can't start new thread")  # what the system says at its limit
         start(thread)
 
-    with plugins.manager() as pm:
-        with monkeypatch.context() as limited:
-            limited.setattr(threading.Thread, "start", start_but_one)
-            assert [each.name for each in pm.get_all("VolumeDriver")] == ["other"]
-        [failure] = pm.failures()
-        assert "plugin 'one': ExtframeError: no thread could be started" in str(failure)
+    with plugins.manager() as pm, monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", start_others)
         assert [each.name for each in pm.get_all("VolumeDriver")] == ["one", "other"]
-        assert pm.failures() == []
 
 
 def test_get_all_reports_a_handler_that_hangs_and_leaves_its_plugin_out(plugins: Directory) -> None:
