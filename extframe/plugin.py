@@ -68,7 +68,9 @@ class Plugin:
         self._state = State.NEW
         self._failure: Exception | None = None
         self._handshakes = 0  # that have ended
-        self._changed = threading.Condition()
+        self._leader: int | None = None  # the thread that makes one
+        self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
+        self._changed = threading.Condition(self._lock)
 
     @property
     def name(self) -> str:
@@ -168,22 +170,24 @@ class Plugin:
         Raises:
             ActivationError: the handshake failed; the cause is chained.
         """
-        if not self._lead(deadline):
-            return
+        # Ctrl-C may come between any two steps, and must not leave a handshake under way that nobody makes.
         try:
-            manifest = self._shake_hands(deadline)
-        except BaseException as failure:
-            self._end(State.FAILED, failure.__cause__ if isinstance(failure, ActivationError) else None)
+            if not self._lead(deadline):
+                return
+            self._manifest = self._shake_hands(deadline)
+            self._end(State.ACTIVE)
+        except ActivationError as failure:
+            self._end(State.FAILED, failure.__cause__)
             raise
-        self._manifest = manifest
-        self._end(State.ACTIVE)
+        finally:
+            self._end(State.FAILED)
         logger.info(
-            "plugin %r at %s is active: %s", self.name, self.address, ", ".join(manifest.implements) or "nothing"
+            "plugin %r at %s is active: %s", self.name, self.address, ", ".join(self._manifest.implements) or "nothing"
         )
 
     def renew(self, spec: PluginSpec) -> None:
         """Take over what the registry found when the source had changed. A handshake under way ends first."""
-        with self._changed:
+        with self._lock:
             if self._state in (State.ACTIVATING, State.CLOSED):
                 return  # the next use finds the stamp unchanged, and comes again
             if (spec.address, spec.tls) != (self._spec.address, self._spec.tls):
@@ -193,19 +197,19 @@ class Plugin:
 
     def lose(self) -> None:
         """Note that the plugin refused a connection: the next use makes a new handshake."""
-        with self._changed:
+        with self._lock:
             self._lose("it refused a connection")
 
     def miss(self) -> None:
         """Note that its source has gone or is broken. It stays what it is, for the day when it is back."""
-        with self._changed:
+        with self._lock:
             self._lose("its source has gone")
             if self._state is not State.CLOSED:
                 self.client.retarget(self.address, tls=self._spec.tls)  # closes the connections that it kept
 
     def close(self) -> None:
         """End its life here: the client is closed, threads that wait for a handshake are told."""
-        with self._changed:
+        with self._lock:
             self._enter(State.CLOSED)
             self._changed.notify_all()
         self.client.close()
@@ -225,9 +229,9 @@ class Plugin:
         """Return True if this thread is to make the handshake, False if it was made meanwhile."""
         if self._state is State.ACTIVE and self._manifest.implements:
             return False
-        with self._changed:
+        with self._lock:
             waited_from = self._handshakes
-            while self._state is State.ACTIVATING:
+            while self._state is State.ACTIVATING and self._leader != threading.get_ident():
                 if not self._changed.wait(left(deadline)):
                     late = CallTimeout("another thread's handshake did not end in time", phase="handshake")
                     raise self._activation_error(late) from late
@@ -239,16 +243,21 @@ class Plugin:
                 raise self._activation_error(self._failure) from self._failure
             if self._state is State.ACTIVE and self._manifest.implements:
                 return False
+            self._leader = threading.get_ident()
             self._enter(State.ACTIVATING)
             return True
 
     def _end(self, state: State, failure: BaseException | None = None) -> None:
-        with self._changed:
+        """End the handshake that this thread leads, if it leads one."""
+        if self._leader != threading.get_ident():
+            return
+        with self._lock:
             self._handshakes += 1
             # A leader's own deadline, or its Ctrl-C, says nothing to the others.
             self._failure = failure if isinstance(failure, Exception) and not isinstance(failure, CallTimeout) else None
             if self._state is State.ACTIVATING:
                 self._enter(state)
+            self._leader = None
             self._changed.notify_all()
 
     def _shake_hands(self, deadline: float) -> Manifest:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from faultserver import answer, eventually
+from program import Program
 
 from extframe import PluginSpec
 from extframe.plugin import NEXT, Plugin, State
@@ -65,6 +66,39 @@ def test_a_closed_plugin_is_not_activated(fault_server: Any) -> None:
     plugin.close()
     with pytest.raises(Exception, match="'photos' is closed"):
         plugin.activate(soon())
+
+
+INTERRUPTED = """
+    import random, signal, sys, time
+    from extframe import PluginSpec
+    from extframe.plugin import Plugin, State
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    plugin = Plugin(PluginSpec("photos", sys.argv[1]))
+    moments = random.Random(1)
+    for _ in range(500):
+        try:
+            plugin.lose()
+            signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 8e-4))
+            plugin.activate(time.monotonic() + 5)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            pass
+        if plugin.state is State.ACTIVATING:
+            break
+    plugin.activate(time.monotonic() + 1)
+    print(plugin.state)
+"""
+
+
+def test_ctrl_c_at_any_moment_leaves_no_handshake_that_nobody_makes(fault_server: Any) -> None:
+    server = fault_server(answer(MANIFEST))
+    with Program(INTERRUPTED, server.address) as program:
+        code, said = program.end()
+    assert (code, said.splitlines()[-1]) == (0, "State.ACTIVE"), said
 
 
 def test_its_text_says_what_and_where_it_is(fault_server: Any) -> None:
