@@ -11,13 +11,14 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from every_method import DECLARATIONS, METHODS
 from faultserver import Peer, read_and_hang, reply
 from scripted_plugin import VOLUMES, answers, error, ok, one_connection_at_a_time, scripted
 
 import extframe
 from extframe.conformance import RULES, Result, Trial, Verdict, calls, check_plugin
-from extframe.server import serving
+from extframe.server import ServerTLS, serving
 from extframe.subsystems.ipam import AddressSpaces, IpamAddress, IpamDriver, IpamPool
 from extframe.subsystems.metrics import MetricsCollector
 from extframe.subsystems.network import EndpointInterface, JoinInfo, NetworkCapability, NetworkDriver
@@ -156,6 +157,20 @@ def test_a_metrics_collector_that_docker_would_find_by_a_file_is_warned_of():
         assert set(faults(run(plugin.address))) == {"no MetricsCollector"}
 
 
+def test_a_plugin_is_checked_over_tls(volumes, tmp_path):
+    authority = Authority(tmp_path)
+    identity = authority.issue("server", "127.0.0.1")
+    tls = ServerTLS(identity.cert_file, identity.key_file)
+    with serving(volumes, address="https://127.0.0.1:0", tls=tls) as plugin:
+        results = run(plugin.address, tls=extframe.TLSConfig(ca_file=authority.ca_file))
+    assert faults(results) == {}
+
+
+def test_a_plugin_is_checked_over_tcp(volumes):
+    with serving(volumes, address="tcp://127.0.0.1:0") as plugin:
+        assert faults(run(plugin.address)) == {}
+
+
 def test_a_scripted_plugin_in_good_order_passes(fault_server):
     assert faults(run(fault_server(scripted()).address)) == {}
 
@@ -289,6 +304,33 @@ def test_an_authorization_without_a_request_is_a_fault_where_it_allows(fault_ser
     asked = {"AuthZPlugin.AuthZReq": ok({"Allow": allow})}
     results = run(fault_server(scripted({ACTIVATE: implementing("authz"), **asked})).address)
     assert results["AuthZPlugin.AuthZReq: no body"].verdict.value == verdict
+
+
+NONSENSE = [
+    b"", b"null", b"[]", b"5", b'"x"', b"{}", b"[" * 5000, b"\xff\xfe", b'{"a": 1}{"b": 2}', b'{"x": "\\ud800"}',
+    b'{"n": 1' + b"0" * 5000 + b"}", b'{"Err": 5}', b'{"Err": null, "Error": ["x"]}', b'{"Implements": 5}',
+    b'{"Volume": 5}', b'{"Volume": {"Name": 5}}', b'{"Volumes": null}', b'{"Volumes": [5]}', b'{"Volumes": [[]]}',
+    b'{"Volumes": [{"Name": {}, "CreatedAt": 7}]}', b'{"volumes": [{"name": "a", "mountpoint": 7}]}',
+    b'{"Capabilities": []}', b'{"Capabilities": {"Scope": 5}}', b'{"capabilities": {"scope": null}}',
+    b'{"Capabilities": null}', b'{"Cap": 5, "ReadLogs": 1}', b'{"Allow": "yes"}', b'{"Allow": null, "Err": {}}',
+    b'{"PoolID": 5}', b'{"PoolID": "p", "Pool": "10.0.0.0/8", "Address": "x", "Mountpoint": "/x"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_whatever_a_plugin_answers_a_run_comes_to_its_end(fault_server, status):
+    every = implementing(*(found.implements for found in DECLARATIONS))
+    for body in NONSENSE:
+        answer = reply(body, status=status)
+        all_the_same = {**dict.fromkeys(VOLUMES, answer), "absent": answer, ACTIVATE: every}
+        results = run(fault_server(scripted(all_the_same)).address, trial=Trial(mount=True))
+        assert list(results)[-1] == "sizes of all answers", body
+
+
+@pytest.mark.parametrize("body", NONSENSE)
+def test_whatever_a_plugin_answers_to_the_handshake_it_is_a_failure_and_the_end(fault_server, body):
+    results = run(fault_server(scripted({ACTIVATE: reply(body)})).address)
+    assert {name: result.verdict for name, result in results.items()} == {"handshake": Verdict.FAIL}
 
 
 # --- faults of talking --------------------------------------------------------------------------------

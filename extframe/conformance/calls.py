@@ -100,10 +100,11 @@ def _judge_path(method: Method, answer: Response) -> Outcome:
 
 def _judge_scope(method: Method, answer: Response) -> Outcome:
     outcome = judge_result(method, answer)
-    scope = (_field(answer, "capabilities") or {}).get("Scope", "") if outcome.verdict is Verdict.PASS else ""
-    if scope.lower() not in ("", "local", "global"):
-        return warned(f"Scope is {scope!r}, which is taken as local")
-    return outcome
+    if outcome.verdict is not Verdict.PASS or answer.status != 200:
+        return outcome
+    found = {key.lower(): value for key, value in (_field(answer, "capabilities") or {}).items()}
+    scope = found.get("scope") or "local"
+    return outcome if scope.lower() in ("local", "global") else warned(f"Scope is {scope!r}, which is taken as local")
 
 
 def _judge_verdict(method: Method, answer: Response) -> Outcome:
