@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import CoroutineType, GeneratorType
 from typing import Any
 
@@ -33,7 +33,8 @@ class Delivery:
 
     def __init__(self, caller: pluggy.HookCaller) -> None:
         self._caller = caller
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
+        self._changed = threading.Condition(self._lock)
         self._done: set[HookImpl] = set()
         self._failed: dict[HookImpl, Exception] = {}
         self._results: list[tuple[HookImpl, object]] = []
@@ -45,27 +46,27 @@ class Delivery:
 
     def results(self) -> list[object]:
         """Return what the handlers returned, without None, in pluggy's order of calls."""
-        with self._changed:
+        with self._lock:
             return [result for _, result in self._results]
 
     def failed(self) -> dict[HookImpl, Exception]:
         """Return the handlers that raised, each with its exception."""
-        with self._changed:
+        with self._lock:
             return dict(self._failed)
 
     def called(self) -> list[HookImpl]:
         """Return the handlers that were called, those that failed among them."""
-        with self._changed:
+        with self._lock:
             return [*self._done, *self._failed]
 
     def running(self) -> list[str]:
         """Return the names of the handlers that have been called and have not returned."""
-        with self._changed:
+        with self._lock:
             return [impl.plugin_name for impl in self._current.values()]
 
     def pending(self, *, again: bool = False) -> bool:
         """Return whether a registered handler has not been called yet; ``again`` counts those that failed."""
-        with self._changed:
+        with self._lock:
             return bool(self._due(again))
 
     def wait(self, deadline: float) -> None:
@@ -74,14 +75,14 @@ class Delivery:
         Raises:
             CallTimeout: one of them is still running at the deadline (a ``time.monotonic()`` value).
         """
-        with self._changed:
+        with self._lock:
             if not self._changed.wait_for(lambda: not self._claimed, left(deadline)):
                 names = ", ".join(repr(impl.plugin_name) for impl in self._current.values())
                 raise CallTimeout(f"handler {names} has not returned", phase="handlers")
 
     def forget(self, handler: object) -> None:
         """Drop everything that refers to a handler that was unregistered."""
-        with self._changed:
+        with self._lock:
             self._generation += 1
             self._done = {impl for impl in self._done if impl.plugin is not handler}
             self._failed = {impl: error for impl, error in self._failed.items() if impl.plugin is not handler}
@@ -99,15 +100,15 @@ class Delivery:
             again: call those that failed before, too.
             monitors: see the dispatch as they see any hook call.
         """
-        claimed = self._claim(again)
-        if not claimed:
-            return
-        token = _dispatching.set(True)
+        claimed: list[HookImpl] = []
+        # Ctrl-C may come between any two steps, and must not leave a handler claimed that nobody calls.
         try:
-            _monitored(lambda: self._call_all(claimed, arguments), self._caller.name, claimed, arguments, monitors)
-        finally:
-            _dispatching.reset(token)
+            self._claim(claimed, again)
+            if claimed:
+                copy_context().run(self._call_inside, claimed, arguments, monitors)
             self._release(claimed)
+        finally:
+            self._release(claimed)  # what is left, also where the other was interrupted
 
     def _due(self, again: bool) -> list[HookImpl]:
         called = self._done | self._claimed
@@ -115,17 +116,24 @@ class Delivery:
             called |= self._failed.keys()
         return [impl for impl in self._caller.get_hookimpls() if impl not in called]
 
-    def _claim(self, again: bool) -> list[HookImpl]:
-        with self._changed:
-            claimed = self._due(again)
+    def _claim(self, claimed: list[HookImpl], again: bool) -> None:
+        with self._lock:
+            claimed += self._due(again)
             self._claimed.update(claimed)
-        return claimed
 
-    def _release(self, claimed: Sequence[HookImpl]) -> None:
-        with self._changed:
-            self._claimed.difference_update(claimed)
-            self._current.pop(id(claimed), None)
-            self._changed.notify_all()
+    def _release(self, claimed: list[HookImpl]) -> None:
+        if claimed:
+            with self._lock:
+                self._current.pop(id(claimed), None)
+                self._claimed.difference_update(claimed)
+                claimed.clear()  # by now another thread may claim them
+                self._changed.notify_all()
+
+    def _call_inside(
+        self, claimed: Sequence[HookImpl], arguments: Mapping[str, object], monitors: Sequence[Monitor]
+    ) -> None:
+        _dispatching.set(True)
+        _monitored(lambda: self._call_all(claimed, arguments), self._caller.name, [*claimed], arguments, monitors)
 
     def _call_all(self, claimed: Sequence[HookImpl], arguments: Mapping[str, object]) -> list[object]:
         done: list[tuple[HookImpl, object]] = []
@@ -161,7 +169,7 @@ class Delivery:
     def _settle(
         self, done: Sequence[tuple[HookImpl, object]] = (), failed: Sequence[tuple[HookImpl, BaseException]] = ()
     ) -> None:
-        with self._changed:
+        with self._lock:
             impls = self._caller.get_hookimpls()
             registered = set(impls)  # what was unregistered meanwhile leaves no trace
             for impl, error in failed:
@@ -193,7 +201,7 @@ class Delivery:
         if not isinstance(returned, list | tuple):
             wrong = TypeError("the wrapper returned no list; it returns the results: return (yield)")
             return self._settle(failed=[(impl, wrong)])
-        with self._changed:
+        with self._lock:
             makers = {id(result): maker for maker, result in self._results}
             self._results = [(makers.get(id(result), impl), result) for result in returned if result is not None]
         return self._settle(done=[(impl, None)])

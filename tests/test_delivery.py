@@ -11,6 +11,7 @@ from typing import Any
 
 import pluggy
 import pytest
+from program import Program
 
 from extframe.delivery import Delivery, inside_handler
 from extframe.errors import CallTimeout
@@ -113,6 +114,38 @@ def test_one_that_raises_stops_no_other_and_is_called_again_only_when_asked(hook
     assert calls == ["broken"] * 3
     assert hooks.delivery.failed() == {}
     assert hooks.delivery.results() == ["mended", "good"]
+
+
+INTERRUPTED = """
+    import random, signal, time
+    from test_delivery import ARGUMENTS, Hooks
+    from extframe.delivery import inside_handler
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    hooks = Hooks()
+    moments = random.Random(1)
+    for number in range(2000):
+        handler = hooks.handle(lambda name, client: None)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, moments.uniform(5e-6, 6e-5))
+            hooks.delivery.run(ARGUMENTS)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except KeyboardInterrupt:
+            pass
+        hooks.delivery.wait(time.monotonic())  # raises where a handler seems to be running
+        assert not inside_handler()
+        hooks.unregister(handler)
+    print("done")
+"""
+
+
+def test_ctrl_c_at_any_moment_leaves_no_handler_claimed_that_nobody_calls() -> None:
+    with Program(INTERRUPTED) as program:
+        code, said = program.end()
+    assert (code, said.splitlines()[-1]) == (0, "done"), said
 
 
 @pytest.mark.parametrize("raised", [SystemExit(3), asyncio.CancelledError(), GeneratorExit()])
