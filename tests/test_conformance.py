@@ -42,6 +42,18 @@ def faults(results: dict[str, Result]) -> dict[str, str]:
     return those(results, Verdict.FAIL, Verdict.WARN)
 
 
+GET, LIST, CAPABILITIES = "VolumeDriver.Get", "VolumeDriver.List", "VolumeDriver.Capabilities"
+ACTIVATE, ABSENT = "Plugin.Activate", "VolumeDriver: a method that does not exist"
+
+
+def listing(*volumes: object) -> bytes:
+    return ok({"Volumes": volumes})
+
+
+def implementing(*points: str) -> bytes:
+    return ok({"Implements": points})
+
+
 # --- plugins in good order ----------------------------------------------------------------------------
 
 
@@ -53,29 +65,43 @@ def example(name: str):
 
 
 class Networks(NetworkDriver):
+    def __init__(self, adds: str = "") -> None:
+        self.held: set[str] = set()
+        self.adds = adds
+
     def get_capabilities(self) -> NetworkCapability:
         return NetworkCapability(scope="local")
 
     def create_network(self, network_id, options=None, ipv4_data=(), ipv6_data=()) -> None:
-        raise AssertionError("this makes something")
+        assert ipv4_data[0].pool.startswith("198.18.")
+        self.held.add(network_id)
 
     def delete_network(self, network_id) -> None:
-        raise extframe.RemoteError("no such network")
+        self._known(network_id)
+        self.held.remove(network_id)
 
     def create_endpoint(self, network_id, endpoint_id, interface, options=None) -> EndpointInterface:
-        raise AssertionError("this makes something")
+        self._known(network_id)
+        self.held.add(endpoint_id)
+        return EndpointInterface(mac_address="02:00:00:00:00:01", address=self.adds)
 
     def endpoint_oper_info(self, network_id, endpoint_id) -> dict:
+        self._known(endpoint_id)
         return {}
 
     def delete_endpoint(self, network_id, endpoint_id) -> None:
-        pass
+        self._known(endpoint_id)
+        self.held.remove(endpoint_id)
 
     def join(self, network_id, endpoint_id, sandbox_key, options=None) -> JoinInfo:
-        raise AssertionError("this makes something")
+        raise AssertionError("no check joins")
 
     def leave(self, network_id, endpoint_id) -> None:
         pass
+
+    def _known(self, id: str) -> None:
+        if id not in self.held:
+            raise extframe.RemoteError("no such network or endpoint")
 
 
 class Pools(IpamDriver):
@@ -152,6 +178,43 @@ def test_a_pool_that_was_tried_is_given_back():
     assert pools.held == set()
 
 
+@pytest.mark.parametrize(("adds", "found"), [("", set()), ("198.18.37.2/24", {"NetworkDriver.CreateEndpoint"})])
+def test_a_network_that_was_tried_is_deleted_and_an_address_that_is_given_back_is_found(adds, found):
+    networks = Networks(adds)
+    with serving(networks) as plugin:
+        results = run(plugin.address, trial=Trial())
+    assert set(faults(results)) == found
+    assert results["NetworkDriver.DeleteNetwork of the new network"].verdict is Verdict.PASS
+    assert networks.held == set()
+
+
+def test_a_line_that_was_logged_in_a_trial_comes_back(short_path):
+    with serving(example("log_plugin").FileLogs(short_path / "logs")) as plugin:
+        results = run(plugin.address, trial=Trial())
+    assert faults(results) == {}
+    assert results["LogDriver.ReadLogs of the new log"].verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "what was logged is not what comes back: []"),
+        (b"\x00\x00\x00\x1a\x1a\x18a line of extframe check", "the line has no newline at its end"),
+        (b"\x00\x00\x00\xffx", "the stream ends"),
+    ],
+)
+def test_a_log_that_comes_back_as_another_is_found(fault_server, answer, reason):
+    logs = {
+        ACTIVATE: implementing("LogDriver"),
+        "LogDriver.Capabilities": ok({"Cap": {"ReadLogs": True}}),
+        "LogDriver.StartLogging": ok({}),
+        "LogDriver.StopLogging": ok({}),
+        "LogDriver.ReadLogs": reply(answer),
+    }
+    results = run(fault_server(scripted(logs)).address, trial=Trial())
+    assert reason in those(results, Verdict.FAIL)["LogDriver.ReadLogs of the new log"]
+
+
 def test_a_metrics_collector_that_docker_would_find_by_a_file_is_warned_of():
     with serving(type("Metrics", (MetricsCollector,), {"start_metrics": print, "stop_metrics": print})()) as plugin:
         assert set(faults(run(plugin.address))) == {"no MetricsCollector"}
@@ -186,6 +249,16 @@ def test_without_a_trial_no_method_is_called_that_makes_something(fault_server):
     assert called & set(METHODS) <= set(calls.HARMLESS)
 
 
+def test_what_a_trial_calls_is_called_by_it_alone(fault_server):
+    every = {ACTIVATE: implementing(*(found.implements for found in DECLARATIONS))}
+    server = fault_server(scripted(every))
+    skipped = those(run(server.address), Verdict.SKIP)
+    assert {name for name, reason in skipped.items() if "--destructive" in reason} == calls.TRIED
+    called = {request.path[1:] for request in server.requests}
+    assert not called & calls.TRIED
+    assert not calls.TRIED & set(calls.HARMLESS)
+
+
 def test_every_method_is_harmless_or_needs_a_trial_or_is_listed_as_not_tried(fault_server):
     every = ok({"Implements": [found.implements for found in DECLARATIONS]})
     results = run(fault_server(scripted({"Plugin.Activate": every})).address)
@@ -196,16 +269,6 @@ def test_every_method_is_harmless_or_needs_a_trial_or_is_listed_as_not_tried(fau
 # --- faults of answers --------------------------------------------------------------------------------
 
 LOST = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{}"
-GET, LIST, CAPABILITIES = "VolumeDriver.Get", "VolumeDriver.List", "VolumeDriver.Capabilities"
-ACTIVATE, ABSENT = "Plugin.Activate", "VolumeDriver: a method that does not exist"
-
-
-def listing(*volumes: object) -> bytes:
-    return ok({"Volumes": volumes})
-
-
-def implementing(*points: str) -> bytes:
-    return ok({"Implements": points})
 
 
 @pytest.mark.parametrize(

@@ -32,11 +32,11 @@ answer the handshake in time.
 @name_argument
 @registry_options
 @timeout_option(5.0, "How long each step may take.")
-@click.option(
-    "--destructive", is_flag=True, help="Try also what makes things: a volume of its own, a pool of addresses."
-)
+@click.option("--destructive", is_flag=True, help="Try also what makes things: volumes, networks, logs of its own.")
 @click.option("--mount", is_flag=True, help="Mount the volume, too; with --destructive.")
-@click.option("--opt", "options", metavar="KEY=VALUE", multiple=True, help="An option of the volume; may be repeated.")
+@click.option(
+    "--opt", "options", metavar="KEY=VALUE", multiple=True, help="What a thing that is made wants; repeatable."
+)
 @output_option
 @verbose_option
 @click.pass_context

@@ -2,6 +2,6 @@
 
 from .rules import RULES, Result, Rule, Verdict
 from .run import check_plugin
-from .trials import Trial
+from .trial import Trial
 
 __all__ = ["RULES", "Result", "Rule", "Trial", "Verdict", "check_plugin"]

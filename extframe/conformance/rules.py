@@ -77,6 +77,8 @@ RULES: Mapping[str, Rule] = {
     "mount-id": Rule("the same ID may mount twice and then goes twice: docker cp does that", "moby volume/mounts"),
     "safe-names": Rule("a name is not a path: engines let ../x through", "moby volume/service/store.go"),
     "created": Rule("what was created can be got, listed and removed", _VOLUMES),
+    "endpoint": Rule("CreateEndpoint adds addresses, and gives none back that the host has set", _NETWORK),
+    "log-lines": Rule("ReadLogs gives back what was logged, each line with its newline", "moby daemon/logger"),
     "pool": Rule("a pool and an address are given in CIDR form, and taken back", _IPAM),
 }  # fmt: skip
 

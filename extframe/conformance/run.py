@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 from ..errors import TransportError
 from ..protocol import ACTIVATE, Address, Manifest, TLSConfig
-from .calls import DECLARATIONS, TRIED, calls_of, nonsense_of
+from .calls import DECLARATIONS, calls_of, nonsense_of
 from .conversation import AFTERWARDS, CONVERSATION
 from .handshake import AGAIN, GRAPH_DRIVER, judge_manifest, judge_metrics, judge_names
 from .line import Line
 from .rules import RULES, Outcome, Result, Verdict, failed
-from .trials import Trial, try_out
+from .trial import Trial
+from .trials import try_out
 
 TIMEOUT = 5.0  # seconds for each step
 
@@ -59,8 +60,7 @@ def _all(line: Line, implements: tuple[str, ...], trial: Trial | None) -> Iterat
 
 def _point(line: Line, point: str, trial: Trial | None) -> Iterator[Result]:
     found = DECLARATIONS[point]
-    tried = "--destructive" if trial is not None and point in TRIED else None
-    for check in (*calls_of(found, tried), *nonsense_of(found)):
+    for check in (*calls_of(found, trial=trial is not None), *nonsense_of(found)):
         yield check.run(line)
     if trial is not None:
         yield from try_out(line, point, trial)

@@ -1,246 +1,45 @@
-"""Try extension points out: make something, use it, and take it away again, whatever happens. Touches nothing else."""
+"""Try extension points out: make something, use it, and take it away again, whatever happens."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from secrets import token_hex
-from typing import Any
+from typing import Protocol
 
-from ..errors import ExtframeError, TransportError
-from ..http1 import Response
-from ..methods import Method
-from ..subsystems.volume import Volume
-from .answers import judge_error, judge_refusal, judge_result
-from .calls import DECLARATIONS, body_of, volume_faults
 from .check import Check
 from .line import Line
-from .rules import Outcome, Result, Verdict, failed, passed, skipped, warned
+from .log_life import LogLife
+from .network_life import NetworkLife
+from .pool_life import PoolLife
+from .rules import Result
+from .trial import Trial
+from .volume_life import VolumeLife
 
 
-@dataclass(frozen=True)
-class Trial:
-    """Leave to make things.
-
-    Args:
-        options: what the plugin wants of a new volume.
-        mount: mount the volume, too.
-    """
-
-    options: Mapping[str, str] = field(default_factory=dict)
-    mount: bool = False
-
-
-class _Calls:
-    """Calls to one extension point, judged and decoded."""
-
-    def __init__(self, line: Line, point: str) -> None:
-        self._line = line
-        self.methods = {method.name: method for method in DECLARATIONS[point].methods}
-
-    def ask(self, name: str, /, **arguments: Any) -> tuple[Method, Response]:
-        method = self.methods[name]
-        return method, self._line.call(method.wire, body_of(method, arguments))
-
-    def result(self, name: str, /, **arguments: Any) -> Any:
-        """Return the result of a call; raises what a proxy raises, and TransportError for any other status."""
-        method, answer = self.ask(name, **arguments)
-        outcome = judge_result(method, answer)
-        if outcome.verdict is not Verdict.PASS or answer.status != 200:
-            raise TransportError(f"{method.wire}: {outcome.reason}")
-        return method.decode_reply(answer.body)
-
-
-# --- volumes ------------------------------------------------------------------------------------------
-
-
-class _VolumeTrial:
-    """The life of one volume. ``created`` and ``mounts`` are what there is to take away."""
-
-    def __init__(self, line: Line, trial: Trial) -> None:
-        self._calls = _Calls(line, "VolumeDriver")
-        self._trial = trial
-        self.name = f"extframe-check-{token_hex(8)}"
-        self.id = token_hex(32)
-        self.created: list[str] = []
-        self.mounts = 0
+class Life(Protocol):
+    """What is made of an extension point."""
 
     def checks(self) -> Iterator[Check]:
-        yield Check("VolumeDriver.Create", "created", self._create)
-        if self.name not in self.created:
-            return
-        yield Check("VolumeDriver.Create, a second time", "create-again", self._create_again)
-        yield Check("VolumeDriver.Get of the new volume", "volume-object", self._get)
-        yield Check("VolumeDriver.List with the new volume", "created", self._list)
-        if self._trial.mount:
-            yield Check("VolumeDriver.Mount", "mount-path", self._mount)
-            if self.mounts:
-                yield Check("VolumeDriver.Mount, the same ID again", "mount-id", self._mount_again)
-                yield Check("VolumeDriver.Unmount, as often", "mount-id", self._unmount)
-        else:
-            yield Check("VolumeDriver.Mount", "mount-path", lambda line: skipped("--mount tries it"))
-        yield Check("VolumeDriver.Remove of the new volume", "created", self._remove)
-        yield Check("VolumeDriver.Get of the removed volume", "unknown-volume", self._get_removed)
-        yield Check("VolumeDriver.Create of ../NAME", "safe-names", self._create_outside)
+        """Yield what is tried, in its order. What comes after a check may hang on what it came to."""
+        raise NotImplementedError
 
     def clean_up(self) -> None:
-        """Take away what is left. What a plugin that fails at that leaves behind has a name that says whose it is."""
-        while self.mounts:
-            self.mounts -= 1
-            with suppress(ExtframeError):
-                self._calls.ask("unmount", name=self.name, id=self.id)
-        for name in self.created:
-            with suppress(ExtframeError):
-                self._calls.ask("remove", name=name)
-
-    def _create(self, line: Line) -> Outcome:
-        self.created.append(self.name)  # before it is answered: a call that is lost may have been carried out
-        method, answer = self._calls.ask("create", name=self.name, opts=dict(self._trial.options))
-        outcome = judge_result(method, answer)
-        if outcome.verdict is Verdict.FAIL:
-            self.created.remove(self.name)
-            if judge_error(method, answer).verdict is Verdict.PASS:
-                return warned(f"refused: {outcome.reason}; --opt KEY=VALUE gives it the options that it wants")
-        return outcome
-
-    def _create_again(self, line: Line) -> Outcome:
-        method, answer = self._calls.ask("create", name=self.name, opts=dict(self._trial.options))
-        if answer.status == 200:
-            return judge_result(method, answer)
-        return warned(f"refused: {judge_error(method, answer).reason}")
-
-    def _get(self, line: Line) -> Outcome:
-        method, answer = self._calls.ask("get", name=self.name)
-        outcome = judge_result(method, answer)
-        if outcome.verdict is not Verdict.PASS:
-            return outcome
-        volume: Volume = method.decode_reply(answer.body)
-        if volume.name != self.name:
-            return failed(f"it has another name, {volume.name!r}, which the engine uses from then on")
-        on_the_wire = {"Name": volume.name, "Mountpoint": volume.mountpoint, "CreatedAt": volume.created_at or None}
-        return next(map(failed, volume_faults(on_the_wire)), passed())
-
-    def _list(self, line: Line) -> Outcome:
-        volumes: list[Volume] = self._calls.result("list")
-        return passed() if self.name in {volume.name for volume in volumes} else failed("it is not listed")
-
-    def _mount(self, line: Line) -> Outcome:
-        self.mounts += 1
-        method, answer = self._calls.ask("mount", name=self.name, id=self.id)
-        outcome = judge_result(method, answer)
-        if outcome.verdict is not Verdict.PASS:
-            self.mounts -= 1
-        return outcome
-
-    def _mount_again(self, line: Line) -> Outcome:
-        method, answer = self._calls.ask("mount", name=self.name, id=self.id)
-        if answer.status != 200:
-            words = judge_error(method, answer).reason
-            return failed(f"refused: {words}; the engine then unmounts it under the container that runs")
-        self.mounts += 1
-        return judge_result(method, answer)
-
-    def _unmount(self, line: Line) -> Outcome:
-        while self.mounts:
-            self.mounts -= 1
-            outcome = judge_result(*self._calls.ask("unmount", name=self.name, id=self.id))
-            if outcome.verdict is not Verdict.PASS:
-                return outcome
-        return passed()
-
-    def _remove(self, line: Line) -> Outcome:
-        outcome = judge_result(*self._calls.ask("remove", name=self.name))
-        if outcome.verdict is Verdict.PASS:
-            self.created.remove(self.name)
-        return outcome
-
-    def _get_removed(self, line: Line) -> Outcome:
-        return judge_refusal(*self._calls.ask("get", name=self.name))
-
-    def _create_outside(self, line: Line) -> Outcome:
-        inside, outside = f"{self.name}-in", f"../{self.name}-out"
-        for name in (inside, outside):
-            self.created.append(name)
-            method, answer = self._calls.ask("create", name=name, opts=dict(self._trial.options))
-            if answer.status != 200:
-                return passed(f"refused: {judge_error(method, answer).reason}")
-        home = posixpath.dirname(self._mountpoint(inside))
-        there = posixpath.normpath(self._mountpoint(outside))
-        if home and there == posixpath.normpath(posixpath.join(home, outside)):
-            return failed(f"{outside!r} is at {there}, outside of {home}")
-        return passed()
-
-    def _mountpoint(self, name: str) -> str:
-        volume: Volume = self._calls.result("get", name=name)
-        return volume.mountpoint
+        """Take away what is left."""
+        raise NotImplementedError
 
 
-# --- pools of addresses -------------------------------------------------------------------------------
-
-
-class _IpamTrial:
-    """A pool, and an address of it."""
-
-    def __init__(self, line: Line, trial: Trial) -> None:
-        self._calls = _Calls(line, "IpamDriver")
-        self.pool = ""
-        self.address = ""
-
-    def checks(self) -> Iterator[Check]:
-        yield Check("IpamDriver.RequestPool", "pool", self._request_pool)
-        if not self.pool:
-            return
-        yield Check("IpamDriver.RequestAddress", "pool", self._request_address)
-        if self.address:
-            yield Check("IpamDriver.ReleaseAddress of the new address", "pool", self._release_address)
-        yield Check("IpamDriver.ReleasePool of the new pool", "pool", self._release_pool)
-
-    def clean_up(self) -> None:
-        """Give back what is left."""
-        for release in (self._release_address if self.address else None, self._release_pool if self.pool else None):
-            if release is not None:
-                with suppress(ExtframeError):
-                    release(None)
-
-    def _request_pool(self, line: Line) -> Outcome:
-        space = self._calls.result("get_default_address_spaces").local_default_address_space
-        method, answer = self._calls.ask("request_pool", address_space=space)
-        outcome = judge_result(method, answer)
-        if outcome.verdict is Verdict.PASS:
-            self.pool = method.decode_reply(answer.body).pool_id
-        return outcome
-
-    def _request_address(self, line: Line) -> Outcome:
-        method, answer = self._calls.ask("request_address", pool_id=self.pool)
-        outcome = judge_result(method, answer)
-        if outcome.verdict is Verdict.PASS:
-            self.address = method.decode_reply(answer.body).address.partition("/")[0]
-        return outcome
-
-    def _release_address(self, line: Line | None) -> Outcome:
-        address, self.address = self.address, ""
-        return judge_result(*self._calls.ask("release_address", pool_id=self.pool, address=address))
-
-    def _release_pool(self, line: Line | None) -> Outcome:
-        pool, self.pool = self.pool, ""
-        return judge_result(*self._calls.ask("release_pool", pool_id=pool))
-
-
-# --- running them -------------------------------------------------------------------------------------
-
-_TRIALS: Mapping[str, Callable[[Line, Trial], _VolumeTrial | _IpamTrial]] = {
-    "VolumeDriver": _VolumeTrial,
-    "IpamDriver": _IpamTrial,
+_LIVES: Mapping[str, Callable[[Line, Trial], Life]] = {
+    "VolumeDriver": VolumeLife,
+    "IpamDriver": PoolLife,
+    "NetworkDriver": NetworkLife,
+    "LogDriver": LogLife,
 }
 
 
 def try_out(line: Line, point: str, trial: Trial) -> Iterator[Result]:
     """Try an extension point out, and leave nothing behind."""
-    if point not in _TRIALS:
+    if point not in _LIVES:
         return
-    life = _TRIALS[point](line, trial)
+    life = _LIVES[point](line, trial)
     try:
         for check in life.checks():
             yield check.run(line)
