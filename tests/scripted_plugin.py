@@ -68,12 +68,12 @@ def scripted(changes: Mapping[str, Answer] | None = None) -> Behaviour:
     return behaviour
 
 
-def one_connection_at_a_time(behaviour: Behaviour) -> Behaviour:
-    """Return the behaviour of a server without threads, which keeps a connection until its end."""
-    lock = threading.Lock()
+def at_a_time(number: int, behaviour: Behaviour) -> Behaviour:
+    """Return the behaviour of a server with so many threads, each of which keeps a connection until its end."""
+    threads = threading.Semaphore(number)
 
     def serve(peer: Peer) -> None:
-        with lock:
+        with threads:
             behaviour(peer)
 
     return serve

@@ -14,7 +14,7 @@ import pytest
 from certificates import Authority
 from every_method import DECLARATIONS, METHODS
 from faultserver import Peer, read_and_hang, reply
-from scripted_plugin import VOLUMES, answers, error, ok, one_connection_at_a_time, scripted
+from scripted_plugin import VOLUMES, answers, at_a_time, error, ok, scripted
 
 import extframe
 from extframe.conformance import RULES, Result, Trial, Verdict, calls, check_plugin
@@ -416,8 +416,9 @@ def test_a_plugin_that_closes_without_a_word_fails(fault_server):
     assert set(faults(run(fault_server(behaviour).address))) == {"two calls on one connection"}
 
 
-def test_a_plugin_that_serves_one_connection_at_a_time_fails(fault_server):
-    server = fault_server(one_connection_at_a_time(scripted()))
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_plugin_that_serves_few_connections_at_a_time_fails(fault_server, threads):
+    server = fault_server(at_a_time(threads, scripted()))
     results = run(server.address, timeout=STEP)
     failed = those(results, Verdict.FAIL)
     assert set(failed) == {"a call beside silent connections", "calls at the same time"}
