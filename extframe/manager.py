@@ -180,8 +180,7 @@ class PluginManager(HookManager):
         return plugin
 
     def _known(self, name: str) -> Plugin:
-        if self._closed.is_set():
-            raise ExtframeError("this PluginManager is closed; make a new one", plugin=name)
+        self._check_open(name)
         plugin = self._plugins.get(name)
         if plugin is not None and self._registry.stamp(plugin.spec) == plugin.spec.stamp:
             return plugin
@@ -194,11 +193,16 @@ class PluginManager(HookManager):
         with self._table:
             plugin = self._plugins.get(name)
             if plugin is None:
+                self._check_open(name)  # `close` looks at the table after it said so
                 client = Client(spec.address, tls=spec.tls, plugin=name, pool=self._connections)
                 self._plugins[name] = plugin = Plugin(spec, client)
                 return plugin
         plugin.renew(spec)
         return plugin
+
+    def _check_open(self, name: str) -> None:
+        if self._closed.is_set():
+            raise ExtframeError("this PluginManager is closed; make a new one", plugin=name)
 
     def _note(self, name: str, error: Exception) -> None:
         self._failures.note(("plugin", name), Failure(f"plugin {name!r}", error))

@@ -781,6 +781,20 @@ def test_a_closed_manager_says_so_and_leaves_no_connection(plugins: Directory) -
     assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + server_side)
 
 
+def test_a_plugin_that_is_found_as_the_manager_closes_is_not_given_out(plugins: Directory) -> None:
+    server = plugins.serve("photos", plugin("VolumeDriver"))
+
+    class Closing(LocalRegistry):
+        def find(self, name: str) -> extframe.PluginSpec:
+            pm.close()  # as another thread might
+            return super().find(name)
+
+    with PluginManager(Closing(plugins.path, []), groups=()) as pm:
+        with pytest.raises(ExtframeError, match="this PluginManager is closed"):
+            pm.get("photos")
+        assert server.requests == []
+
+
 def test_closing_wakes_those_who_wait(plugins: Directory) -> None:
     pm = plugins.manager()
     errors: list[BaseException] = []
