@@ -125,7 +125,8 @@ class Dispatcher:
     # What is due.
 
     def _due(self, plugin: Plugin, again: str | None) -> list[Due]:
-        each = [Due(delivery, point, again in (None, point)) for point, delivery in self._deliveries(plugin)]
+        hook = None if again is None else hook_name(again)  # entries of one hook have one delivery
+        each = [Due(found, point, hook in (None, hook_name(point))) for point, found in self._deliveries(plugin)]
         return [due for due in each if due.delivery.pending(again=due.again)]
 
     def _deliveries(self, plugin: Plugin) -> Iterator[tuple[str, Delivery]]:

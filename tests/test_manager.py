@@ -629,6 +629,26 @@ def test_two_entries_that_give_one_hook_call_it_once(plugins: Directory) -> None
         assert calls == ["photos"]
 
 
+@pytest.mark.parametrize("entry", ["VolumeDriver", "volume_driver"])
+def test_a_handler_that_failed_is_called_again_by_either_of_two_entries_that_give_its_hook(
+    plugins: Directory, entry: str
+) -> None:
+    plugins.serve("photos", plugin("VolumeDriver", "volume_driver"))
+    faults = [ValueError("at first")]
+
+    def handler(name: str, client: object) -> str:
+        if faults:
+            raise faults.pop()
+        return "driver"
+
+    with plugins.manager() as pm:
+        pm.handle("VolumeDriver", handler)
+        with pytest.raises(HandlerError):
+            pm.get("photos", entry)
+        assert pm.driver("photos", entry) == "driver"
+        assert pm.failures() == []
+
+
 @pytest.mark.parametrize(
     "entry", ["two words", "class", "_private", "plugin_activated", "PluginLost", "1st", "a.b", "é-x"]
 )
