@@ -46,8 +46,9 @@ class Caller:
         self._watch = self._loop.create_task(self._wait())
 
     async def _wait(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        # Once the body has been read, nothing but this can come.
+        if (await self._receive())["type"] != "http.disconnect":
+            return
         self.gone = True
         if self.when_gone is not None:
             self.when_gone()
