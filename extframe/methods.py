@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
@@ -83,6 +84,13 @@ class rpc:  # noqa: N801 - a decorator
     check: Callable[[Any], Any] | None = None
     fallback: Callable[[ProtocolError | RemoteError], Any] | None = None
     stream: StreamCodec | None = None
+
+    def __post_init__(self) -> None:
+        wire: object = self.wire  # a function, where the parentheses were forgotten
+        if not isinstance(wire, str) or not re.fullmatch(r"[^\s./]+", wire):
+            raise TypeError(f'@rpc takes the name on the wire without its prefix, as @rpc("Mount") does: {wire!r}')
+        if self.timeout is not None and not self.timeout > 0:
+            raise ValueError(f"@rpc({wire!r}): timeout is {self.timeout!r}; expected seconds, more than 0")
 
     def __call__(self, function: Function) -> Function:
         """Mark ``function``; its interface makes a ``Method`` of it."""
@@ -233,6 +241,8 @@ class Method:
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    if not inspect.isfunction(function):
+        raise TypeError(f"declare it with def and self; it is a {type(function).__name__}")
     if inspect.iscoroutinefunction(function):
         raise TypeError("declare it with def; an async driver is a class under @implements")
     hints = get_type_hints(function, include_extras=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -350,6 +351,23 @@ async def asynchronous(self) -> None: ...
 def test_a_declaration_that_cannot_be_is_a_type_error_that_names_the_function(function, message):
     with pytest.raises(TypeError, match=f"{function.__name__}: .*{message}"):
         declared(function)
+
+
+@pytest.mark.parametrize("wire", [untyped, "", "VolumeDriver.Mount", "Mount/../Remove", "two words", None])
+def test_a_name_that_is_none_on_the_wire_is_refused_with_what_to_write(wire):
+    with pytest.raises(TypeError, match=r'@rpc takes the name on the wire without its prefix, as @rpc\("Mount"\) does'):
+        rpc(wire)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan])
+def test_a_deadline_that_no_call_could_keep_is_refused_where_it_is_declared(timeout):
+    with pytest.raises(ValueError, match=r"@rpc\('Mount'\): timeout is .*; expected seconds, more than 0"):
+        rpc("Mount", timeout=timeout)
+
+
+def test_a_method_without_self_is_refused():
+    with pytest.raises(TypeError, match="declare it with def and self; it is a staticmethod"):
+        declared(staticmethod(shapeless))
 
 
 class Required(Message, frozen=True):
