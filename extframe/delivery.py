@@ -20,6 +20,9 @@ Monitor = tuple[Callable[..., None], Callable[..., None]]
 _dispatching: ContextVar[bool] = ContextVar("extframe_dispatching", default=False)
 
 
+_NOT_RUN = (CoroutineType, GeneratorType)  # what a function returns of which nothing has run yet
+
+
 def inside_handler() -> bool:
     """Return whether this code was called, however indirectly, by a handler."""
     return _dispatching.get()
@@ -221,15 +224,23 @@ def _call(impl: HookImpl, arguments: Mapping[str, object]) -> Any:
         positional = [arguments[name] for name in impl.argnames]
     except KeyError as missing:
         raise TypeError(f"it takes {missing}; a hook of an extension point takes {', '.join(arguments)}") from None
-    # Parameters with defaults: pluggy passes them from 1.7 on, and leaves them out before.
-    named = {name: arguments[name] for name in impl.kwargnames if name in arguments}
-    result = impl.function(*positional, **named)
+    if impl.kwargnames:
+        # Parameters with defaults: pluggy passes them from 1.7 on, and leaves them out before.
+        named = {name: arguments[name] for name in impl.kwargnames if name in arguments}
+        result = impl.function(*positional, **named)
+    else:
+        result = impl.function(*positional)
+    if isinstance(result, _NOT_RUN):
+        _check_it_ran(impl, result)
+    return result
+
+
+def _check_it_ran(impl: HookImpl, result: CoroutineType[Any, Any, Any] | GeneratorType[Any, Any, Any]) -> None:
     if isinstance(result, CoroutineType):
         result.close()  # without a warning that nobody awaited it
         raise TypeError("it is an async function, which nobody would await; a handler is declared with def")
-    if isinstance(result, GeneratorType) and not impl.wrapper:
+    if not impl.wrapper:
         raise TypeError("it yields and nothing of it ran; a handler returns its driver, a wrapper says wrapper=True")
-    return result
 
 
 def _in_call_order(
