@@ -1,0 +1,52 @@
+"""Where and with what something was measured. Reads files and metadata; measures nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = (
+    *("extframe", "pluggy", "msgspec", "httptools", "uvicorn", "uvloop"),
+    *("requests", "requests-unixsocket", "httpx", "aiohttp", "urllib3", "pycurl", "stevedore", "flask", "waitress"),
+)
+
+
+def machine() -> dict[str, object]:
+    """Return what to know of the machine and the versions."""
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "go": _said("go", "version").removeprefix("go version "),
+        "moby": _said("dpkg-query", "--show", "--showformat=${Version}", "golang-github-docker-docker-dev"),
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor()
+
+
+def _said(*command: str) -> str:
+    if shutil.which(command[0]) is None:
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

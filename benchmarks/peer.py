@@ -1,0 +1,101 @@
+"""Run one peer as a process: ``peer.py NAME ADDRESS [CA-FILE]``. Knows nothing of how it calls.
+
+Says {"ready": ...}, or {"skip": the reason}. Then reads rounds, {"calls": 200, "threads": 1} to a line, makes them and
+says how long each call took, in nanoseconds, and how long the whole took, in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import sys
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from time import perf_counter, perf_counter_ns
+from typing import Any
+
+
+def main() -> None:
+    """Import the peer, connect and make rounds."""
+    name, address, ca = [*sys.argv[1:], ""][:3]
+    try:
+        peer = import_module(f"peers.{name}")
+    except ImportError as missing:
+        say({"skip": str(missing)})
+        return
+    if inspect.isasyncgenfunction(inspect.unwrap(peer.connect)):
+        asyncio.run(make_async_rounds(peer, address))
+    else:
+        make_rounds(peer.connect(address, ca))
+
+
+def make_rounds(call: Callable[[], object]) -> None:
+    """Make the rounds that the input asks for, with a function that makes one call."""
+    call()
+    say({"ready": True})
+    for line in sys.stdin:
+        asked = json.loads(line)
+        measure = measure_in_threads if asked["threads"] > 1 else measure_here
+        say(measure(call, **asked))
+
+
+def measure_here(call: Callable[[], object], calls: int, threads: int) -> dict[str, Any]:
+    """Make the calls one after another."""
+    started = perf_counter()
+    times = timed(call, calls)
+    return {"times": times, "seconds": perf_counter() - started}
+
+
+def measure_in_threads(call: Callable[[], object], calls: int, threads: int) -> dict[str, Any]:
+    """Make an equal share of the calls in each thread."""
+    times: list[int] = []
+    begin = threading.Barrier(threads + 1)
+
+    def work() -> None:
+        begin.wait()
+        times.extend(timed(call, calls // threads))
+
+    running = [threading.Thread(target=work) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    begin.wait()
+    started = perf_counter()
+    for thread in running:
+        thread.join()
+    return {"times": times, "seconds": perf_counter() - started}
+
+
+def timed(call: Callable[[], object], calls: int) -> list[int]:
+    """Make the calls and return how long each took."""
+    times = []
+    for _ in range(calls):
+        before = perf_counter_ns()
+        call()
+        times.append(perf_counter_ns() - before)
+    return times
+
+
+async def make_async_rounds(peer: Any, address: str) -> None:
+    """Make the rounds with a coroutine function, all in one event loop, one call after another."""
+    async with peer.connect(address) as call:
+        await call()
+        say({"ready": True})
+        for line in sys.stdin:
+            times = []
+            started = perf_counter()
+            for _ in range(json.loads(line)["calls"]):
+                before = perf_counter_ns()
+                await call()
+                times.append(perf_counter_ns() - before)
+            say({"times": times, "seconds": perf_counter() - started})
+
+
+def say(answer: dict[str, Any]) -> None:
+    """Write a line."""
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""The floor: a blocking socket, the request's bytes prepared, the answer's counted and not read."""
+
+import socket
+from collections.abc import Callable
+
+from . import BODY, METHOD, path_of
+
+REQUEST = b"POST /%b HTTP/1.1\r\nHost: plugin\r\nContent-Length: %d\r\n\r\n%b" % (METHOD.encode(), len(BODY), BODY)
+
+
+def connect(address: str, ca: str) -> Callable[[], object]:
+    """Connect to a unix socket, or to TCP without TLS. One thread only."""
+    sock = _connected(address)
+    sock.sendall(REQUEST)
+    answer = b""
+    while not _is_whole(answer):
+        answer += sock.recv(1 << 16)
+    size = len(answer)
+
+    def call() -> None:
+        sock.sendall(REQUEST)
+        received = 0
+        while received < size:
+            received += len(sock.recv(1 << 16))
+
+    return call
+
+
+def _connected(address: str) -> socket.socket:
+    if address.startswith("unix:"):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(path_of(address))
+        return sock
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    sock = socket.create_connection((host, int(port)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _is_whole(answer: bytes) -> bool:
+    head, end, body = answer.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return len(body) == int(length[0][15:]) if length else body.endswith(b"0\r\n\r\n")

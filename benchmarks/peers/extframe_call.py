@@ -1,0 +1,13 @@
+"""extframe: ``client.call``, whose reply is a dict."""
+
+from collections.abc import Callable
+
+from extframe import Client, TLSConfig
+
+from . import ARGUMENTS, METHOD
+
+
+def connect(address: str, ca: str) -> Callable[[], object]:
+    """Call with the safeguards that are on by default, all of them."""
+    client = Client(address, tls=TLSConfig(ca_file=ca) if ca else None)
+    return lambda: client.call(METHOD, ARGUMENTS)

@@ -1,0 +1,1 @@
+"""One file per part of the page: ``run(bench)`` returns a Report."""

@@ -1,0 +1,59 @@
+"""Dispatch: 50 handlers called exactly once, each on its own, beside a plain pluggy call of the same 50."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import perf_counter_ns
+
+import pluggy
+from bench import Bench, Report
+from measure import Round, alternate, ratio
+
+from extframe import hookimpl
+from extframe.delivery import Delivery
+from extframe.hooks import ExtensionPoints
+
+HANDLERS = 50
+
+
+class Handler:
+    """A handler that does next to nothing: what is left is the dispatch."""
+
+    @hookimpl
+    def volume_driver(self, name: str, client: object) -> object:
+        """Return something."""
+        return self
+
+
+def run(bench: Bench) -> Report:
+    """Measure it."""
+    manager = pluggy.PluginManager("extframe")
+    manager.add_hookspecs(ExtensionPoints)
+    for _ in range(HANDLERS):
+        manager.register(Handler())
+    caller = manager.hook.volume_driver
+    arguments = {"name": "photos", "client": object()}
+
+    def deliver() -> None:
+        Delivery(caller).run(arguments)
+
+    def call() -> None:
+        caller(**arguments)
+
+    rounds = alternate({"delivery": _timed(deliver), "pluggy": _timed(call)}, bench.several(100))
+    report = Report()
+    words = f"{HANDLERS} handlers, exactly once and each on its own / a pluggy hook call"
+    report.add(ratio(words, rounds, "delivery", "pluggy", at_most=3.0))
+    return report
+
+
+def _timed(function: Callable[[], object]) -> Callable[[], Round]:
+    def contender() -> Round:
+        times = []
+        for _ in range(50):
+            before = perf_counter_ns()
+            function()
+            times.append(perf_counter_ns() - before)
+        return Round(times)
+
+    return contender
