@@ -232,6 +232,8 @@ class Method:
         try:
             body = encode_json({self.rpc.returns: result} if self.rpc.returns else result)
             kept = self._result_of(self._reply_decoder.decode(body))
+            if isinstance(result, bytes) and not isinstance(kept, bytes):
+                raise TypeError("bytes, which JSON has as base64")
             if self.rpc.check is not None:
                 self.rpc.check(kept)
         except (*_UNREADABLE, TypeError, OverflowError, RemoteError) as wrong:
