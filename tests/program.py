@@ -11,13 +11,17 @@ from types import TracebackType
 
 
 class Program:
-    """A Python program that runs ``source``, from the directory of the tests."""
+    """A Python program that runs ``source``, from the directory of the tests.
 
-    def __init__(self, source: str, *arguments: object, **options: object) -> None:
+    ``measured=False`` keeps coverage out of it: where signals come at any moment, they come inside coverage too.
+    """
+
+    def __init__(self, source: str, *arguments: object, measured: bool = True, **options: object) -> None:
+        environment = {name: value for name, value in os.environ.items() if measured or "COVERAGE" not in name}
         self.process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)],
             cwd=Path(__file__).parent,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            env={**environment, "PYTHONPATH": str(Path(__file__).parent)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
