@@ -126,7 +126,8 @@ class Connection:
 
     def __del__(self) -> None:
         # A client that nobody closed ends without a ResourceWarning for each connection that it had kept.
-        self._socket.close()
+        if hasattr(self, "_socket"):  # not where Ctrl-C came first
+            self._socket.close()
 
     # What is different over TLS.
 

@@ -131,8 +131,9 @@ class Dispatcher:
 
     def _deliveries(self, plugin: Plugin) -> Iterator[tuple[str, Delivery]]:
         callers = dict(self._callers(plugin))
-        for gone in plugin.deliveries.keys() - callers.keys():
-            plugin.deliveries.pop(gone, None)
+        if plugin.manifest.implements:  # an empty manifest, which is asked for again, takes nothing away
+            for gone in plugin.deliveries.keys() - callers.keys():
+                plugin.deliveries.pop(gone, None)
         for hook, (point, caller) in callers.items():
             delivery = plugin.deliveries.get(hook) or plugin.deliveries.setdefault(hook, Delivery(caller))
             yield point, delivery

@@ -725,6 +725,20 @@ def test_a_restarted_plugin_gets_a_new_handshake_and_handlers_hear_of_what_is_ne
         assert activations(second) == 1
 
 
+def test_a_restart_that_begins_with_an_empty_manifest_calls_no_handler_again(plugins: Directory) -> None:
+    first = plugins.serve("photos", plugin("VolumeDriver"))
+    with plugins.manager() as pm:
+        calls: list[str] = []
+        pm.handle("VolumeDriver", lambda name, client: calls.append(name))
+        pm.get("photos")
+        first.close()
+        manifests = iter([b"{}", b'{"Implements": ["VolumeDriver"]}'])
+        plugins.serve("photos", answer_with(lambda request: reply(next(manifests))))
+        assert pm.get("photos").manifest.implements == ()
+        assert pm.get("photos", "VolumeDriver").manifest.implements == ("VolumeDriver",)
+        assert calls == ["photos"]
+
+
 def test_a_plugin_that_moved_takes_its_drivers_along(plugins: Directory, fault_server: Any) -> None:
     old = fault_server(plugin("VolumeDriver", Path={"Mountpoint": "/old"}), "tcp")
     new = fault_server(plugin("VolumeDriver", Path={"Mountpoint": "/new"}), "tcp")
