@@ -244,7 +244,9 @@ def test_an_error_raised_on_purpose_is_no_error_in_the_log(lab, caplog):
     assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-@pytest.mark.parametrize("wrong", [b"bytes", None, 5, 5.5, object(), ["a"], {"Result": "a"}], ids=lambda wrong: type(wrong).__name__)
+@pytest.mark.parametrize(
+    "wrong", [b"bytes", None, 5, 5.5, object(), ["a"], {"Result": "a"}], ids=lambda wrong: type(wrong).__name__
+)
 def test_a_driver_that_returns_the_wrong_type_is_500(served, wrong, caplog):
     driver, wire = served
     driver.function = lambda: wrong
