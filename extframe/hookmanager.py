@@ -5,6 +5,7 @@ Knows handlers and hooks; knows no plugins.
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -258,6 +259,12 @@ class HookManager(pluggy.PluginManager):
     def _add_handler(self, offer: Offer, handler: Any) -> None:
         if not self._impl_names(handler):
             return
+        unbound = [name for name in self._impl_names(handler) if _lacks_self(handler, name)]
+        if unbound:
+            raise ExtframeError(
+                f"{offer.value} is a class, and its {unbound[0]} would get no self: "
+                "let the entry point name an instance"
+            )
         if self.has_plugin(offer.name):
             raise ValueError(f"another handler is named {offer.name!r}: {self.get_plugin(offer.name)!r}")
         distribution, (name, _) = offer.distribution, origin(offer.distribution)
@@ -269,6 +276,16 @@ class HookManager(pluggy.PluginManager):
 
     def _impl_names(self, handler: Any) -> list[str]:
         return [name for name in dir(handler) if self.parse_hookimpl_opts(handler, name) is not None]
+
+
+def _lacks_self(handler: Any, name: str) -> bool:
+    """Return whether a hookimpl is a method of a class, where there is no instance."""
+    function = inspect.getattr_static(handler, name, None)
+    return (
+        isinstance(handler, type)
+        and inspect.isfunction(function)
+        and next(iter(inspect.signature(function).parameters), "") == "self"
+    )
 
 
 def _interfaces(offered: Any) -> list[Declaration]:

@@ -269,6 +269,32 @@ def test_of_two_packages_with_one_name_the_later_is_the_failure(site: Path) -> N
     assert pm.get_plugin("same").__name__ == "acme_a"
 
 
+@pytest.mark.parametrize(
+    ("method", "called"),
+    [
+        ("def volume_driver(self, name): return name", False),
+        ("def volume_driver(name): return name", True),
+        ("@staticmethod\n    def volume_driver(name): return name", True),
+    ],
+)
+def test_a_class_is_a_handler_where_its_functions_need_no_self(site: Path, method: str, called: bool) -> None:
+    name = f"acme_class_{called}_{len(method)}"
+    marked = method.replace("def ", "@extframe.hookimpl\n    def ", 1)
+    source = f"import extframe\nclass Handler:\n    {marked}\n"
+    install(site, "acme-class", module=name, source=source, entry_points={"acme": f"{name}:Handler"})
+    pm = PluginManager()
+    assert pm.has_plugin("acme") is called
+    assert [str(failure.exception) for failure in pm.failures()] == (
+        []
+        if called
+        else [
+            f"{name}:Handler is a class, and its volume_driver would get no self: let the entry point name an instance"
+        ]
+    )
+    if called:
+        assert "photos" in pm.hook.volume_driver(name="photos", client=None)
+
+
 def test_a_blocked_package_is_not_even_imported(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(
         site,
