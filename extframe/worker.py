@@ -6,8 +6,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from queue import Empty, SimpleQueue
-from time import monotonic
 from typing import Generic, TypeVar
 
 from .deadline import left
@@ -15,8 +13,8 @@ from .errors import ExtframeError
 
 T = TypeVar("T")
 
-CREW = 16  # threads that many calls begin with
-TICK = 0.005  # seconds after which there are four times as many
+CREW = 4  # threads that many calls begin with
+TICK = 0.005  # seconds after which there may be four times as many
 
 
 class Worker(Generic[T]):
@@ -69,12 +67,13 @@ Outcome = Callable[[], T]
 def side_by_side(work: Callable[[str], T], names: Sequence[str], deadline: float, what: str) -> dict[str, Outcome[T]]:
     """Call ``work`` with each name, and return the outcomes of the calls that ended by the deadline.
 
-    A few threads share the calls, and grow in number for as long as names are left over: calls that are quick need no
-    thread each, and those that hang cost threads, not the time of the others. What has not begun by the deadline
-    never does; what has not ended goes on alone.
+    A few threads share the calls, and grow in number while calls are left over that take longer than a tick each:
+    calls that are quick need no thread each, and those that hang cost threads, not the time of the others. What
+    has not begun by the deadline never does; what has not ended goes on alone.
     """
     waiting = deque(names)
-    ended: SimpleQueue[tuple[str, Outcome[T]]] = SimpleQueue()
+    outcomes: dict[str, Outcome[T]] = {}
+    all_ended = threading.Event()
 
     def labour() -> None:
         while True:
@@ -82,24 +81,21 @@ def side_by_side(work: Callable[[str], T], names: Sequence[str], deadline: float
                 name = waiting.popleft()
             except IndexError:
                 return
-            ended.put((name, _outcome(work, name)))
+            outcomes[name] = _outcome(work, name)
+            if len(outcomes) == len(names):
+                all_ended.set()
 
-    outcomes: dict[str, Outcome[T]] = {}
     crew: list[Worker[None]] = []
-    growth = monotonic()
+    ended = 0  # when the last tick began
     while len(outcomes) < len(names) and (not crew or left(deadline)):
-        if waiting and monotonic() >= growth:
+        if waiting and (not crew or len(outcomes) - ended < len(crew)):
             crew += [Worker(labour, what) for _ in range(min(len(waiting), max(CREW, 3 * len(crew))))]
-            growth = monotonic() + TICK
             if not any(worker.started for worker in crew):
                 labour()  # the system has no thread for us: one after the other, then
-        try:
-            name, outcome = ended.get(timeout=min(TICK, left(deadline)) if waiting else left(deadline))
-        except Empty:
-            continue
-        outcomes[name] = outcome
+        ended = len(outcomes)
+        all_ended.wait(min(TICK, left(deadline)) if waiting else left(deadline))
     waiting.clear()
-    return outcomes
+    return dict(outcomes)
 
 
 def _outcome(work: Callable[[str], T], name: str) -> Outcome[T]:
