@@ -311,7 +311,10 @@ def _faults(driver: object, method: Method) -> Iterator[str]:
         if not method.rpc.optional:
             yield f"{method.name} is missing"
         return
-    parameters = inspect.signature(function).parameters.values()
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # a function in C that does not tell; what it takes shows when it is called
+        return
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     by_name = {each.name: each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
     yield from (
