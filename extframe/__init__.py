@@ -5,6 +5,7 @@ from importlib import import_module
 TYPE_CHECKING = False  # not typing's, which would be imported for it
 
 if TYPE_CHECKING:
+    from .breaker import Breaker
     from .client import Client
     from .errors import (
         ActivationError,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         ExtframeError,
         HandlerError,
         PluginNotFound,
+        PluginUnavailable,
         ProtocolError,
         RemoteError,
         SpecError,
@@ -60,6 +62,7 @@ __all__ = [
     "AuthzChain",
     "AuthzRequest",
     "AuthzResponse",
+    "Breaker",
     "CallTimeout",
     "Client",
     "ConnectError",
@@ -97,6 +100,7 @@ __all__ = [
     "PluginManager",
     "PluginNotFound",
     "PluginSpec",
+    "PluginUnavailable",
     "PortConfig",
     "ProtocolError",
     "ReadConfig",
@@ -133,6 +137,7 @@ _HOMES = {
     "AuthzChain": "subsystems.authz",
     "AuthzRequest": "subsystems.authz",
     "AuthzResponse": "subsystems.authz",
+    "Breaker": "breaker",
     "CallTimeout": "errors",
     "Client": "client",
     "ConnectError": "errors",
@@ -170,6 +175,7 @@ _HOMES = {
     "PluginManager": "manager",
     "PluginNotFound": "errors",
     "PluginSpec": "protocol",
+    "PluginUnavailable": "errors",
     "PortConfig": "subsystems.secret",
     "ProtocolError": "errors",
     "ReadConfig": "subsystems.log",

@@ -6,14 +6,15 @@ import io
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
+from .breaker import Breaker, Circuit
 from .errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError, TransportError
-from .protocol import Address, TLSConfig, encode_json, excerpt
+from .protocol import ACTIVATE, Address, TLSConfig, encode_json, excerpt
 from .replies import UNTYPED, is_whole, reader_of, refusal
 from .retry import Retry
 from .transport import Transport
@@ -46,6 +47,7 @@ class Client:
         plugin: the name that errors give.
         limits: how large a reply may be.
         retry: what is sent again; by default an idempotent call whose connection was lost, twice, at once.
+        breaker: when calls fail at once, as those before them failed; never where None.
         pool: connections shared with other clients; by default this client has its own.
 
     Raises:
@@ -54,6 +56,9 @@ class Client:
 
     refused: Callable[[], object] | None = None
     """Called when the plugin refused a connection, which is one sign that it was restarted."""
+
+    was_active = False
+    """Whether the plugin has been active: where nobody listens then, calls wait for a restart (`Retry.restart`)."""
 
     def __init__(
         self,
@@ -64,6 +69,7 @@ class Client:
         plugin: str | None = None,
         limits: Limits | None = None,
         retry: Retry | None = None,
+        breaker: Breaker | None = None,
         pool: ConnectionPool | None = None,
     ) -> None:
         self.timeout = _seconds(timeout)
@@ -71,6 +77,7 @@ class Client:
         self.retry = retry or Retry()
         self._limits = limits
         self._pool = pool
+        self._circuit = Circuit(breaker)
         self._closed = threading.Event()
         self._sessions: dict[int, PluginSession] = {}  # by process
         self._transport = self._transport_to(address, tls)
@@ -158,7 +165,7 @@ class Client:
         seconds = self.timeout if timeout is None else _seconds(timeout)
         try:
             response = self._persist(
-                lambda deadline: _whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
+                method, lambda deadline: _whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
             )
             return read(_body(response))
         except ExtframeError as failure:
@@ -190,7 +197,9 @@ class Client:
         body_deadline = math.inf if timeout is None else None
         try:
             with self._persist(
-                lambda deadline: self._transport.open(path, body, deadline, body_deadline=body_deadline), seconds
+                method,
+                lambda deadline: self._transport.open(path, body, deadline, body_deadline=body_deadline),
+                seconds,
             ) as stream:
                 if stream.status != 200:
                     raise refusal(stream.status, stream.header("Location"), stream.read(ERROR_PAGE_LIMIT))
@@ -226,39 +235,64 @@ class Client:
         read = reader_of(reply)
         seconds = self.timeout if timeout is None else _seconds(timeout)
         try:
-            response = self._persist(lambda deadline: _whole(self._transport.upload(path, data, deadline)), seconds)
+            response = self._persist(
+                method, lambda deadline: _whole(self._transport.upload(path, data, deadline)), seconds
+            )
             return read(_body(response))
         except ExtframeError as failure:
             self._name(failure, method, seconds)
             raise
 
-    def _persist(self, attempt: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
-        """Return what ``attempt`` returns, which takes a deadline, after as many attempts as `Retry` allows."""
+    def _persist(self, method: str, attempt: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
+        """Return what ``attempt`` returns, which takes a deadline, after as many attempts as `Retry` allows.
+
+        A handshake passes the breaker, and waits for no restart: by it a restart is noticed.
+        """
         started = monotonic()
-        attempts = 0
-        while True:
-            attempts += 1
-            transport = self._transport
-            try:
-                return attempt(started + seconds)
-            except TransportError as failure:
-                if isinstance(failure, ConnectError) and self._transport is not transport:
-                    continue  # `retarget` closed the way as it was about to be taken
-                if not self._wait_after(failure, attempts, started, seconds, idempotent):
-                    raise
+        circuit = self._circuit
+        probe = circuit.is_open and not _is_handshake(method) and circuit.enter()
+        failed: list[type[TransportError]] = []
+        try:
+            while True:
+                transport = self._transport
+                try:
+                    result = attempt(started + seconds)
+                except TransportError as failure:
+                    if isinstance(failure, ConnectError) and self._transport is not transport:
+                        continue  # `retarget` closed the way as it was about to be taken
+                    failed.append(type(failure))
+                    if not self._wait_after(failure, failed, method, started, seconds, idempotent):
+                        self._name(failure, method, seconds)
+                        circuit.failed(failure, started, probe=probe)
+                        raise
+                else:
+                    if circuit.failures:
+                        circuit.answered()
+                    return result
+        finally:
+            if probe:
+                circuit.leave()
 
     def _wait_after(
-        self, failure: TransportError, attempts: int, started: float, seconds: float, idempotent: bool
+        self,
+        failure: TransportError,
+        failed: Sequence[type[TransportError]],
+        method: str,
+        started: float,
+        seconds: float,
+        idempotent: bool,
     ) -> bool:
         """Return True after the wait that `Retry` has for this failure, False where there is to be no attempt."""
         if self.refused is not None and isinstance(failure.__cause__, ConnectionRefusedError | FileNotFoundError):
             self.refused()
         elapsed = monotonic() - started
-        wait = self.retry.wait_after(failure, attempts, elapsed, idempotent=idempotent)
+        was_active = self.was_active and not _is_handshake(method)
+        attempts = failed.count(type(failure))
+        wait = self.retry.wait_after(failure, attempts, elapsed, idempotent=idempotent, was_active=was_active)
         if wait is not None and elapsed + wait < seconds and not self._closed.wait(wait):
             return True
-        if attempts > 1:
-            failure.message += f"; {attempts} attempts in {elapsed:.1f} s"
+        if len(failed) > 1:
+            failure.message += f"; {len(failed)} attempts in {elapsed:.1f} s"
         return False
 
     def _name(self, failure: ExtframeError, method: str, seconds: float) -> None:
@@ -354,6 +388,10 @@ def _path(method: object) -> str:
     if not (isinstance(method, str) and method):
         raise SpecError(f"{method!r} cannot be called: a method is text such as VolumeDriver.List")
     return method if method.startswith("/") else "/" + method
+
+
+def _is_handshake(method: str) -> bool:
+    return method.lstrip("/") == ACTIVATE
 
 
 def _check_binary(data: object) -> None:

@@ -83,6 +83,25 @@ class ConnectError(TransportError):
     """No connection came about; nothing was sent, so the call may safely be made again."""
 
 
+class PluginUnavailable(ConnectError):
+    """A call that was not made, as those before it failed. ``retry_after``: seconds until one is let through.
+
+    ``__cause__`` is the last failure.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        method: str | None = None,
+        address: str | None = None,
+        retry_after: float = 0.0,
+    ) -> None:
+        super().__init__(message, plugin=plugin, method=method, address=address)
+        self.retry_after = retry_after
+
+
 class ConnectionLost(TransportError):
     """The connection ended after something was sent; the plugin may have carried the call out."""
 

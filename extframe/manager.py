@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import deadline as deadlines
+from .breaker import Breaker
 from .client import Client
 from .dispatch import Dispatcher
 from .errors import ActivationError, CallTimeout, ConnectError, ExtframeError, HandlerError, PluginNotFound, SpecError
@@ -45,11 +46,20 @@ class PluginManager(HookManager):
         registry: where plugins are found; ``LocalRegistry()`` when None.
         groups: the entry-point groups to load handlers from; ``()`` for none. Names in the environment
             variable ``EXTFRAME_DISABLE`` (divided by commas) are blocked.
+        timeout: seconds for a call to a plugin, where neither the call nor the interface's method says otherwise.
+        breaker: when calls to a plugin fail at once, as those before them failed; never where None.
     """
 
-    def __init__(self, registry: Registry | None = None, *, groups: Sequence[str] = ("extframe",)) -> None:
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        *,
+        groups: Sequence[str] = ("extframe",),
+        timeout: float = 60.0,
+        breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
+    ) -> None:
         self._registry = LocalRegistry() if registry is None else registry
-        self._connections = ConnectionPool()
+        self._connect = partial(Client, timeout=timeout, breaker=breaker, pool=ConnectionPool())
         self._plugins: dict[str, Plugin] = {}
         self._table = threading.Lock()  # guards _plugins
         self._closed = threading.Event()
@@ -194,7 +204,7 @@ class PluginManager(HookManager):
             plugin = self._plugins.get(name)
             if plugin is None:
                 self._check_open(name)  # `close` looks at the table after it said so
-                client = Client(spec.address, tls=spec.tls, plugin=name, pool=self._connections)
+                client = self._connect(spec.address, tls=spec.tls, plugin=name)
                 self._plugins[name] = plugin = Plugin(spec, client)
                 return plugin
         plugin.renew(spec)

@@ -175,6 +175,7 @@ class Plugin:
             if not self._lead(deadline):
                 return
             self._manifest = self._shake_hands(deadline)
+            self.client.was_active = True
             self._end(State.ACTIVE)
         except ActivationError as failure:
             self._end(State.FAILED, failure.__cause__)

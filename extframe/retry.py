@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, takewhile
 
 from .errors import ConnectError, ConnectionLost
 
 ENGINE_WAITS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 ENGINE_BUDGET = 30.0
+
+_SHORT_WAITS = (0.01, 0.02, 0.04)  # seconds; then the longest, again and again
+_LONGEST_WAIT = 0.08
+_NOBODY_LISTENS = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError)
+
+
+def nobody_listens(failure: BaseException) -> bool:
+    """Return whether a connection did not come about because there was no plugin at its end: it may be back soon."""
+    return isinstance(failure, ConnectError) and isinstance(failure.__cause__, _NOBODY_LISTENS)
 
 
 @dataclass(frozen=True)
@@ -23,12 +34,15 @@ class Retry:
     Args:
         refused: the seconds to wait before each further attempt after a connection that did not come about.
         lost: the same after a connection that was lost; for idempotent calls only.
+        restart: for how many seconds a call goes on trying while nobody listens where a plugin was active
+            before: it is probably being restarted. 0 for not at all; ``refused`` goes before it.
         budget: give up where the seconds since the first attempt and the next wait come to this much. The
             deadline of the call counts beside it.
     """
 
     refused: tuple[float, ...] = ()
     lost: tuple[float, ...] = (0.0, 0.0)
+    restart: float = 10.0
     budget: float = math.inf
 
     @classmethod
@@ -40,20 +54,35 @@ class Retry:
         """
         return cls(refused=ENGINE_WAITS, lost=ENGINE_WAITS, budget=ENGINE_BUDGET)
 
-    def wait_after(self, failure: Exception, attempts: int, elapsed: float, *, idempotent: bool) -> float | None:
+    def wait_after(
+        self, failure: Exception, attempts: int, elapsed: float, *, idempotent: bool, was_active: bool = False
+    ) -> float | None:
         """Return the seconds to wait before the next attempt, or None where there is to be none.
 
         Args:
             failure: what the last attempt ended with.
-            attempts: how many were made, that one included.
+            attempts: how many ended with its kind, that one included.
             elapsed: seconds since the first one began.
             idempotent: whether the call may be carried out twice.
+            was_active: whether the plugin has been active, so that a connection that is refused means a restart.
         """
-        waits: tuple[float, ...] = ()
-        if isinstance(failure, ConnectError):
-            waits = self.refused
-        elif isinstance(failure, ConnectionLost) and idempotent:
-            waits = self.lost
+        waits = self._waits(failure, idempotent, was_active)
         if attempts > len(waits) or elapsed + waits[attempts - 1] >= self.budget:
             return None
         return waits[attempts - 1]
+
+    def _waits(self, failure: Exception, idempotent: bool, was_active: bool) -> tuple[float, ...]:
+        if isinstance(failure, ConnectError):
+            if self.refused:
+                return self.refused
+            if was_active and nobody_listens(failure):
+                return self._restart_waits
+            # The end of a connection that was there: one byte later it would have been a lost one.
+            return self.lost if idempotent and isinstance(failure.__cause__, ConnectionResetError) else ()
+        return self.lost if idempotent and isinstance(failure, ConnectionLost) else ()
+
+    @cached_property
+    def _restart_waits(self) -> tuple[float, ...]:
+        waits = _SHORT_WAITS + (_LONGEST_WAIT,) * math.ceil(self.restart / _LONGEST_WAIT)
+        in_time = takewhile(lambda end: end <= self.restart, accumulate(waits))
+        return tuple(wait for wait, _ in zip(waits, in_time, strict=False))

@@ -6,7 +6,9 @@ one take its place, unseen.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -220,7 +222,9 @@ def _refusal(connection: Connection) -> ConnectError:
         pass
     finally:
         connection.close()
-    return ConnectError("the plugin closed the connection before it took any of the request")
+    refusal = ConnectError("the plugin closed the connection before it took any of the request")
+    refusal.__cause__ = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    return refusal
 
 
 def _send_in_chunks(connection: Connection, data: BinaryIO, deadline: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 
 import msgspec
@@ -55,6 +56,52 @@ def test_a_refused_connection_is_tried_again_on_the_schedule_that_was_asked_for(
         assert client.call("VolumeDriver.Create", PHOTOS) == {"Late": 1}
     timer.join()
     assert [request.body for request in servers[0].requests] == [msgspec.json.encode(PHOTOS) + b"\n"]
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_a_call_waits_for_a_plugin_that_was_active_and_is_restarted(short_path, fault_server, idempotent):
+    path = str(short_path / "photos.sock")
+    servers = []
+    with Client(f"unix://{path}") as client:
+        client.was_active = True
+        restart = threading.Timer(1.0, lambda: servers.append(fault_server(answer(b'{"Back": 1}'), path=path)))
+        restart.start()
+        assert client.call("VolumeDriver.Create", PHOTOS, idempotent=idempotent) == {"Back": 1}
+        restart.join()
+    assert len(servers[0].requests) == 1
+
+
+def test_waiting_for_a_restart_ends_in_time_for_the_deadline(short_path):
+    with Client(f"unix://{short_path}/none.sock") as client, ends_within(0.5):
+        client.was_active = True
+        with pytest.raises(ConnectError, match=r"; \d+ attempts in 0\.\d s$"):
+            client.call("A.B", timeout=0.3)
+
+
+def test_a_call_that_was_lost_waits_for_the_restart_only_where_it_is_idempotent(short_path, fault_server):
+    path = str(short_path / "photos.sock")
+    for idempotent in (True, False):
+        dying = fault_server(lambda peer: (peer.read_request(), os.unlink(path)), path=path)
+        servers = []
+        restart = threading.Timer(0.3, lambda to=servers: to.append(fault_server(answer(b'{"Back": 1}'), path=path)))
+        with Client(f"unix://{path}") as client:
+            client.was_active = True
+            restart.start()
+            if idempotent:
+                assert client.call("VolumeDriver.Get", PHOTOS, idempotent=True) == {"Back": 1}
+            else:
+                with pytest.raises(ConnectionLost):
+                    client.call("VolumeDriver.Create", PHOTOS)
+            restart.join()
+        assert [len(server.requests) for server in (dying, *servers)] == [1, int(idempotent)]
+        os.unlink(path)
+
+
+def test_a_handshake_waits_for_no_restart(short_path):
+    with Client(f"unix://{short_path}/none.sock") as client, ends_within(0.5):
+        client.was_active = True
+        with pytest.raises(ConnectError):
+            client.call("Plugin.Activate")
 
 
 def test_a_connection_that_is_closed_before_it_takes_the_request_counts_as_refused(client_of):

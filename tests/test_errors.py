@@ -8,7 +8,15 @@ import pickle
 import pytest
 
 from extframe import errors
-from extframe.errors import CallTimeout, ExtframeError, HandlerError, RemoteError, TransportError
+from extframe.errors import (
+    CallTimeout,
+    ConnectError,
+    ExtframeError,
+    HandlerError,
+    PluginUnavailable,
+    RemoteError,
+    TransportError,
+)
 
 PARENTS = {
     "PluginNotFound": {LookupError},
@@ -19,6 +27,7 @@ PARENTS = {
     "TransportError": {OSError},
     "ConnectError": {TransportError, OSError},
     "ConnectionLost": {TransportError, OSError},
+    "PluginUnavailable": {ConnectError, TransportError, OSError},
     "CallTimeout": {TransportError, OSError, TimeoutError},
     "ProtocolError": {TransportError, OSError},
     "RemoteError": set(),
@@ -27,6 +36,7 @@ WHO = {"plugin": "rclone", "method": "VolumeDriver.Mount", "address": "unix:///p
 FULL = {
     HandlerError: {"handler": "volumes", "distribution": "extframe-rclone", "version": "1.2"},
     CallTimeout: {"timeout": 1.5, "phase": "connecting"},
+    PluginUnavailable: {"retry_after": 1.5},
     RemoteError: {"status": 500},
 }
 PUBLIC = [getattr(errors, name) for name in PARENTS]

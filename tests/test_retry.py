@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 
 import pytest
@@ -13,13 +14,21 @@ from extframe.retry import Retry
 REFUSED, LOST = ConnectError("refused"), ConnectionLost("lost")
 
 
-def starts(retry: Retry, failure: Exception, *, each: float = 0.0, idempotent: bool = True) -> list[float]:
+def because(cause: OSError) -> ConnectError:
+    failure = ConnectError("no connection")
+    failure.__cause__ = cause
+    return failure
+
+
+def starts(
+    retry: Retry, failure: Exception, *, each: float = 0.0, idempotent: bool = True, was_active: bool = False
+) -> list[float]:
     """Return when attempts begin that take ``each`` seconds and end with ``failure``."""
     now, times = 0.0, []
     for attempts in itertools.count(1):
         times.append(now)
         now += each
-        wait = retry.wait_after(failure, attempts, now, idempotent=idempotent)
+        wait = retry.wait_after(failure, attempts, now, idempotent=idempotent, was_active=was_active)
         if wait is None:
             return times
         now += wait
@@ -53,6 +62,34 @@ def test_a_call_that_is_not_idempotent_is_not_sent_again_after_a_lost_connection
 
 def test_a_call_that_is_not_idempotent_is_sent_again_after_a_refused_connection():
     assert starts(Retry.engine(), REFUSED, idempotent=False) == [0, 1, 3, 7, 15]
+
+
+NOBODY = [because(kind()) for kind in (ConnectionRefusedError, FileNotFoundError, ConnectionResetError)]
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+@pytest.mark.parametrize("failure", NOBODY, ids=repr)
+def test_where_a_plugin_was_active_and_nobody_listens_a_call_goes_on_trying_for_10_seconds(failure, idempotent):
+    times = starts(Retry(), failure, idempotent=idempotent, was_active=True)
+    assert times[:5] == pytest.approx([0, 0.01, 0.03, 0.07, 0.15])
+    assert max(later - sooner for sooner, later in itertools.pairwise(times)) <= 0.0801
+    assert 9.9 < times[-1] <= 10
+
+
+@pytest.mark.parametrize("failure", [because(PermissionError()), because(OSError(errno.EMFILE, "")), REFUSED])
+def test_what_no_restart_explains_is_not_taken_for_one(failure):
+    assert starts(Retry(), failure, was_active=True) == [0]
+
+
+def test_waiting_for_a_restart_can_be_shortened_turned_off_and_replaced():
+    assert starts(Retry(restart=0.1), NOBODY[0], was_active=True) == pytest.approx([0, 0.01, 0.03, 0.07])
+    assert starts(Retry(restart=0), NOBODY[0], was_active=True) == [0]
+    assert starts(Retry(refused=(1.0,)), NOBODY[0], was_active=True) == [0, 1]
+
+
+def test_an_idempotent_call_whose_new_connection_was_closed_at_once_counts_as_lost():
+    assert starts(Retry(), because(ConnectionResetError())) == [0, 0, 0]
+    assert starts(Retry(), because(ConnectionResetError()), idempotent=False) == [0]
 
 
 @pytest.mark.parametrize("failure", [CallTimeout(), ProtocolError(), RemoteError(status=503)])

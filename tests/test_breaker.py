@@ -1,0 +1,210 @@
+"""The breaker: who is let through to a plugin that failed several times in a row, and what sets it to rights."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from faultserver import answer, answer_with, close_after_read, eventually, in_turn, read_and_hang, reply, send_and_close
+from served_client import ends_within, served_clients
+
+from extframe import Breaker, Client, LocalRegistry, PluginManager
+from extframe.errors import CallTimeout, ConnectError, ConnectionLost, PluginUnavailable, ProtocolError, RemoteError
+
+THRICE = Breaker(failures=3, pause=0.2, longest=0.4)
+
+
+@pytest.fixture
+def client_of(fault_server):
+    yield from served_clients(fault_server)
+
+
+def fail(client: Client, times: int, error: type[Exception] = CallTimeout) -> None:
+    for _ in range(times):
+        with pytest.raises(error) as caught:
+            client.call("A.B", timeout=0.05)
+        assert not isinstance(caught.value, PluginUnavailable)
+
+
+def is_open(client: Client) -> bool:
+    try:
+        client.call("A.B", timeout=0.05)
+    except PluginUnavailable:
+        return True
+    except (CallTimeout, ConnectError, ConnectionLost, ProtocolError, RemoteError):
+        pass
+    return False
+
+
+def test_after_failures_in_a_row_calls_fail_at_once_with_the_last_error_and_the_next_try(client_of):
+    client = client_of(read_and_hang, breaker=Breaker(failures=3, pause=5.0))
+    fail(client, 3)
+    with ends_within(0.05), pytest.raises(PluginUnavailable) as caught:
+        client.call("VolumeDriver.Get", timeout=5)
+    assert 4 < caught.value.retry_after <= 5
+    assert (caught.value.plugin, caught.value.method) == ("rec", "VolumeDriver.Get")
+    assert isinstance(caught.value.__cause__, CallTimeout)
+    message = str(caught.value)
+    assert "3 calls in a row failed; the next try is in " in message
+    assert "The last failure: A.B on plugin 'rec' at unix://" in message
+    assert len(client.server.requests) == 3
+
+
+def test_a_call_that_is_not_made_is_a_connect_error_and_pickles():
+    copy = pickle.loads(pickle.dumps(PluginUnavailable("not called", plugin="rec", retry_after=1.5)))
+    assert isinstance(copy, ConnectError)
+    assert (copy.plugin, copy.retry_after) == ("rec", 1.5)
+
+
+def test_without_a_breaker_every_call_is_made(client_of):
+    client = client_of(read_and_hang)
+    fail(client, 8)
+    assert len(client.server.requests) == 8
+
+
+def test_streams_and_files_meet_the_breaker_too(client_of, tmp_path):
+    client = client_of(read_and_hang, breaker=THRICE)
+    fail(client, 3)
+    with pytest.raises(PluginUnavailable), client.stream("A.B"):
+        pass
+    (tmp_path / "layer").write_bytes(b"layer")
+    with pytest.raises(PluginUnavailable), open(tmp_path / "layer", "rb") as layer:
+        client.send_file("A.B", layer)
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        reply(headers="Connection: close\r\n"),
+        reply(b'{"Err": "no"}', headers="Connection: close\r\n"),
+        reply(b"no", status="500 Oh", headers="Connection: close\r\n"),
+        b"garbage\r\n\r\n",
+    ],
+)
+def test_any_answer_sets_the_count_to_nothing(client_of, good):
+    client = client_of(read_and_hang, breaker=THRICE)
+    for _ in range(3):
+        client.server.behaviour = read_and_hang
+        fail(client, 2)
+        client.server.behaviour = send_and_close(good)
+        assert not is_open(client)
+    assert len(client.server.requests) == 9
+
+
+def test_what_says_nothing_of_the_plugin_is_not_counted(client_of):
+    client = client_of(answer(), breaker=THRICE)
+    client.close()
+    for _ in range(5):
+        assert not is_open(client)
+
+
+def test_one_call_at_a_time_is_let_through_and_brings_the_others_back(client_of):
+    release = threading.Event()
+
+    def wait_for_release(request):
+        release.wait(5)
+        return reply()
+
+    client = client_of(in_turn(*[read_and_hang] * 3, answer_with(wait_for_release)), breaker=THRICE)
+    fail(client, 3)
+    time.sleep(0.25)
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(client.call, "A.B") for _ in range(8)]
+        assert eventually(lambda: sum(call.done() for call in calls) == 7)
+        assert {type(call.exception()) for call in calls if call.done()} == {PluginUnavailable}
+        assert len(client.server.requests) == 4
+        release.set()
+    assert sum(call.exception() is None for call in calls) == 1
+    assert client.call("A.B") == {}
+
+
+def test_the_pause_doubles_with_each_probe_that_fails_up_to_its_cap(client_of):
+    client = client_of(read_and_hang, breaker=Breaker(failures=1, pause=0.1, longest=0.3))
+    fail(client, 1)
+    for expected in (0.2, 0.3, 0.3):
+        assert eventually(lambda: not is_open(client))  # this probe fails too
+        with pytest.raises(PluginUnavailable) as caught:
+            client.call("A.B")
+        assert expected - 0.09 < caught.value.retry_after <= expected
+
+
+def test_a_probe_that_is_interrupted_leaves_the_way_free_for_the_next(client_of):
+    class Interrupted(BaseException):
+        pass
+
+    class File:
+        def read(self, size):
+            raise Interrupted
+
+    client = client_of(in_turn(*[read_and_hang] * 3, answer()), breaker=THRICE)
+    fail(client, 3)
+    time.sleep(0.25)
+    with pytest.raises(Interrupted):
+        client.send_file("A.B", File())
+    assert client.call("A.B") == {}
+
+
+def test_connections_that_are_lost_together_count_once(client_of):
+    together = threading.Barrier(8)
+
+    def die_together(peer):
+        peer.read_request()
+        together.wait(5)
+
+    client = client_of(die_together, breaker=THRICE)
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(client.call, "A.B") for _ in range(8)]
+    assert {type(call.exception()) for call in calls} == {ConnectionLost}
+    client.server.behaviour = close_after_read
+    fail(client, 2, ConnectionLost)
+    assert is_open(client)
+
+
+def test_refusals_that_are_waited_out_do_not_count(short_path, fault_server):
+    path = str(short_path / "photos.sock")
+    servers = []
+    with Client(f"unix://{path}", breaker=Breaker(failures=1)) as client:
+        client.was_active = True
+        restart = threading.Timer(0.3, lambda: servers.append(fault_server(answer(), path=path)))
+        restart.start()
+        assert client.call("A.B") == {}
+        restart.join()
+        assert client.call("A.B") == {}
+
+
+def test_a_new_handshake_passes_the_breaker_and_sets_it_to_rights(short_path, fault_server):
+    server = fault_server(answer(b'{"Implements": ["Backup"]}'), path=str(short_path / "photos.sock"))
+    with PluginManager(LocalRegistry(short_path, []), groups=(), breaker=Breaker(failures=3, pause=9, longest=9)) as pm:
+        client = pm.get("photos").client
+        server.behaviour = read_and_hang
+        client.retarget(client.address)  # the kept connection still has the old behaviour
+        fail(client, 3)
+        assert is_open(client)
+        server.close()
+        (short_path / "photos.sock").unlink()
+        fault_server(answer(b'{"Implements": ["Backup"]}'), path=str(short_path / "photos.sock"))
+        assert is_open(client)
+        assert pm.get("photos").client.call("A.B") == {"Implements": ["Backup"]}
+
+
+def test_a_manager_has_a_breaker_that_an_argument_turns_off(short_path, fault_server):
+    server = fault_server(answer(b'{"Implements": []}'), path=str(short_path / "photos.sock"))
+    for options, opens in ({}, True), ({"breaker": None}, False):
+        server.behaviour = answer(b'{"Implements": []}')
+        with PluginManager(LocalRegistry(short_path, []), groups=(), timeout=0.05, **options) as pm:
+            client = pm.get("photos").client
+            server.behaviour = read_and_hang
+            client.retarget(client.address)
+            for _ in range(5):
+                with pytest.raises(CallTimeout, match=r"the timeout was 0\.05 s"):
+                    client.call("A.B")
+            assert is_open(client) is opens
+
+
+@pytest.mark.parametrize("values", [{"failures": 0}, {"pause": 0}, {"pause": 2, "longest": 1}])
+def test_a_breaker_that_makes_no_sense_is_refused(values):
+    with pytest.raises(ValueError, match="makes no sense"):
+        Breaker(**values)
