@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .http1 import Limits, Response
     from .session import PluginSession
-    from .transport import ConnectionPool
+    from .transport import ConnectionPool, Exchange
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -172,6 +172,17 @@ class Client:
             self._name(failure, method, seconds)
             raise
 
+    def begin(self, method: str) -> PendingCall | None:
+        """Send a call without arguments, and return at once; None where that would mean to wait for a connection.
+
+        The call is taken to be idempotent, and passes the breaker: it is meant for handshakes.
+
+        Raises:
+            as `call`, but for CallTimeout. Errors do not say whose they are.
+        """
+        exchange = self._transport.begin(_path(method), b"")
+        return None if exchange is None else PendingCall(self, method, exchange)
+
     @contextmanager
     def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
         """Send ``arguments`` as JSON to ``method`` and give the reply as bytes to read while they come.
@@ -291,8 +302,7 @@ class Client:
         wait = self.retry.wait_after(failure, attempts, elapsed, idempotent=idempotent, was_active=was_active)
         if wait is not None and elapsed + wait < seconds and not self._closed.wait(wait):
             return True
-        if len(failed) > 1:
-            failure.message += f"; {len(failed)} attempts in {elapsed:.1f} s"
+        _tell_attempts(failure, len(failed), elapsed)
         return False
 
     def _name(self, failure: ExtframeError, method: str, seconds: float) -> None:
@@ -366,6 +376,60 @@ class Client:
         return f"<{type(self).__name__} {name}{self.address}>"
 
 
+class PendingCall:
+    """A call that was sent, made by `Client.begin`: look at it when ``fileno()`` is readable. One thread at a time."""
+
+    def __init__(self, client: Client, method: str, exchange: Exchange) -> None:
+        self._client = client
+        self._method = method
+        self._exchange = exchange
+        self._started = monotonic()
+        self._failed: list[type[TransportError]] = []
+
+    def fileno(self) -> int:
+        """Return the file descriptor to wait for. It may be another one after `advance`."""
+        return self._exchange.fileno()
+
+    @property
+    def phase(self) -> str:
+        """What is being waited for, in the words of CallTimeout."""
+        return self._exchange.phase
+
+    def advance(self) -> bytes | None:
+        """Read what came, and return the body of the answer once all of it is there.
+
+        Raises:
+            as `Client.begin`.
+        """
+        try:
+            response = self._exchange.advance()
+            if response is None:
+                return None
+            _whole(response)
+        except TransportError as failure:
+            if self._is_sent_again(failure):
+                return None
+            raise
+        self._client._circuit.answered()
+        return _body(response)
+
+    def abandon(self) -> None:
+        """Wait no longer for the answer."""
+        self._exchange.abandon()
+
+    def _is_sent_again(self, failure: TransportError) -> bool:
+        self._failed.append(type(failure))
+        attempts, elapsed = self._failed.count(type(failure)), monotonic() - self._started
+        again = None
+        if self._client.retry.wait_after(failure, attempts, elapsed, idempotent=True) == 0:
+            again = self._client._transport.begin(_path(self._method), b"")
+        if again is None:
+            _tell_attempts(failure, len(self._failed), elapsed)
+            return False
+        self._exchange = again
+        return True
+
+
 # --- what plugins give --------------------------------------------------------------------------------
 
 
@@ -373,6 +437,11 @@ def _whole(response: Response) -> Response:
     if not response.complete and not is_whole(response.status, response.body):
         raise ConnectionLost(f"the reply ended after {len(response.body)} bytes: {excerpt(response.body)}")
     return response
+
+
+def _tell_attempts(failure: TransportError, attempts: int, elapsed: float) -> None:
+    if attempts > 1:
+        failure.message += f"; {attempts} attempts in {elapsed:.1f} s"
 
 
 def _body(response: Response) -> bytes:

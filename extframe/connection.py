@@ -115,6 +115,27 @@ class Connection:
             if received is not None:
                 return received
 
+    # For those who wait for many at a time.
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor, to wait for."""
+        return self._socket.fileno()
+
+    def send_now(self, data: bytes) -> bool:
+        """Whether the peer's end took all of ``data`` at once."""
+        try:
+            return self._write(data) == len(data)
+        except OSError:
+            return False
+
+    def receive_now(self) -> bytes | None:
+        """Return what came; nothing where the connection ended, None where nothing came.
+
+        Raises:
+            ConnectionLost: the connection was reset.
+        """
+        return self._read(_RECEIVE_SIZE)
+
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
@@ -188,6 +209,26 @@ def connect(address: Address, deadline: float) -> socket.socket:
         raise
     except OSError as refused:
         raise ConnectError(_words(refused)) from refused
+
+
+def connect_now(path: str) -> socket.socket | None:
+    """Return a non-blocking socket that is connected to a unix socket; None where that would have to be waited for.
+
+    Raises:
+        ConnectError: as `connect` does.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(path)
+    except BaseException as refused:
+        sock.close()
+        if isinstance(refused, BlockingIOError):  # the backlog is full
+            return None
+        if isinstance(refused, OSError):
+            raise ConnectError(_words(refused)) from refused
+        raise
+    return sock
 
 
 def _connect_unix(path: str, deadline: float) -> socket.socket:

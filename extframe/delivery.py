@@ -31,11 +31,13 @@ def inside_handler() -> bool:
 class Delivery:
     """What the handlers of one hook were given for one plugin, and what they gave back.
 
-    Counted per HookImpl. Its lock is held for bookkeeping only, never while a handler runs.
+    Counted per HookImpl. Its lock is held for bookkeeping only, never while a handler runs. ``gives`` is whether a
+    plugin is given to them, so that what they call must not wait for handlers in its turn.
     """
 
-    def __init__(self, caller: pluggy.HookCaller) -> None:
+    def __init__(self, caller: pluggy.HookCaller, *, gives: bool = True) -> None:
         self._caller = caller
+        self._gives = gives
         self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
         self._changed = threading.Condition(self._lock)
         self._done: set[HookImpl] = set()
@@ -135,7 +137,7 @@ class Delivery:
     def _call_inside(
         self, claimed: Sequence[HookImpl], arguments: Mapping[str, object], monitors: Sequence[Monitor]
     ) -> None:
-        _dispatching.set(True)
+        _dispatching.set(self._gives)
         _monitored(lambda: self._call_all(claimed, arguments), self._caller.name, [*claimed], arguments, monitors)
 
     def _call_all(self, claimed: Sequence[HookImpl], arguments: Mapping[str, object]) -> list[object]:

@@ -17,7 +17,7 @@ from .delivery import Monitor
 from .entrypoints import Distribution, DistributionFacade, Offer, offers, origin
 from .errors import ExtframeError
 from .failures import Failures
-from .hooks import PROJECT, ExtensionPoints, FunctionHandler, is_extension_point, make_hookspec, spec_fault
+from .hooks import PROJECT, ExtensionPoints, FunctionHandler, Lifecycle, is_extension_point, make_hookspec, spec_fault
 from .interface import Declaration, Interface, declaration
 from .logs import get_logger
 from .protocol import hook_name
@@ -38,6 +38,7 @@ class HookManager(pluggy.PluginManager):
         self._monitors: list[Monitor] = []
         self._failures = Failures()
         self.add_hookspecs(ExtensionPoints)
+        self.add_hookspecs(Lifecycle)
         for name in os.environ.get("EXTFRAME_DISABLE", "").split(","):
             if name.strip():
                 self.set_blocked(name.strip())

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .client import Client
+    from .errors import ExtframeError
+    from .plugin import Plugin
 
 PROJECT = "extframe"
 
@@ -19,8 +21,6 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a handler's implementation of a hook."""
 
-LIFECYCLE = frozenset({"plugin_activated", "plugin_lost", "plugin_removed"})
-"""Hooks that tell of plugins rather than take an extension point; no manifest entry reaches them."""
 
 ARGUMENTS = ("name", "client")
 """What every extension point's hook is called with."""
@@ -77,6 +77,40 @@ class ExtensionPoints:
     @hookspec
     def secretprovider(self, name: str, client: Client) -> object:
         """A plugin implements ``secretprovider``: it gives the values of secrets."""
+
+
+class Lifecycle:
+    """Hooks that tell what becomes of plugins, rather than take an extension point.
+
+    They are called one after the other, in the order in which things happened, in a thread of their own while there
+    is something to tell: nothing waits for them, and they may call any method of the manager. What they return is
+    dropped; one that raises stops no other and stands in ``failures()``. One that takes over ten seconds is left
+    behind: what happens next is told without it.
+
+    Args:
+        name: the plugin's name.
+        plugin: the plugin, which may have gone further by now.
+    """
+
+    @hookspec
+    def plugin_activated(self, name: str, plugin: Plugin) -> None:
+        """A handshake was made: the first, or a new one after the plugin was restarted or changed."""
+
+    @hookspec
+    def plugin_failed(self, name: str, error: ExtframeError) -> None:
+        """A plugin could not be activated, for another reason than when that was last told; ``error`` is the reason."""
+
+    @hookspec
+    def plugin_lost(self, name: str, plugin: Plugin, reason: str) -> None:
+        """An active plugin refused a connection, or its source changed or went. It may be back at any time."""
+
+    @hookspec
+    def plugin_removed(self, name: str) -> None:
+        """No file names the plugin any more."""
+
+
+LIFECYCLE = frozenset(name for name in vars(Lifecycle) if name.startswith("plugin_"))
+"""The hooks that no entry of a manifest reaches."""
 
 
 class FunctionHandler:

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import deadline as deadlines
+from .activation import Activator
 from .breaker import Breaker
 from .client import Client
+from .delivery import Monitor
 from .dispatch import Dispatcher
-from .errors import ActivationError, CallTimeout, ConnectError, ExtframeError, HandlerError, PluginNotFound, SpecError
+from .errors import (
+    ActivationError,
+    CallTimeout,
+    ConnectError,
+    DoesNotImplement,
+    ExtframeError,
+    HandlerError,
+    PluginNotFound,
+    SpecError,
+)
 from .failures import Failure
 from .hookmanager import HookManager
 from .interface import Interface
-from .logs import get_logger
+from .news import News
 from .plugin import Plugin, State, point_of
 from .protocol import check_name
 from .registry import LocalRegistry, Registry
+from .sidebyside import SideBySide
 from .transport import ConnectionPool
-from .worker import side_by_side
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,8 +40,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T", bound=Interface)
-
-logger = get_logger(__name__)
 
 POLL = 0.02  # seconds between two looks at a plugin that is waited for
 GRACE = 0.02  # seconds in which get_all hears of the deadlines that have passed
@@ -58,14 +67,14 @@ class PluginManager(HookManager):
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
     ) -> None:
-        self._registry = LocalRegistry() if registry is None else registry
-        self._connect = partial(Client, timeout=timeout, breaker=breaker, pool=ConnectionPool())
-        self._plugins: dict[str, Plugin] = {}
-        self._table = threading.Lock()  # guards _plugins
-        self._closed = threading.Event()
         super().__init__()
-        self._dispatcher = Dispatcher(
-            self.hook, failures=self._failures, monitors=lambda: self._monitors, origin=self._origin
+        self._dispatcher = Dispatcher(self.hook, failures=self._failures, monitors=self._see_calls, origin=self._origin)
+        self._activator = Activator(
+            LocalRegistry() if registry is None else registry,
+            partial(Client, timeout=timeout, breaker=breaker, pool=ConnectionPool()),
+            dispatcher=self._dispatcher,
+            failures=self._failures,
+            news=News(self.hook, failures=self._failures, monitors=self._see_calls, origin=self._origin),
         )
         self._load(groups)
 
@@ -73,7 +82,7 @@ class PluginManager(HookManager):
 
     def scan(self) -> list[str]:
         """Return the names of the plugins that the registry sees now, sorted. Contacts none of them."""
-        return self._registry.scan()
+        return self._activator.registry.scan()
 
     def get(
         self, name: str, implements: str | type[Interface] | None = None, *, wait: float = 0.0, timeout: float = 30.0
@@ -103,11 +112,11 @@ class PluginManager(HookManager):
         point = None if implements is None else point_of(implements)
         while True:
             try:
-                return self._use(name, point, deadline)
+                return self._activator.use(name, point, deadline)
             except (PluginNotFound, SpecError, ActivationError) as missing:
                 if not _may_yet_come(missing) or time.monotonic() + POLL >= patience:
                     raise
-            self._closed.wait(POLL)
+            self._activator.closed.wait(POLL)
 
     def get_all(self, implements: str | type[Interface], *, timeout: float = 30.0) -> list[Plugin]:
         """Return every plugin that can be used as an extension point, sorted by name.
@@ -121,12 +130,9 @@ class PluginManager(HookManager):
         """
         point, deadline = point_of(implements), deadlines.after(timeout)
         names = list(dict.fromkeys(self.scan()))
-        uses: dict[str, Callable[[], Plugin]] = {
-            name: partial(self._plugins.__getitem__, name) for name in names if self._is_ready(name)
-        }
-        rest = [name for name in names if name not in uses]
-        uses |= side_by_side(partial(self._use_here, point, deadline), rest, deadline + GRACE, "extframe get_all")
-        found = [self._usable(name, point, uses.get(name, partial(self._late, name))) for name in names]
+        rest = [name for name in names if not self._activator.is_ready(name)]
+        outcomes = dict.fromkeys(set(names).difference(rest)) | self._use_all(rest, point, deadline)
+        found = [self._usable(name, point, outcomes) for name in names]
         return [plugin for plugin in found if plugin is not None]
 
     @overload
@@ -154,11 +160,7 @@ class PluginManager(HookManager):
 
     def close(self) -> None:
         """Close every client. Handlers stay registered; ``get`` raises from now on."""
-        self._closed.set()
-        with self._table:
-            plugins = list(self._plugins.values())
-        for plugin in plugins:
-            plugin.close()
+        self._activator.close()
 
     def __enter__(self) -> Self:
         return self
@@ -168,109 +170,60 @@ class PluginManager(HookManager):
     ) -> None:
         self.close()
 
-    # From a name to an active plugin whose handlers have been called.
-
-    def _use(self, name: str, point: str | None, deadline: float) -> Plugin:
-        plugin = self._activate(name, deadline)
-        self._dispatcher.dispatch(plugin, deadline, again=point)
-        if point is not None:
-            plugin.require(point)
-            self._dispatcher.require(plugin, point)
-        return plugin
-
-    def _activate(self, name: str, deadline: float) -> Plugin:
-        try:
-            plugin = self._known(name)
-            plugin.activate(deadline)
-        except ExtframeError as error:
-            if name in self._plugins or not isinstance(error, PluginNotFound):  # a name that is nobody's is no plugin
-                self._note(name, error)
-            raise
-        self._failures.clear(("plugin", name))
-        return plugin
-
-    def _known(self, name: str) -> Plugin:
-        self._check_open(name)
-        plugin = self._plugins.get(name)
-        if plugin is not None and self._registry.stamp(plugin.spec) == plugin.spec.stamp:
-            return plugin
-        try:
-            spec = self._registry.find(name)
-        except ExtframeError:
-            if plugin is not None:
-                plugin.miss()
-            raise
-        with self._table:
-            plugin = self._plugins.get(name)
-            if plugin is None:
-                self._check_open(name)  # `close` looks at the table after it said so
-                client = self._connect(spec.address, tls=spec.tls, plugin=name)
-                self._plugins[name] = plugin = Plugin(spec, client)
-                return plugin
-        plugin.renew(spec)
-        return plugin
-
-    def _check_open(self, name: str) -> None:
-        if self._closed.is_set():
-            raise ExtframeError("this PluginManager is closed; make a new one", plugin=name)
-
-    def _note(self, name: str, error: Exception) -> None:
-        self._failures.note(("plugin", name), Failure(f"plugin {name!r}", error))
-
     # Side by side.
 
-    def _is_ready(self, name: str) -> bool:
-        """Return whether a plugin is active and nothing is left to be done for it."""
-        plugin = self._plugins.get(name)
-        return (
-            plugin is not None
-            and plugin.state is State.ACTIVE
-            and bool(plugin.manifest.implements)
-            and self._registry.stamp(plugin.spec) == plugin.spec.stamp
-            and not self._dispatcher.is_due(plugin)
-        )
+    def _use_all(self, names: Sequence[str], point: str, deadline: float) -> dict[str, Exception | None]:
+        """Return what became of each plugin by the deadline, None for good."""
+        outcomes: dict[str, Exception | None] = {}
+        ended = threading.Event()
 
-    def _use_here(self, point: str, deadline: float, name: str) -> Plugin:
-        plugin = self._activate(name, deadline)
-        self._dispatcher.dispatch_here(plugin, again=point)
-        self._dispatcher.wait(plugin, deadline)
-        return plugin
+        def note(name: str, error: Exception | None) -> None:
+            outcomes[name] = error
+            if len(outcomes) == len(names):
+                ended.set()
 
-    def _usable(self, name: str, point: str, use: Callable[[], Plugin]) -> Plugin | None:
-        """Return what came of the use of a plugin, or None, and note why."""
+        plugins = SideBySide(self._activator, note, "extframe get_all", again=point)
         try:
-            plugin = use()
-            self._failures.clear(("plugin", name))  # of a handler that was late, and has returned
-            if not plugin.implements(point):
-                return None
+            for name in names:
+                plugins.begin(name, deadline)
+            if names:
+                plugins.finish(ended, deadline + GRACE)
+        finally:
+            plugins.end()
+        return dict(outcomes)
+
+    def _usable(self, name: str, point: str, outcomes: Mapping[str, Exception | None]) -> Plugin | None:
+        """Return a plugin that can be used, or None, and note why."""
+        plugin = self._activator.known(name)
+        error = outcomes[name] if name in outcomes else self._late(name, plugin)
+        if error is not None or plugin is None:
+            self._activator.failed(name, error or self._late(name, plugin))
+            return None
+        self._activator.worked(name)  # of a handler that was late, and has returned
+        try:
+            plugin.require(point)
             self._dispatcher.require(plugin, point)
-        except HandlerError:
-            return None  # the handler stands in failures() already
-        except Exception as error:  # noqa: BLE001 - one plugin's trouble is not the others'
-            self._note(name, error)
+        except (DoesNotImplement, HandlerError):  # the handler stands in failures() already
             return None
         return plugin
 
-    def _late(self, name: str) -> Plugin:
-        plugin = self._plugins.get(name)
+    def _late(self, name: str, plugin: Plugin | None) -> ExtframeError:
         if plugin is None:
-            raise CallTimeout("there was no time left for it", plugin=name, phase="handshake")
-        raise self._dispatcher.late(plugin)
+            return CallTimeout("there was no time left for it", plugin=name, phase="handshake")
+        return self._dispatcher.late(plugin)
 
-    # What HookManager tells.
+    # What HookManager tells, and is asked for.
+
+    def _see_calls(self) -> Sequence[Monitor]:
+        return self._monitors
 
     def _handler_added(self) -> None:
-        for plugin in self._active():
-            self._dispatcher.dispatch_here(plugin)
+        for plugin in self._activator.plugins():
+            if plugin.state is State.ACTIVE:
+                self._dispatcher.dispatch_here(plugin)
 
     def _handler_removed(self, handler: object) -> None:
-        with self._table:
-            plugins = list(self._plugins.values())
-        self._dispatcher.forget(plugins, handler)
-
-    def _active(self) -> list[Plugin]:
-        with self._table:
-            return [plugin for plugin in self._plugins.values() if plugin.state is State.ACTIVE]
+        self._dispatcher.forget(self._activator.plugins(), handler)
 
 
 def _may_yet_come(missing: ExtframeError) -> bool:

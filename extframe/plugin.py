@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
-from .client import Client
+from .client import Client, PendingCall
+from .connection import late
 from .deadline import left
 from .errors import ActivationError, CallTimeout, ConnectError, DoesNotImplement, ExtframeError, HandlerError
 from .interface import Interface, declaration
@@ -63,9 +64,11 @@ class Plugin:
         self._spec = spec
         self.client = client or Client(spec.address, tls=spec.tls, plugin=spec.name)
         self.client.refused = self.lose
+        self.changed: Callable[[Plugin, State, str], object] | None = None  # hears of ACTIVE and LOST, and why
         self.deliveries: dict[str, Delivery] = {}  # by hook; the manager fills it
         self._manifest = Manifest()
         self._state = State.NEW
+        self._was_empty = False  # the manifest, when it was asked for again
         self._failure: Exception | None = None
         self._handshakes = 0  # that have ended
         self._leader: int | None = None  # the thread that makes one
@@ -172,19 +175,67 @@ class Plugin:
         """
         # Ctrl-C may come between any two steps, and must not leave a handshake under way that nobody makes.
         try:
-            if not self._lead(deadline):
-                return
-            self._manifest = self._shake_hands(deadline)
-            self.client.was_active = True
-            self._end(State.ACTIVE)
+            if self._lead(deadline):
+                self._succeed(self._shake_hands(deadline))
         except ActivationError as failure:
             self._end(State.FAILED, failure.__cause__)
             raise
         finally:
             self._end(State.FAILED)
-        logger.info(
-            "plugin %r at %s is active: %s", self.name, self.address, ", ".join(self._manifest.implements) or "nothing"
-        )
+
+    def begin(self) -> PendingCall | None:
+        """Begin the handshake, to `advance` it when something comes; None where it had to be waited for.
+
+        The other thread's handshake, or the connection, is then to be waited for by `activate`. The thread that
+        begins a handshake is the one that ends it.
+
+        Raises:
+            ActivationError: it failed at once.
+        """
+        with self._lock:
+            if self._state in (State.ACTIVATING, State.CLOSED) or self.is_made:
+                return None
+            self._leader = threading.get_ident()
+            self._enter(State.ACTIVATING)
+        call = None
+        try:
+            call = self.client.begin(ACTIVATE)
+        except ExtframeError as failure:
+            raise self._fail(failure) from failure
+        finally:
+            if call is None:
+                self._end(State.FAILED)
+        return call
+
+    def advance(self, call: PendingCall) -> bool:
+        """Return whether the handshake has come to its end.
+
+        Raises:
+            ActivationError: it failed.
+        """
+        try:
+            answer = call.advance()
+            if answer is None:
+                return False
+            self._succeed(Manifest.parse(answer))
+        except ExtframeError as failure:
+            raise self._fail(failure) from failure
+        except BaseException:
+            self._end(State.FAILED)
+            raise
+        return True
+
+    def expire(self, call: PendingCall) -> ActivationError:
+        """End a handshake whose deadline has passed, and return the error for it."""
+        call.abandon()
+        failure = late(call.phase)
+        error = self._fail(failure)
+        error.__cause__ = failure
+        return error
+
+    def drop(self) -> None:
+        """End the handshake that this thread began, if it has not ended."""
+        self._end(State.FAILED)
 
     def renew(self, spec: PluginSpec) -> None:
         """Take over what the registry found when the source had changed. A handshake under way ends first."""
@@ -217,18 +268,26 @@ class Plugin:
 
     def _lose(self, why: str) -> None:
         if self._state is State.ACTIVE:
-            self._enter(State.LOST)
+            self._enter(State.LOST, why)
             logger.info("plugin %r at %s is lost: %s", self.name, self.address, why)
 
-    def _enter(self, state: State) -> None:
-        if state is not self._state:
-            if state not in NEXT[self._state]:
-                raise RuntimeError(f"plugin {self.name!r} cannot go from {self._state.value} to {state.value}")
-            self._state = state
+    def _enter(self, state: State, why: str = "") -> None:
+        if state is self._state:
+            return
+        if state not in NEXT[self._state]:
+            raise RuntimeError(f"plugin {self.name!r} cannot go from {self._state.value} to {state.value}")
+        before, self._state = self._state, state
+        if state is State.ACTIVATING:
+            self._was_empty = before is State.ACTIVE
+        elif self.changed is not None and not (self._was_empty and self._is_empty()):
+            self.changed(self, state, why)
+
+    def _is_empty(self) -> bool:
+        return self._state is State.ACTIVE and not self._manifest.implements
 
     def _lead(self, deadline: float) -> bool:
         """Return True if this thread is to make the handshake, False if it was made meanwhile."""
-        if self._state is State.ACTIVE and self._manifest.implements:
+        if self.is_made:
             return False
         with self._lock:
             waited_from = self._handshakes
@@ -242,11 +301,28 @@ class Plugin:
                 return False
             if self._handshakes != waited_from and self._failure is not None:
                 raise self._activation_error(self._failure) from self._failure
-            if self._state is State.ACTIVE and self._manifest.implements:
+            if self.is_made:
                 return False
             self._leader = threading.get_ident()
             self._enter(State.ACTIVATING)
             return True
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the handshake was made. An empty manifest does not count as one."""
+        return self._state is State.ACTIVE and not self._is_empty()
+
+    def _succeed(self, manifest: Manifest) -> None:
+        self._manifest = manifest
+        self.client.was_active = True
+        self._end(State.ACTIVE)
+        logger.info(
+            "plugin %r at %s is active: %s", self.name, self.address, ", ".join(manifest.implements) or "nothing"
+        )
+
+    def _fail(self, failure: ExtframeError) -> ActivationError:
+        self._end(State.FAILED, failure)
+        return self._activation_error(failure)
 
     def _end(self, state: State, failure: BaseException | None = None) -> None:
         """End the handshake that this thread leads, if it leads one."""
@@ -269,11 +345,11 @@ class Plugin:
             answer = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
             return Manifest.parse(bytes(answer))
         except ExtframeError as failure:
-            failure.plugin, failure.method = self.name, ACTIVATE
-            failure.address = self.address
             raise self._activation_error(failure) from failure
 
     def _activation_error(self, cause: Exception) -> ActivationError:
+        if isinstance(cause, ExtframeError):
+            cause.plugin, cause.method, cause.address = self.name, ACTIVATE, self.address
         why = cause.message if isinstance(cause, ExtframeError) else str(cause)
         remedy = ""
         if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):

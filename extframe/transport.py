@@ -12,7 +12,7 @@ import os
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO
 
-from .connection import CONNECT, SEND, Connection, connect, late
+from .connection import CONNECT, SEND, Connection, connect, connect_now, late
 from .errors import ConnectError, ConnectionLost, ExtframeError
 from .http1 import (
     LAST_CHUNK,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from typing_extensions import Self
 
-__all__ = ["ConnectionPool", "ResponseStream", "Transport"]
+__all__ = ["ConnectionPool", "Exchange", "ResponseStream", "Transport"]
 
 _PIECE_SIZE = 64 * 1024  # bytes of a file that are sent at a time
 
@@ -92,6 +92,35 @@ class Transport:
             raise
         self._release(connection, reusable=response.keep_alive)
         return response
+
+    def begin(self, path: str, body: bytes) -> Exchange | None:
+        """Send a request without waiting, and return what becomes of it; None where something had to be waited for.
+
+        That is so over TCP, and where a unix socket takes no connection for now.
+
+        Raises:
+            as `exchange`, but for CallTimeout.
+        """
+        if not self.address.path:
+            return None
+        request = self._writer.request(path, body)
+        try:
+            self._check_open()
+            while (connection := self._pool.take(self._shelf)) is not None:
+                if connection.is_usable() and connection.send_now(request):
+                    return Exchange(self, connection)
+                connection.close()
+            sock = connect_now(self.address.path)
+            if sock is None:
+                return None
+            connection = Connection(sock)
+            self._pool.add(self._shelf, connection)
+            if connection.send_now(request):
+                return Exchange(self, connection)
+            raise _refusal(connection)
+        except ExtframeError as failure:
+            self._name(failure)
+            raise
 
     def upload(self, path: str, data: BinaryIO, deadline: float) -> Response:
         """Send what ``data`` holds in chunks, and return the answer. One that comes early ends the sending.
@@ -153,8 +182,7 @@ class Transport:
     def _begin(self, request: bytes, deadline: float) -> Connection:
         """Return a connection that has taken ``request``, or some of it where the plugin answered before."""
         try:
-            if self._shelf.closed:
-                raise ConnectError("the client is closed")
+            self._check_open()
             if monotonic() >= deadline:
                 raise late(CONNECT)
             while (connection := self._pool.take(self._shelf)) is not None:
@@ -169,6 +197,10 @@ class Transport:
         except ExtframeError as failure:
             self._name(failure)
             raise
+
+    def _check_open(self) -> None:
+        if self._shelf.closed:
+            raise ConnectError("the client is closed")
 
     def _connect(self, deadline: float) -> Connection:
         context = self.tls_context()
@@ -250,6 +282,60 @@ def _feed(parser: ResponseParser, data: bytes, connection: Connection) -> None:
         parser.feed(data)
     else:
         parser.end(clean=not connection.cut)
+
+
+# --- answers that nobody waits for --------------------------------------------------------------------
+
+
+class Exchange:
+    """A request that was sent, made by `Transport.begin`: look at it when ``fileno()`` is readable.
+
+    One thread at a time. It is not to be looked at after its answer, or after an error.
+    """
+
+    def __init__(self, transport: Transport, connection: Connection) -> None:
+        self._transport = transport
+        self._connection = connection
+        self._parser: ResponseParser | None = None
+
+    def fileno(self) -> int:
+        """Return the file descriptor to wait for."""
+        return self._connection.fileno()
+
+    @property
+    def phase(self) -> str:
+        """What is being waited for, in the words of CallTimeout."""
+        return STATUS_LINE if self._parser is None else self._parser.phase
+
+    def advance(self) -> Response | None:
+        """Read what came, and return the answer once all of it is there.
+
+        Raises:
+            as `Transport.exchange`, but for CallTimeout.
+        """
+        try:
+            data = self._connection.receive_now()
+            response = None if data is None else self._read(data)
+        except BaseException as failure:
+            self.abandon()
+            self._transport._name(failure)
+            raise
+        if response is not None:
+            self._transport._release(self._connection, reusable=response.keep_alive)
+        return response
+
+    def abandon(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _read(self, data: bytes) -> Response | None:
+        if self._parser is None:
+            response = read_whole(data, self._transport._limits)
+            if response is not None:
+                return response
+            self._parser = ResponseParser(self._transport._limits)
+        _feed(self._parser, data, self._connection)
+        return self._parser.response if self._parser.done else None
 
 
 # --- streams ------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Generic, TypeVar
 
@@ -13,8 +14,7 @@ from .errors import ExtframeError
 
 T = TypeVar("T")
 
-CREW = 4  # threads that many calls begin with
-TICK = 0.005  # seconds after which there may be four times as many
+TICK = 0.005  # seconds after which a crew may be four times as many
 
 
 class Worker(Generic[T]):
@@ -60,54 +60,61 @@ class Worker(Generic[T]):
         return self._value
 
 
-Outcome = Callable[[], T]
-"""Returns what a call returned, or raises what it raised."""
+class Crew:
+    """Threads that share calls: one to begin with, and more while calls are left over that take longer than a tick.
 
-
-def side_by_side(work: Callable[[str], T], names: Sequence[str], deadline: float, what: str) -> dict[str, Outcome[T]]:
-    """Call ``work`` with each name, and return the outcomes of the calls that ended by the deadline.
-
-    A few threads share the calls, and grow in number while calls are left over that take longer than a tick each:
-    calls that are quick need no thread each, and those that hang cost threads, not the time of the others. What
-    has not begun by the deadline never does; what has not ended goes on alone.
+    Calls that are quick need no thread each, and those that hang cost threads, not the time of the others. The
+    threads end when nothing is left to do.
     """
-    waiting = deque(names)
-    outcomes: dict[str, Outcome[T]] = {}
-    all_ended = threading.Event()
 
-    def labour() -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._waiting: deque[Callable[[], object]] = deque()
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._ended = 0  # calls
+        self._ended_before = 0  # by the last tick
+        self._next_tick = 0.0
+
+    def submit(self, work: Callable[[], object]) -> None:
+        """Have a call made, when `tend` is called next. It must not raise."""
+        self._waiting.append(work)
+
+    def tend(self) -> bool:
+        """Start the threads that are missing; return whether calls are left over, so that it is to be called again."""
+        now = time.monotonic()
+        if self._waiting and (not self._threads or now >= self._next_tick):
+            if not self._threads or self._ended - self._ended_before < self._threads:
+                self._start(min(len(self._waiting), 3 * self._threads or 1))
+            self._ended_before, self._next_tick = self._ended, now + TICK
+        return bool(self._waiting)
+
+    def dismiss(self) -> None:
+        """Let calls that have not begun never begin."""
+        self._waiting.clear()
+
+    def _start(self, count: int) -> None:
+        for _ in range(count):
+            with self._lock:
+                self._threads += 1
+            if not Worker(self._labour, self._name).started:
+                with self._lock:
+                    self._threads -= 1
+        if not self._threads and (work := self._next()) is not None:
+            work()  # the system has no thread for us: one after the other, then
+
+    def _labour(self) -> None:
         while True:
-            try:
-                name = waiting.popleft()
-            except IndexError:
-                return
-            outcomes[name] = _outcome(work, name)
-            if len(outcomes) == len(names):
-                all_ended.set()
+            with self._lock:
+                work = self._next()
+                if work is None:
+                    self._threads -= 1
+                    return
+            work()
+            self._ended += 1
 
-    crew: list[Worker[None]] = []
-    ended = 0  # when the last tick began
-    while len(outcomes) < len(names) and (not crew or left(deadline)):
-        if waiting and (not crew or len(outcomes) - ended < len(crew)):
-            crew += [Worker(labour, what) for _ in range(min(len(waiting), max(CREW, 3 * len(crew))))]
-            if not any(worker.started for worker in crew):
-                labour()  # the system has no thread for us: one after the other, then
-        ended = len(outcomes)
-        all_ended.wait(min(TICK, left(deadline)) if waiting else left(deadline))
-    waiting.clear()
-    return dict(outcomes)
-
-
-def _outcome(work: Callable[[str], T], name: str) -> Outcome[T]:
-    try:
-        value = work(name)
-    except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-        return _raiser(error)
-    return lambda: value
-
-
-def _raiser(error: BaseException) -> Outcome[T]:
-    def outcome() -> T:
-        raise error
-
-    return outcome
+    def _next(self) -> Callable[[], object] | None:
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +20,11 @@ from faultserver import (
     answer,
     answer_with,
     close_after_read,
+    close_at_once,
     drip,
     eventually,
+    hang,
+    in_turn,
     read_and_hang,
     reply,
     send_and_close,
@@ -51,7 +56,7 @@ def plugin(*points: str, **replies: object) -> Callable[[Any], None]:
 
     def respond(request: Request) -> bytes:
         method = request.path.rpartition(".")[2]
-        value = {"Implements": list(points)} if method == "Activate" else replies.get(method)
+        value = {"Activate": {"Implements": list(points)}, **replies}.get(method)
         if value is None:
             return reply(b"404 page not found\n", status="404 Not Found")
         return reply(json.dumps(value() if callable(value) else value).encode())
@@ -88,6 +93,11 @@ def plugins(short_path: Path) -> Iterator[Directory]:
 
 def activations(server: FaultServer) -> int:
     return sum(request.path == "/Plugin.Activate" for request in server.requests)
+
+
+def is_activating(pm: PluginManager, name: str) -> bool:
+    found = pm._activator.known(name)
+    return found is not None and found.state is State.ACTIVATING
 
 
 # --- the main way -------------------------------------------------------------------------------------
@@ -380,7 +390,7 @@ def test_a_thread_that_waits_keeps_its_own_deadline(plugins: Directory) -> None:
     with plugins.manager() as pm:
         leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "hung", timeout=1.5))
         leader.start()
-        assert eventually(lambda: pm._plugins.get("hung") and pm._plugins["hung"].state is State.ACTIVATING)
+        assert eventually(lambda: is_activating(pm, "hung"))
         start = time.monotonic()
         with pytest.raises(ActivationError, match="another thread's handshake"):
             pm.get("hung", timeout=0.1)
@@ -399,7 +409,7 @@ def test_a_leader_without_time_leaves_the_handshake_to_those_who_wait(plugins: D
     with plugins.manager() as pm:
         leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "slow", timeout=0.3))
         leader.start()
-        assert eventually(lambda: pm._plugins.get("slow") and pm._plugins["slow"].state is State.ACTIVATING)
+        assert eventually(lambda: is_activating(pm, "slow"))
         threading.Timer(0.5, release.set).start()
         assert pm.get("slow", timeout=10).state is State.ACTIVE
         leader.join()
@@ -422,6 +432,110 @@ def test_one_bad_plugin_costs_the_others_nothing(plugins: Directory) -> None:
         assert [each.name for each in found] == [f"good{number}" for number in range(5)]
         assert {failure.what for failure in pm.failures()} == {"plugin 'hung'", "plugin 'dead'", "plugin 'garbage'"}
         pm.get_all("VolumeDriver", timeout=0.1)
+
+
+def test_two_hundred_hung_plugins_cost_no_thread_and_their_neighbours_no_time(plugins: Directory) -> None:
+    for number in range(20):
+        plugins.serve(f"good{number:02}", plugin("VolumeDriver"))
+    hung = FaultServer(hang, path=str(plugins.path / "hung.sock"), accepting=False, backlog=400)
+    plugins.servers.append(hung)
+    for number in range(200):
+        os.link(hung.path, plugins.path / f"hung{number:03}.sock")
+    os.unlink(hung.path)
+    with plugins.manager() as pm:
+        threads: list[int] = []
+        pm.handle("VolumeDriver", lambda name, client: threads.append(threading.active_count()))
+        before = threading.active_count()
+        start = time.monotonic()
+        found = pm.get_all("VolumeDriver", timeout=0.4)
+        assert time.monotonic() - start < 1.5
+        assert [each.name for each in found] == [f"good{number:02}" for number in range(20)]
+        assert len(pm.failures()) == 200
+        # Each good plugin's server has a thread of its own here, for its connection.
+        assert max(threads) - before < 20 + 10
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        in_turn(close_after_read, close_after_read, plugin("VolumeDriver")),
+        in_turn(close_at_once, plugin("VolumeDriver")),
+        drip(reply(b'{"Implements": ["VolumeDriver"]}'), pause=0.002),
+        send_and_close(b'HTTP/1.0 200 OK\r\n\r\n{"Implements": ["VolumeDriver"]}'),
+    ],
+    ids=["lost twice", "closed at once", "dripping", "until the end"],
+)
+def test_get_all_takes_what_get_takes(plugins: Directory, behaviour: Any) -> None:
+    for name in ("one", "other"):
+        plugins.serve(name, behaviour)
+    with plugins.manager() as pm:
+        assert [each.name for each in pm.get_all("VolumeDriver", timeout=10)] == ["one", "other"]
+        assert pm.failures() == []
+
+
+@pytest.mark.parametrize("kind", sorted(ODD_HANDSHAKES))
+def test_get_all_says_of_each_handshake_what_get_says(plugins: Directory, kind: str) -> None:
+    plugins.serve("odd", ODD_HANDSHAKES[kind][0])
+    plugins.serve("good", plugin("VolumeDriver"))
+    with plugins.manager() as pm, plugins.manager() as other:
+        with pytest.raises(ActivationError) as caught:
+            other.get("odd", timeout=5)
+        assert [each.name for each in pm.get_all("VolumeDriver", timeout=5)] == ["good"]
+        [failure] = pm.failures()
+        assert str(failure.exception) == str(caught.value)
+
+
+def test_get_all_waits_for_a_socket_that_takes_no_connection_for_now(plugins: Directory) -> None:
+    full = FaultServer(hang, path=str(plugins.path / "full.sock"), accepting=False, backlog=0)
+    plugins.servers.append(full)
+    plugins.serve("good", plugin("VolumeDriver"))
+    first = socket.socket(socket.AF_UNIX)
+    with first, plugins.manager() as pm:
+        first.connect(full.path)
+        assert [each.name for each in pm.get_all("VolumeDriver", timeout=0.3)] == ["good"]
+        [failure] = pm.failures()
+        assert "before the plugin accepted the connection" in str(failure)
+
+
+def test_get_all_activates_plugins_over_tcp(plugins: Directory, fault_server: Any) -> None:
+    for name in ("one", "other"):
+        (plugins.path / f"{name}.spec").write_text(fault_server(plugin("VolumeDriver"), "tcp").address)
+    with plugins.manager() as pm:
+        assert [each.name for each in pm.get_all("VolumeDriver")] == ["one", "other"]
+
+
+def test_get_all_shares_the_handshake_that_another_thread_makes(plugins: Directory) -> None:
+    release = threading.Event()
+
+    def slow() -> dict[str, list[str]]:
+        release.wait(10)
+        return {"Implements": ["VolumeDriver"]}
+
+    server = plugins.serve("slow", plugin(Activate=slow))
+    with plugins.manager() as pm:
+        getter = threading.Thread(target=pm.get, args=("slow",))
+        getter.start()
+        assert eventually(lambda: is_activating(pm, "slow"))
+        threading.Timer(0.1, release.set).start()
+        assert [each.name for each in pm.get_all("VolumeDriver")] == ["slow"]
+        getter.join()
+    assert activations(server) == 1
+
+
+def test_ctrl_c_in_get_all_leaves_no_handshake_under_way(plugins: Directory) -> None:
+    for name in ("one", "other"):
+        plugins.serve(name, read_and_hang)
+    with plugins.manager() as pm:
+        main = threading.get_ident()
+        threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            pm.get_all("VolumeDriver", timeout=10)
+        for name in ("one", "other"):
+            found = pm._activator.known(name)
+            assert found is not None
+            assert found.state is State.FAILED
+            plugins.serve(name, plugin("VolumeDriver"))
+        assert len(pm.get_all("VolumeDriver", timeout=10)) == 2
 
 
 def test_get_all_does_without_threads_where_the_system_has_none(
@@ -767,7 +881,7 @@ def test_a_refused_connection_is_a_restart_and_a_closed_idle_one_is_not(plugins:
         assert activations(server) == 1
         server.close()
         with pytest.raises(ConnectError):
-            driver.path("x")
+            pm.get("photos").client.call("VolumeDriver.Path", timeout=0.2)
         with pytest.raises(ActivationError):
             pm.get("photos")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from contextvars import ContextVar
+from functools import partial
 
 import pytest
 from faultserver import eventually
 
-from extframe.worker import CREW, Worker, side_by_side
+from extframe.worker import TICK, Crew, Worker
 
 ASKED = ContextVar("ASKED", default="nobody")
 
@@ -38,52 +40,73 @@ def test_who_waits_for_a_worker_stops_at_the_deadline_and_the_call_goes_on() -> 
 def test_context_variables_are_those_of_whoever_asked() -> None:
     ASKED.set("me")
     assert Worker(ASKED.get, "context").result(soon()) == "me"
-    assert side_by_side(lambda name: ASKED.get(), ["a"], soon(), "context")["a"]() == "me"
+
+
+def tend(crew: Crew, until: Callable[[], object]) -> bool:
+    """Tend a crew until something is so; return whether it came to that."""
+    return eventually(lambda: (crew.tend(), until())[1])
 
 
 def test_many_quick_calls_share_a_few_threads() -> None:
-    seen: set[int] = set()
-    names = [str(number) for number in range(400)]
-    outcomes = side_by_side(lambda name: seen.add(threading.get_ident()) or name, names, soon(), "quick")
-    assert [outcomes[name]() for name in names] == names
-    assert len(seen) < len(names)
+    crew, seen, made = Crew("quick"), set(), []
+
+    def work(number: int) -> None:
+        seen.add(threading.get_ident())
+        made.append(number)
+
+    for number in range(400):
+        crew.submit(partial(work, number))
+    assert tend(crew, lambda: len(made) == 400)
+    assert sorted(made) == list(range(400))
+    assert len(seen) < 100
 
 
 def test_calls_that_hang_cost_threads_and_not_the_time_of_the_others() -> None:
-    release = threading.Event()
-
-    def work(name: str) -> str:
-        if name.startswith("hung"):
-            release.wait(10)
-        return name
-
+    release, good = threading.Event(), threading.Event()
     before = threading.active_count()
-    names = [*(f"hung{number}" for number in range(3 * CREW)), "good"]
-    start = time.monotonic()
-    outcomes = side_by_side(work, names, start + 1, "mixed")
-    assert outcomes.keys() == {"good"}
-    assert time.monotonic() - start < 3
+    crew = Crew("mixed")
+    for _ in range(30):
+        crew.submit(lambda: release.wait(10))
+    crew.submit(good.set)
+    assert tend(crew, good.is_set)
     release.set()
     assert eventually(lambda: threading.active_count() <= before)
 
 
-def test_an_outcome_raises_what_its_call_raised_each_time() -> None:
-    outcome = side_by_side(lambda name: {}[name], ["bucket"], soon(), "broken")["bucket"]
-    for _ in range(2):
-        with pytest.raises(KeyError, match="bucket"):
-            outcome()
+def test_a_crew_whose_threads_have_ended_takes_more_calls() -> None:
+    crew, made = Crew("again"), []
+    before = threading.active_count()
+    for round_ in range(3):
+        crew.submit(lambda round_=round_: made.append(round_))
+        assert tend(crew, lambda round_=round_: made[-1:] == [round_])
+        assert eventually(lambda: threading.active_count() <= before)
 
 
-def test_what_has_not_begun_by_the_deadline_never_does() -> None:
-    begun: list[str] = []
-    release = threading.Event()
-
-    def work(name: str) -> None:
-        begun.append(name)
-        release.wait(10)
-
-    names = [str(number) for number in range(5 * CREW)]
-    assert side_by_side(work, names, time.monotonic(), "late") == {}
+def test_a_crew_that_is_not_tended_does_nothing_and_one_that_is_dismissed_begins_nothing_more() -> None:
+    release, made = threading.Event(), []
+    crew = Crew("late")
+    for number in range(20):
+        crew.submit(lambda number=number: (made.append(number), release.wait(10)))
+    time.sleep(3 * TICK)
+    assert made == []
+    assert crew.tend()
+    assert eventually(lambda: made == [0])
+    crew.dismiss()
     release.set()
-    time.sleep(0.05)
-    assert len(begun) <= CREW
+    time.sleep(3 * TICK)
+    assert not crew.tend()
+    assert made == [0]
+
+
+def test_a_crew_does_without_threads_where_the_system_has_none(monkeypatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    crew, made = Crew("alone"), []
+    for number in range(3):
+        crew.submit(lambda number=number: made.append(number))
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        while crew.tend():
+            pass
+    assert made == [0, 1, 2]

@@ -1,0 +1,188 @@
+"""From a name to an active plugin whose handlers have been called. Parses nothing, and opens no connection itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from .client import Client
+from .dispatch import Dispatcher
+from .errors import ExtframeError, PluginNotFound
+from .failures import Failure, Failures
+from .news import News
+from .plugin import Plugin, State
+from .registry import Registry
+
+
+class Activator:
+    """Knows all plugins that were asked for, and takes each as far as it has not come yet.
+
+    Args:
+        registry: where plugins are found.
+        connect: makes a plugin's client.
+        dispatcher: calls the handlers.
+        failures: where plugins that fail are noted.
+        news: hears what becomes of plugins.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        connect: Callable[..., Client],
+        *,
+        dispatcher: Dispatcher,
+        failures: Failures,
+        news: News,
+    ) -> None:
+        self.registry = registry
+        self.dispatcher = dispatcher
+        self.closed = threading.Event()
+        self._connect = connect
+        self._failures = failures
+        self._news = news
+        self._plugins: dict[str, Plugin] = {}
+        self._gone: set[str] = set()  # names that are removed, which was told
+        self._table = threading.Lock()  # guards both
+        self._listeners: list[Callable[[Plugin], object]] = []
+
+    # One plugin.
+
+    def use(self, name: str, point: str | None, deadline: float) -> Plugin:
+        """Return a plugin that is active, and given to its handlers.
+
+        Raises:
+            ExtframeError: as ``PluginManager.get`` does.
+        """
+        plugin = self.activate(name, deadline)
+        self.dispatcher.dispatch(plugin, deadline, again=point)
+        if point is not None:
+            plugin.require(point)
+            self.dispatcher.require(plugin, point)
+        return plugin
+
+    def activate(self, name: str, deadline: float) -> Plugin:
+        """Return a plugin that is active; handlers have not heard of it yet.
+
+        Raises:
+            PluginNotFound, SpecError, ActivationError: as ``PluginManager.get`` does; noted in ``failures()``.
+        """
+        try:
+            plugin = self.find(name)
+            plugin.activate(deadline)
+        except ExtframeError as error:
+            self.failed(name, error)
+            raise
+        self.worked(name)
+        return plugin
+
+    def find(self, name: str) -> Plugin:
+        """Return what is known of a plugin, as its source says now.
+
+        Raises:
+            PluginNotFound, SpecError: as the registry does.
+        """
+        self._check_open(name)
+        plugin = self._plugins.get(name)
+        if plugin is not None and self.registry.stamp(plugin.spec) == plugin.spec.stamp:
+            return plugin
+        try:
+            spec = self.registry.find(name)
+        except ExtframeError as error:
+            if plugin is not None:
+                plugin.miss()
+            if isinstance(error, PluginNotFound):
+                self._tell_removed(name)
+            raise
+        with self._table:
+            self._gone.discard(name)
+            plugin = self._plugins.get(name)
+            if plugin is None:
+                self._check_open(name)  # `close` looks at the table after it said so
+                plugin = Plugin(spec, self._connect(spec.address, tls=spec.tls, plugin=name))
+                plugin.changed = self._tell
+                self._plugins[name] = plugin
+                return plugin
+        plugin.renew(spec)
+        return plugin
+
+    def known(self, name: str) -> Plugin | None:
+        """Return a plugin that was asked for before, whatever has become of it."""
+        return self._plugins.get(name)
+
+    def is_current(self, name: str) -> bool:
+        """Return whether a plugin is active and its source is what it was."""
+        plugin = self._plugins.get(name)
+        return plugin is not None and plugin.is_made and self.registry.stamp(plugin.spec) == plugin.spec.stamp
+
+    def is_ready(self, name: str) -> bool:
+        """Return whether nothing is left to be done for a plugin."""
+        return self.is_current(name) and not self.dispatcher.is_due(self._plugins[name])
+
+    # What came of it.
+
+    def failed(self, name: str, error: Exception) -> None:
+        """Note that a plugin failed. A name that is nobody's is no plugin."""
+        if name not in self._plugins and isinstance(error, PluginNotFound):
+            return
+        subject = ("plugin", name)
+        is_new = _kind(error) != _kind(self._failures.exception(subject))
+        self._failures.note(subject, Failure(f"plugin {name!r}", error))
+        if is_new and not isinstance(error, PluginNotFound):
+            self._news.tell("plugin_failed", name=name, error=error)
+
+    def worked(self, name: str) -> None:
+        """Note that a plugin works."""
+        self._failures.clear(("plugin", name))
+
+    def _tell_removed(self, name: str) -> None:
+        subject = ("plugin", name)
+        with self._table:
+            is_news = (name in self._plugins or subject in self._failures) and name not in self._gone
+            if is_news:
+                self._gone.add(name)
+        if is_news:
+            self._failures.clear(subject)
+            self._news.tell("plugin_removed", name=name)
+
+    def _tell(self, plugin: Plugin, state: State, reason: str) -> None:
+        # Called under the plugin's lock, so that things are told in the order in which they happen.
+        if state is State.ACTIVE:
+            self._news.tell("plugin_activated", name=plugin.name, plugin=plugin)
+        elif state is State.LOST:
+            self._news.tell("plugin_lost", name=plugin.name, plugin=plugin, reason=reason)
+            for listener in list(self._listeners):
+                listener(plugin)
+
+    # All plugins.
+
+    def listen(self, listener: Callable[[Plugin], object]) -> Callable[[], None]:
+        """Have ``listener`` called with each plugin that is lost, until what this returns is called.
+
+        It must return at once.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def plugins(self) -> list[Plugin]:
+        """Return all plugins that were asked for."""
+        with self._table:
+            return list(self._plugins.values())
+
+    def close(self) -> None:
+        """Close every client; nothing is activated from now on."""
+        self.closed.set()
+        for plugin in self.plugins():
+            plugin.close()
+
+    def _check_open(self, name: str) -> None:
+        if self.closed.is_set():
+            raise ExtframeError("this PluginManager is closed; make a new one", plugin=name)
+
+
+def _kind(error: BaseException | None) -> list[type[BaseException]]:
+    """Return what tells one failure from another: not its text, which may have times in it."""
+    kinds = []
+    while error is not None:
+        kinds.append(type(error))
+        error = error.__cause__
+    return kinds
