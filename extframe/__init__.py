@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from .subsystems.secret import EndpointSpec, PortConfig, Secret, SecretProvider
     from .subsystems.volume import Volume, VolumeCapability, VolumeDriver
     from .transport import ConnectionPool
+    from .watch import Watch
 
 # tests/test_public_names.py holds these three lists together: the imports above, __all__ and _HOMES.
 __all__ = [
@@ -119,6 +120,7 @@ __all__ = [
     "Volume",
     "VolumeCapability",
     "VolumeDriver",
+    "Watch",
     "asgi_app",
     "caller_gone",
     "hookimpl",
@@ -194,6 +196,7 @@ _HOMES = {
     "Volume": "subsystems.volume",
     "VolumeCapability": "subsystems.volume",
     "VolumeDriver": "subsystems.volume",
+    "Watch": "watch",
     "asgi_app": "server",
     "caller_gone": "server",
     "hookimpl": "hooks",

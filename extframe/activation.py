@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .client import Client
 from .dispatch import Dispatcher
 from .errors import ExtframeError, PluginNotFound
-from .failures import Failure, Failures
+from .failures import Failure, Failures, kind_of
 from .news import News
 from .plugin import Plugin, State
 from .registry import Registry
@@ -121,11 +121,11 @@ class Activator:
     # What came of it.
 
     def failed(self, name: str, error: Exception) -> None:
-        """Note that a plugin failed. A name that is nobody's is no plugin."""
-        if name not in self._plugins and isinstance(error, PluginNotFound):
+        """Note that a plugin failed. A name that is nobody's is no plugin, and a manager that is closed no failure."""
+        if (name not in self._plugins and isinstance(error, PluginNotFound)) or self.closed.is_set():
             return
         subject = ("plugin", name)
-        is_new = _kind(error) != _kind(self._failures.exception(subject))
+        is_new = kind_of(error) != kind_of(self._failures.exception(subject))
         self._failures.note(subject, Failure(f"plugin {name!r}", error))
         if is_new and not isinstance(error, PluginNotFound):
             self._news.tell("plugin_failed", name=name, error=error)
@@ -177,12 +177,3 @@ class Activator:
     def _check_open(self, name: str) -> None:
         if self.closed.is_set():
             raise ExtframeError("this PluginManager is closed; make a new one", plugin=name)
-
-
-def _kind(error: BaseException | None) -> list[type[BaseException]]:
-    """Return what tells one failure from another: not its text, which may have times in it."""
-    kinds = []
-    while error is not None:
-        kinds.append(type(error))
-        error = error.__cause__
-    return kinds

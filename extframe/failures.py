@@ -67,3 +67,12 @@ class Failures:
         """Return them, the oldest first."""
         with self._lock:
             return sorted(self._standing.values(), key=lambda failure: failure.when)
+
+
+def kind_of(error: BaseException | None) -> tuple[type[BaseException], ...]:
+    """Return what tells one failure from another: the types of an error and its causes."""
+    kinds = []
+    while error is not None:
+        kinds.append(type(error))
+        error = error.__cause__
+    return tuple(kinds)

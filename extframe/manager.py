@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+from weakref import WeakSet
 
 from . import deadline as deadlines
 from .activation import Activator
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
+
+    from .watch import Watch
 
 T = TypeVar("T", bound=Interface)
 
@@ -76,6 +79,7 @@ class PluginManager(HookManager):
             failures=self._failures,
             news=News(self.hook, failures=self._failures, monitors=self._see_calls, origin=self._origin),
         )
+        self._watches: WeakSet[Watch] = WeakSet()
         self._load(groups)
 
     # What a host calls.
@@ -158,8 +162,38 @@ class PluginManager(HookManager):
         """Return what failed and has not worked since: entry points, handlers and plugins, the oldest first."""
         return self._failures.list()
 
-    def close(self) -> None:
-        """Close every client. Handlers stay registered; ``get`` raises from now on."""
+    def watch(self, *, timeout: float = 10.0) -> Watch:
+        """Begin to activate plugins as they come, and to notice those that are restarted, change and go.
+
+        ::
+
+            with extframe.PluginManager() as pm, pm.watch():
+                ...
+
+        Handlers and the lifecycle hooks hear of it. It goes on in a thread of its own until the result is closed, or
+        the manager. The extra ``watch`` (``pip install 'extframe[watch]'``) has changes noticed at once and for less.
+
+        Args:
+            timeout: seconds for a plugin's handshake. One that does not answer costs the others nothing.
+        """
+        if self._activator.closed.is_set():
+            raise ExtframeError("this PluginManager is closed; make a new one")
+        from .watch import Watch  # a host that does not watch needs none of it
+
+        watch = Watch(self._activator, timeout=timeout)
+        self._watches.add(watch)
+        return watch
+
+    def close(self, *, timeout: float = 5.0) -> None:
+        """End what watches, and close every client. Handlers stay registered; ``get`` raises from now on.
+
+        Args:
+            timeout: seconds to wait for what watches; handlers that are running are not waited for.
+        """
+        deadline = deadlines.after(timeout)
+        self._activator.closed.set()
+        for watch in list(self._watches):
+            watch.close(deadlines.left(deadline))
         self._activator.close()
 
     def __enter__(self) -> Self:

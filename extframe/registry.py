@@ -31,7 +31,11 @@ logger = get_logger(__name__)
 
 
 class Registry(Protocol):
-    """Where a manager finds plugins. `LocalRegistry` is one; anything with these methods is another."""
+    """Where a manager finds plugins. `LocalRegistry` is one; anything with these methods is another.
+
+    A registry of files may also have ``directories``, paths in which ``PluginManager.watch`` notices changes at once;
+    without, it looks every half second.
+    """
 
     def scan(self) -> list[str]:
         """Return the names of all plugins that are there now, sorted, each once."""
@@ -100,6 +104,7 @@ class LocalRegistry:
             raise TypeError(f"specs is a sequence of directories, not one: write [{specs!r}]")
         self.sockets = os.path.abspath(sockets)
         self.specs = tuple(os.path.abspath(directory) for directory in specs)
+        self.directories = (self.sockets, *self.specs)
         self.allow_unsafe = allow_unsafe
         self._places = ((self.sockets, (_SOCKET,)), *((directory, tuple(SPEC_READERS)) for directory in self.specs))
         self._unreadable: dict[str, object] = {}

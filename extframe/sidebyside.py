@@ -29,12 +29,16 @@ class SideBySide:
         done: hears what became of each.
         name: the crew's threads'.
         again: the extension point whose failed handlers are called again.
+        handlers_too: whether ``done`` hears of a plugin when its handlers have returned, or before they are called.
     """
 
-    def __init__(self, activator: Activator, done: Done, name: str, *, again: str = "") -> None:
+    def __init__(
+        self, activator: Activator, done: Done, name: str, *, again: str = "", handlers_too: bool = True
+    ) -> None:
         self._activator = activator
         self._done = done
         self._again = again
+        self._handlers_too = handlers_too
         self._handshakes = Handshakes()
         self._crew = Crew(name)
 
@@ -78,9 +82,10 @@ class SideBySide:
         self._crew.dismiss()
 
     def _hand_over(self, plugin: Plugin, deadline: float) -> None:
-        if self._activator.dispatcher.is_due(plugin):
+        is_due = self._activator.dispatcher.is_due(plugin)
+        if is_due:
             self._crew.submit(partial(self._dispatch, plugin, deadline))
-        else:
+        if not (is_due and self._handlers_too):
             self._done(plugin.name, None)
 
     def _fail(self, name: str, error: ExtframeError) -> None:
@@ -94,14 +99,18 @@ class SideBySide:
             plugin = self._activator.activate(name, deadline)
         except Exception as error:  # noqa: BLE001 - handed to whoever waits
             self._done(name, error)
-        else:
-            self._dispatch(plugin, deadline)
+            return
+        if not self._handlers_too:
+            self._done(name, None)
+        self._dispatch(plugin, deadline)
 
     def _dispatch(self, plugin: Plugin, deadline: float) -> None:
         error: Exception | None = None
         try:
             self._activator.dispatcher.dispatch_here(plugin, again=self._again)
-            self._activator.dispatcher.wait(plugin, deadline)
+            if self._handlers_too:
+                self._activator.dispatcher.wait(plugin, deadline)
         except Exception as raised:  # noqa: BLE001 - handed to whoever waits
             error = raised
-        self._done(plugin.name, error)
+        if self._handlers_too:
+            self._done(plugin.name, error)

@@ -1,0 +1,233 @@
+"""Keep an eye on plugins that come, change and go. Activates and dispatches through others; calls no handler itself."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections import deque
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from . import deadline as deadlines
+from .activation import Activator
+from .changes import changes_in
+from .errors import ExtframeError, PluginNotFound
+from .failures import kind_of
+from .logs import get_logger
+from .plugin import Plugin
+from .sidebyside import SideBySide
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SETTLE = 0.05  # seconds from a change to the look at it: a file that is being written changes more than once
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0  # seconds between two tries of a plugin that fails
+
+# How many times as long as a look takes there is none after it: a directory of a thousand entries must cost no more
+# of a core than one of ten.
+REST, REST_AFTER_CHANGE = 150, 10
+
+logger = get_logger(__name__)
+
+
+@dataclass
+class _Entry:
+    """What is known of one name. ``stamp`` is of its source when it was last tried."""
+
+    stamp: Hashable = None
+    under_way: bool = False
+    next_try: float = 0.0
+    pause: float = FIRST_PAUSE
+    failed_as: tuple[type[BaseException], ...] = ()
+
+
+class Watch:
+    """Live discovery, until it is closed or its manager is. ``PluginManager.watch`` makes one.
+
+    In a thread of its own it activates every plugin that is there and that comes, gives each to its handlers, makes
+    a new handshake with one that is restarted or whose file changes, and tries one that fails again: at once when
+    its file changes, else after pauses that double from 50 ms to 10 s. The lifecycle hooks hear of it.
+    """
+
+    def __init__(self, activator: Activator, *, timeout: float) -> None:
+        self._activator = activator
+        self._registry = activator.registry
+        self._timeout = timeout
+        self._entries: dict[str, _Entry] = {}
+        self._outcomes: deque[tuple[str, Exception | None]] = deque()
+        self._lost: deque[str] = deque()
+        self._closing = threading.Event()
+        self._next_look = 0.0
+        self._earliest_look = 0.0
+        self._wake = _Wake()
+        self._changes = changes_in(getattr(self._registry, "directories", ()))
+        self._plugins = SideBySide(activator, self._note, "extframe handlers", handlers_too=False)
+        self._plugins.listen(self._wake.descriptor)
+        if self._changes.descriptor is not None:
+            self._plugins.listen(self._changes.descriptor)
+        self._deaf = activator.listen(self._hear_of_loss)
+        self._thread = threading.Thread(target=self._run, name="extframe watch", daemon=True)
+        self._thread.start()
+
+    def next_try(self, name: str) -> float | None:
+        """Return the seconds until a plugin that failed is tried again; None where it did not, or is being tried."""
+        entry = self._entries.get(name)
+        if entry is None or entry.under_way or entry.next_try == math.inf:
+            return None
+        return max(0.0, entry.next_try - monotonic())
+
+    def close(self, timeout: float = 5.0) -> None:
+        """End it. Plugins stay what they are; a handler that is running goes on alone.
+
+        Args:
+            timeout: seconds to wait for the thread, which takes that long only where the registry does.
+        """
+        self._closing.set()
+        self._wake.up()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # In other threads.
+
+    def _note(self, name: str, error: Exception | None) -> None:
+        self._outcomes.append((name, error))
+        self._wake.up()
+
+    def _hear_of_loss(self, plugin: Plugin) -> None:
+        self._lost.append(plugin.name)
+        self._wake.up()
+
+    # In the thread.
+
+    def _run(self) -> None:
+        with self._resources():
+            while not (self._closing.is_set() or self._activator.closed.is_set()):
+                self._take_outcomes()
+                if monotonic() >= self._next_look:
+                    self._look()
+                self._begin()
+                self._plugins.turn(self._next_time())
+                self._wake.drain()
+                if self._changes.happened():
+                    self._next_look = min(self._next_look, max(monotonic() + SETTLE, self._earliest_look))
+
+    @contextmanager
+    def _resources(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._deaf()
+            self._plugins.end()
+            self._changes.close()
+            self._wake.close()
+
+    def _next_time(self) -> float:
+        tries = (entry.next_try for entry in self._entries.values())
+        return min(self._next_look, monotonic() + self._changes.interval, *tries)
+
+    def _look(self) -> None:
+        began = monotonic()
+        try:
+            self._changes.arm()
+            names = self._registry.scan()
+            active = {plugin.name for plugin in self._activator.plugins() if plugin.is_made}  # by a `get`, perhaps
+            for name in (self._entries.keys() | active) - set(names):
+                self._see_gone(name)
+            for name in names:
+                self._see(name)
+        except Exception:  # of a registry that somebody else wrote
+            logger.exception("the registry could not be looked at; it is looked at again")
+        ended = monotonic()
+        self._earliest_look = ended + REST_AFTER_CHANGE * (ended - began)
+        self._next_look = ended + max(self._changes.rescan, REST * (ended - began))
+
+    def _see(self, name: str) -> None:
+        entry = self._entries.setdefault(name, _Entry())
+        if entry.under_way or self._activator.is_current(name):
+            return
+        plugin = self._activator.known(name)
+        stamp = None if plugin is None else self._registry.stamp(plugin.spec)
+        if stamp is None or stamp != entry.stamp:
+            entry.pause, entry.next_try = FIRST_PAUSE, monotonic()
+
+    def _see_gone(self, name: str) -> None:
+        self._entries.pop(name, None)
+        with suppress(ExtframeError):  # which tells that it is removed
+            self._activator.find(name)
+
+    def _begin(self) -> None:
+        now = monotonic()
+        for name in [name for name, entry in self._entries.items() if entry.next_try <= now]:
+            entry = self._entries[name]
+            entry.under_way, entry.next_try = True, math.inf
+            self._plugins.begin(name, deadlines.after(self._timeout))
+            plugin = self._activator.known(name)
+            entry.stamp = None if plugin is None else plugin.spec.stamp
+
+    def _take_outcomes(self) -> None:
+        while self._outcomes:
+            name, error = self._outcomes.popleft()
+            if name in self._entries:
+                self._take(name, self._entries[name], error)
+        while self._lost:
+            entry = self._entries.get(self._lost.popleft())
+            if entry is not None and not entry.under_way:
+                entry.pause, entry.next_try = FIRST_PAUSE, monotonic()
+
+    def _take(self, name: str, entry: _Entry, error: Exception | None) -> None:
+        entry.under_way = False
+        plugin = self._activator.known(name)
+        if error is None and plugin is not None and plugin.is_made:
+            entry.pause, entry.failed_as = FIRST_PAUSE, ()
+            return
+        if isinstance(error, PluginNotFound):
+            self._next_look = min(self._next_look, self._earliest_look)  # which sees that it has gone
+            return
+        entry.next_try = monotonic() + entry.pause
+        entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
+        if error is not None and kind_of(error) != entry.failed_as:
+            entry.failed_as = kind_of(error)
+            logger.warning("%s; it is tried again", error)
+
+
+class _Wake:
+    """A file descriptor that any thread can make readable."""
+
+    def __init__(self) -> None:
+        self.descriptor, self._other_end = os.pipe()
+        os.set_blocking(self.descriptor, False)
+        os.set_blocking(self._other_end, False)
+        self._lock = threading.Lock()  # or the number would be another file's by the time it is written to
+        self._closed = False
+
+    def up(self) -> None:
+        """Make it readable."""
+        with self._lock, suppress(BlockingIOError):  # it is full, and so readable
+            if not self._closed:
+                os.write(self._other_end, b"!")
+
+    def drain(self) -> None:
+        """Make it unreadable."""
+        with suppress(BlockingIOError):
+            while os.read(self.descriptor, 4096):
+                pass
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        with self._lock:
+            self._closed = True
+            os.close(self.descriptor)
+            os.close(self._other_end)

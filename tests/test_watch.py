@@ -1,0 +1,366 @@
+"""Live discovery: plugins that come, change and go, with the system's notifications and without."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultserver import FaultServer, answer, eventually, hang, reply, send_and_close
+
+from extframe import (
+    ExtframeError,
+    LocalRegistry,
+    Plugin,
+    PluginManager,
+    VolumeDriver,
+    hookimpl,
+)
+from extframe.testing import Error, FakePlugin
+
+WITHIN = 1.0  # seconds in which a change is to be noticed
+
+pytestmark = pytest.mark.usefixtures("notifications")
+
+
+@pytest.fixture(params=["notified", "looking"])
+def notifications(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "looking":
+        monkeypatch.setitem(sys.modules, "inotify_simple", None)
+    elif sys.platform != "linux":
+        pytest.skip("inotify is Linux's")
+
+
+@pytest.fixture
+def directory(short_path: Path) -> Path:
+    return short_path / "run" / "plugins"
+
+
+@pytest.fixture
+def pm(directory: Path) -> Iterator[PluginManager]:
+    with PluginManager(LocalRegistry(directory, [directory]), groups=()) as manager:
+        yield manager
+
+
+class Told:
+    """A handler that keeps what it is told, by name."""
+
+    def __init__(self) -> None:
+        self.news: list[str] = []
+
+    @hookimpl
+    def plugin_activated(self, name: str, plugin: Plugin) -> None:
+        self.news.append(f"{name} activated: {' '.join(plugin.manifest.implements)}")
+
+    @hookimpl
+    def plugin_failed(self, name: str, error: ExtframeError) -> None:
+        self.news.append(f"{name} failed")
+
+    @hookimpl
+    def plugin_lost(self, name: str) -> None:
+        self.news.append(f"{name} lost")
+
+    @hookimpl
+    def plugin_removed(self, name: str) -> None:
+        self.news.append(f"{name} removed")
+
+
+@pytest.fixture
+def told(pm: PluginManager) -> Told:
+    told = Told()
+    pm.register(told)
+    return told
+
+
+def soon(condition: Callable[[], object]) -> bool:
+    """Whether something is so within the time in which changes are to be noticed, and some for busy machines."""
+    return eventually(condition, WITHIN + 2)
+
+
+# --- what comes, changes and goes ---------------------------------------------------------------------
+
+
+def test_a_plugin_that_comes_is_activated_and_given_to_its_handlers(
+    pm: PluginManager, told: Told, directory: Path
+) -> None:
+    given: list[str] = []
+    pm.handle("VolumeDriver", lambda name, client: given.append(name))
+    directory.mkdir(parents=True)
+    with FakePlugin(directory, "before", ["VolumeDriver"]), pm.watch():
+        assert soon(lambda: given == ["before"])
+        with FakePlugin(directory, "after", ["VolumeDriver"]) as after:
+            assert soon(lambda: given == ["before", "after"])
+            assert [call.method for call in after.calls] == ["Plugin.Activate"]
+        assert soon(lambda: "after removed" in told.news)
+    assert told.news == [
+        "before activated: VolumeDriver",
+        "after activated: VolumeDriver",
+        "after lost",
+        "after removed",
+    ]
+    assert pm.failures() == []
+
+
+def test_the_directory_may_be_missing_be_removed_and_come_back(pm: PluginManager, told: Told, directory: Path) -> None:
+    with pm.watch():
+        for _ in range(2):
+            time.sleep(0.1)
+            directory.mkdir(parents=True)
+            with FakePlugin(directory, "photos", ["VolumeDriver"]):
+                assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+                shutil.rmtree(directory.parent)
+                assert soon(lambda: told.news[-1:] == ["photos removed"])
+
+
+def test_a_restart_makes_a_new_handshake_and_a_changed_manifest_counts(
+    pm: PluginManager, told: Told, directory: Path
+) -> None:
+    given: list[str] = []
+    for point in ("VolumeDriver", "Backup"):
+        pm.handle(point, lambda name, client, point=point: given.append(point))  # type: ignore[misc]
+    directory.mkdir(parents=True)
+    with FakePlugin(directory, "photos", ["VolumeDriver"]) as plugin, pm.watch():
+        assert soon(lambda: given == ["VolumeDriver"])
+        plugin.refuse()
+        plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver", "Backup"]})
+        plugin.accept()
+        assert soon(lambda: given == ["VolumeDriver", "Backup"])
+        assert told.news[-1] == "photos activated: VolumeDriver Backup"
+
+
+def test_a_spec_file_that_is_replaced_or_written_anew_moves_the_plugin(
+    pm: PluginManager, directory: Path, fault_server: Any
+) -> None:
+    directory.mkdir(parents=True)
+    servers = [fault_server(answer(b'{"Implements": ["VolumeDriver"]}'), "tcp") for _ in range(3)]
+    spec = directory / "photos.spec"
+    spec.write_text(servers[0].address)
+    with pm.watch():
+        assert soon(lambda: servers[0].requests)
+        driver = pm.driver("photos", VolumeDriver)
+        (directory / "photos.new").write_text(servers[1].address)
+        (directory / "photos.new").rename(spec)
+        assert soon(lambda: servers[1].requests)
+        spec.write_text(servers[2].address)
+        assert soon(lambda: servers[2].requests)
+        assert soon(lambda: pm.get("photos").address == servers[2].address)
+        driver.remove("x")
+        assert servers[2].requests[-1].path == "/VolumeDriver.Remove"
+
+
+def test_a_plugin_in_a_directory_of_its_own_is_noticed(pm: PluginManager, told: Told, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    with pm.watch():
+        time.sleep(0.1)
+        (directory / "photos").mkdir()
+        with FakePlugin(directory / "photos", "photos", ["VolumeDriver"]):
+            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+
+
+def test_what_notifications_lose_is_found_by_looking_again(
+    pm: PluginManager, told: Told, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory.mkdir(parents=True)
+    with pm.watch() as watch:
+        monkeypatch.setattr(watch._changes, "happened", lambda: False)
+        monkeypatch.setattr(watch._changes, "rescan", 0.2)
+        with FakePlugin(directory, "photos", ["VolumeDriver"]):
+            assert eventually(lambda: told.news == ["photos activated: VolumeDriver"], 7)
+
+
+# --- what fails ---------------------------------------------------------------------------------------
+
+
+def test_a_socket_that_appears_before_anybody_listens_is_waited_for(
+    pm: PluginManager, told: Told, directory: Path
+) -> None:
+    directory.mkdir(parents=True)
+    with pm.watch(), socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(directory / "photos.sock"))
+        assert soon(lambda: told.news == ["photos failed"])
+        sock.listen()
+        sock.settimeout(5)
+        connection, _ = sock.accept()
+        with connection:
+            assert connection.recv(4096).startswith(b"POST /Plugin.Activate ")
+            connection.sendall(reply(b'{"Implements": ["VolumeDriver"]}'))
+            assert soon(lambda: told.news[1:] == ["photos activated: VolumeDriver"])
+        assert pm.failures() == []
+
+
+def test_a_plugin_that_fails_is_tried_again_after_growing_pauses_and_told_of_once(
+    pm: PluginManager, told: Told, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.mkdir(parents=True)
+    with (
+        caplog.at_level(logging.INFO, "extframe"),
+        FakePlugin(directory, "photos") as plugin,
+        pm.watch() as watch,
+    ):
+        plugin.answer("Plugin.Activate", Error("not yet", status=503))
+        assert soon(lambda: len(plugin.calls) >= 5)
+        assert len(plugin.calls) < 10  # 50 ms and its doubles: 5 tries within 0.75 s, 6 within 1.55 s
+        wait = watch.next_try("photos")
+        assert wait is None or 0 <= wait <= 10
+        assert soon(lambda: watch.next_try("photos") is not None)
+        plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
+        assert eventually(lambda: told.news[-1] == "photos activated: VolumeDriver", 10)
+        assert watch.next_try("photos") is None
+    assert told.news == ["photos failed", "photos activated: VolumeDriver"]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_new_socket_ends_the_pause(pm: PluginManager, told: Told, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    with FakePlugin(directory, "photos") as plugin, pm.watch() as watch:
+        plugin.answer("Plugin.Activate", Error("not yet", status=503))
+        assert eventually(lambda: (watch.next_try("photos") or 0) > 1.5, 10)
+        plugin.refuse()
+        plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
+        plugin.accept()
+        began = time.monotonic()
+        assert soon(lambda: told.news[-1] == "photos activated: VolumeDriver")
+        assert time.monotonic() - began < 1.5
+
+
+def test_a_broken_file_is_read_again_when_it_is_mended(
+    pm: PluginManager, told: Told, directory: Path, fault_server: Any
+) -> None:
+    directory.mkdir(parents=True)
+    (directory / "photos.spec").write_text("nonsense")
+    with pm.watch():
+        assert soon(lambda: told.news == ["photos failed"])
+        (directory / "photos.spec").write_text(fault_server(answer(b'{"Implements": ["VolumeDriver"]}')).address)
+        assert soon(lambda: told.news[-1] == "photos activated: VolumeDriver")
+
+
+def test_a_plugin_that_refuses_a_call_is_asked_anew(pm: PluginManager, told: Told, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    server = FaultServer(answer(b'{"Implements": ["VolumeDriver"]}'), "tcp")
+    (directory / "photos.spec").write_text(server.address)
+    with server, pm.watch():
+        assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+        client = pm.get("photos").client
+        server.close()
+        with pytest.raises(ExtframeError):
+            client.call("VolumeDriver.List", timeout=0.1)
+        assert soon(lambda: told.news[-2:] == ["photos lost", "photos failed"])
+
+
+def test_plugins_that_hang_talk_nonsense_or_have_a_handler_that_hangs_hold_up_no_other(
+    pm: PluginManager, told: Told, directory: Path
+) -> None:
+    release = threading.Event()
+    pm.handle("VolumeDriver", lambda name, client: name == "stuck" and release.wait(20) and None)
+    directory.mkdir(parents=True)
+    bad = [FaultServer(hang, path=str(directory / f"hung{number}.sock")) for number in range(10)]
+    bad.append(FaultServer(send_and_close(b"\x00" * 100), path=str(directory / "garbage.sock")))
+    try:
+        with pm.watch(timeout=5), FakePlugin(directory, "stuck", ["VolumeDriver"]) as stuck:
+            assert soon(lambda: "stuck activated: VolumeDriver" in told.news)
+            with FakePlugin(directory, "good", ["VolumeDriver"]):
+                assert soon(lambda: "good activated: VolumeDriver" in told.news)
+            stuck.refuse()
+            stuck.accept()
+            assert soon(lambda: told.news.count("stuck activated: VolumeDriver") == 2)
+    finally:
+        release.set()
+        for server in bad:
+            server.close()
+
+
+def test_a_plugin_whose_manifest_is_empty_is_asked_again(pm: PluginManager, told: Told, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    with FakePlugin(directory, "photos") as plugin, pm.watch():
+        assert soon(lambda: len(plugin.calls) >= 3)
+        plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
+        assert soon(lambda: told.news == ["photos activated: ", "photos activated: VolumeDriver"])
+
+
+def test_a_registry_that_raises_is_looked_at_again(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Flaky(LocalRegistry):
+        looks = 0
+
+        def scan(self) -> list[str]:
+            self.looks += 1
+            if self.looks == 1:
+                raise RuntimeError("oh")
+            return super().scan()
+
+    told = Told()
+    directory.mkdir(parents=True)
+    with PluginManager(Flaky(directory, []), groups=()) as pm, FakePlugin(directory, "photos", ["VolumeDriver"]):
+        pm.register(told)
+        with pm.watch() as watch:
+            watch._changes.rescan = 0.1
+            assert eventually(lambda: told.news == ["photos activated: VolumeDriver"], 7)
+    assert "could not be looked at" in caplog.text
+
+
+# --- its end ------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_when_it_is_closed_and_nothing_is_noticed_any_more(
+    pm: PluginManager, told: Told, directory: Path
+) -> None:
+    directory.mkdir(parents=True)
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        with pm.watch():
+            pass
+    with pm.watch() as watch:
+        watch.close()
+        watch.close()
+    with FakePlugin(directory, "photos", ["VolumeDriver"]):
+        time.sleep(0.8)
+    assert told.news == []
+    assert eventually(lambda: threading.active_count() <= threads)
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def test_closing_the_manager_ends_it_even_in_the_middle_of_a_handshake(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    server = FaultServer(hang, path=str(directory / "hung.sock"))
+    with server, PluginManager(LocalRegistry(directory, []), groups=()) as pm:
+        watch = pm.watch(timeout=60)
+        assert eventually(lambda: server.connections)
+        began = time.monotonic()
+        pm.close()
+        assert time.monotonic() - began < 2
+        assert not watch._thread.is_alive()
+        assert pm.failures() == []
+        with pytest.raises(ExtframeError, match="closed"):
+            pm.watch()
+
+
+def test_a_handler_may_close_the_manager(pm: PluginManager, directory: Path) -> None:
+    closed = threading.Event()
+
+    def close(name: str, client: object) -> None:
+        pm.close()
+        closed.set()
+
+    pm.handle("VolumeDriver", close)
+    directory.mkdir(parents=True)
+    with FakePlugin(directory, "photos", ["VolumeDriver"]):
+        pm.watch()
+        assert closed.wait(5)
+
+
+def test_two_watches_and_a_get_tell_each_thing_once(pm: PluginManager, told: Told, directory: Path) -> None:
+    directory.mkdir(parents=True)
+    with pm.watch(), pm.watch():
+        with FakePlugin(directory, "photos", ["VolumeDriver"]) as plugin:
+            pm.get("photos", wait=5)
+            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+            assert [call.method for call in plugin.calls] == ["Plugin.Activate"]
+        assert soon(lambda: len(told.news) >= 3)
+    assert told.news[1:] == ["photos lost", "photos removed"]
