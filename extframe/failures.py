@@ -7,6 +7,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from .words import words_of
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -28,7 +30,7 @@ class Failure:
 
     def __str__(self) -> str:
         origin = f" of {self.distribution} {self.version}" if self.distribution else ""
-        return f"{self.what}{origin}: {type(self.exception).__name__}: {self.exception}"
+        return f"{self.what}{origin}: {type(self.exception).__name__}: {words_of(self.exception)}"
 
 
 class Failures:

@@ -1,14 +1,58 @@
-"""The package's loggers: one per module, silent until the host configures logging. Formats nothing."""
+"""The package's loggers: one per module, silent until the host configures logging. Decides nothing about formats."""
 
 from __future__ import annotations
 
 import logging
+import traceback
+from collections.abc import Iterator
+
+from .errors import ExtframeError
+from .words import printable
 
 _root = logging.getLogger("extframe")
+
+
+class _Escape(logging.Filter):
+    """Writes out what does not print, so that no word of a plugin moves a cursor or passes for a line of its own.
+
+    A record in which all prints stays as it is, for handlers that look at its message and arguments.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if not message.isprintable():
+            record.msg, record.args = printable(message), None
+        if record.exc_info and record.exc_info[1]:
+            text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+            shown = _escaped(text, record.exc_info[1])
+            if shown != text:
+                record.exc_text = shown  # which formatters take before exc_info
+        return True
+
+
+def _escaped(trace: str, error: BaseException) -> str:
+    for words in filter(None, _words_in(error)):
+        trace = trace.replace(words, printable(words))
+    return "\n".join(map(printable, trace.split("\n")))
+
+
+def _words_in(error: BaseException | None) -> Iterator[str]:
+    """Yield the texts of our own errors in a chain: a plugin's words may stand in them, and be several lines."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, ExtframeError):
+            yield str(error)
+        error = error.__cause__ or error.__context__
+
+
+_escape = _Escape()
 
 
 def get_logger(module: str) -> logging.Logger:
     """Return a module's logger. Without the handler, Python itself would print warnings to stderr."""
     if not any(isinstance(handler, logging.NullHandler) for handler in _root.handlers):
         _root.addHandler(logging.NullHandler())
-    return logging.getLogger(module)
+    logger = logging.getLogger(module)
+    logger.addFilter(_escape)
+    return logger

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 
 from .errors import ProtocolError
+from .words import words_of
 
 
 class Message(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, frozen=True):
@@ -107,7 +108,7 @@ class _StructReader:
         try:
             return self.kind(**found)
         except (TypeError, ValueError) as wrong:  # raised by a __post_init__
-            raise ProtocolError(f"{wrong} - at `{place}`") from None
+            raise ProtocolError(f"{words_of(wrong)} - at `{place}`") from None
 
 
 def _list_reader(kind: Any, members: tuple[Any, ...]) -> Reader:

@@ -15,6 +15,7 @@ import msgspec
 from .errors import ProtocolError, RemoteError
 from .messages import Message, read, reader
 from .protocol import decode_json, encode_json, error_in
+from .words import words_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -199,7 +200,7 @@ class Method:
             return self.rpc.check(result)  # type: ignore[misc]
         except ValueError as wrong:
             place = f"$.{self.rpc.returns}" if self.rpc.returns else "$"
-            raise ProtocolError(f"{wrong} - at `{place}`") from None
+            raise ProtocolError(f"{words_of(wrong)} - at `{place}`") from None
 
     # the plugin's end
 
@@ -237,8 +238,8 @@ class Method:
             if self.rpc.check is not None:
                 self.rpc.check(kept)
         except (*_UNREADABLE, TypeError, OverflowError, RemoteError) as wrong:
-            shown = reprlib.repr(result)  # the host is told, and need not be told a megabyte
-            raise TypeError(f"{self.name} returned {shown}, which is no answer to {self.wire}: {wrong}") from wrong
+            words, shown = words_of(wrong), reprlib.repr(result)  # the host is told, and need not be told a megabyte
+            raise TypeError(f"{self.name} returned {shown}, which is no answer to {self.wire}: {words}") from wrong
         return body
 
 

@@ -14,6 +14,7 @@ from ..interface import Interface
 from ..logs import get_logger
 from ..messages import Message
 from ..methods import Key, rpc
+from ..words import words_of
 
 logger = get_logger(__name__)
 
@@ -153,8 +154,9 @@ class AuthzChain:
             try:
                 verdict = question(plugin)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody has allowed the request
-                logger.warning("authorization plugin %s failed: %s", name, error)
-                return _denial(f"plugin {name} failed with error: {error}")
+                words = words_of(error)
+                logger.warning("authorization plugin %s failed: %s", name, words)
+                return _denial(f"plugin {name} failed with error: {words}")
             if not verdict.allow:
                 return _denial(f"authorization denied by plugin {name}: {verdict.msg or verdict.err}")
         return AuthzResponse(allow=True)
