@@ -127,6 +127,8 @@ class ResponseParser:
         self._head_read = False
         self._framed = False  # by Content-Length or chunks, not by the end of the connection
         self._gunzip: _Gunzip | None = None
+        self._unpacked: list[bytes] = []
+        self._room = limits.body + 1  # bytes that may yet be unpacked: one more than allowed shows what is too large
         self._cut = False
 
     @property
@@ -187,8 +189,8 @@ class ResponseParser:
             self._read_head()
         if message.size != size_before:
             self._overhead = 0
-            if message.size > self._limits.body and not self._streaming:
-                raise self._over_body_limit()
+            if not self._streaming:
+                self._keep()
         elif self._overhead > self._limits.headers:
             raise self._over_header_limit()
 
@@ -213,17 +215,29 @@ class ResponseParser:
         Raises:
             ProtocolError: it is packed and cannot be unpacked.
         """
-        piece = self._take(_UNPACKED_SIZE)
+        self._message.size = 0
+        data = self._message.take()
+        piece = data if self._gunzip is None else self._gunzip.unpack(data, _UNPACKED_SIZE)
         if not piece:
             self._check_packed_end()
         return piece
 
-    def _take(self, unpacked_size: int) -> bytes:
-        message = self._message
-        data = message.pieces[0] if len(message.pieces) == 1 else b"".join(message.pieces)
-        message.pieces.clear()
-        message.size = 0
-        return data if self._gunzip is None else self._gunzip.unpack(data, unpacked_size)
+    def _keep(self) -> None:
+        """Keep what came of the body, unpacked.
+
+        At once and not in the end, as a body of many small gzip members takes long to unpack: between two pieces the
+        deadline is looked at.
+        """
+        if self._message.size > self._limits.body:
+            raise self._over_body_limit()
+        if self._gunzip is not None:
+            data = self._message.take()
+            while piece := self._gunzip.unpack(data, min(self._room, _UNPACKED_SIZE)):
+                self._unpacked.append(piece)
+                self._room -= len(piece)
+                data = b""
+            if not self._room:
+                raise self._over_body_limit()
 
     def _check_packed_end(self) -> None:
         if self.done and self.complete and self._gunzip is not None and not self._gunzip.at_end:
@@ -233,9 +247,7 @@ class ResponseParser:
     def response(self) -> Response:
         """The answer, which is done. The body is taken by it."""
         message = self._message
-        body = self._take(self._limits.body + 1)
-        if len(body) > self._limits.body:
-            raise self._over_body_limit()
+        body = message.take() if self._gunzip is None else b"".join(self._unpacked)
         self._check_packed_end()
         return Response(message.status, self.headers, body, not self._cut, message.keep_alive)
 
@@ -330,6 +342,12 @@ class _Message:
         self.pieces: list[bytes] = []
         self.size = 0
         self.keep_alive = False
+
+    def take(self) -> bytes:
+        """Return what came of the body since it was last taken."""
+        data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        self.pieces.clear()
+        return data
 
     def on_message_begin(self) -> None:
         if self.phase is DONE:
