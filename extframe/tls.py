@@ -7,9 +7,11 @@ has no ``CAFile``. A plugin with a certificate of its own that works there needs
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import ssl
+import stat
 
 from .connection import Connection, wait
 from .errors import CallTimeout, ConnectError, ConnectionLost, SpecError
@@ -70,12 +72,19 @@ def _show(context: ssl.SSLContext, config: TLSConfig) -> None:
 
 
 def _check_readable(key: str, path: str) -> None:
-    # OpenSSL's own errors for a missing file name neither key nor path.
+    # OpenSSL's own errors for a missing file name neither key nor path; and it would read a FIFO or /dev/zero for ever.
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            mode = os.fstat(file.fileno()).st_mode
             file.read(1)
     except (OSError, ValueError) as wrong:
         raise SpecError(f"{key} {path}: {getattr(wrong, 'strerror', None) or wrong}") from wrong
+    if not stat.S_ISREG(mode):
+        raise SpecError(f"{key} {path}: it is a device or a FIFO; expected a file in PEM form")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 # --- connections --------------------------------------------------------------------------------------
@@ -162,6 +171,13 @@ _TRUST_REMEDY = (
     'describe the plugin in a .json file with {"Addr": "https://...", "TLSConfig": {"CAFile": "/path/to/ca.pem"}}, '
     'or with "InsecureSkipVerify": true there to accept any certificate'
 )
+_NEW_CERTIFICATE = "give the plugin a certificate that is valid now; the clock of this machine may be wrong too"
+_RIGHT_NAME = (
+    "write a name or number that the certificate is for into Addr, or give the plugin a certificate for this one"
+)
+# By OpenSSL's codes (x509_vfy.h). Trusting another authority would mend none of these.
+_REMEDIES = {9: _NEW_CERTIFICATE, 10: _NEW_CERTIFICATE, 62: _RIGHT_NAME, 64: _RIGHT_NAME}
+_LAST_RESORT = '"InsecureSkipVerify": true in the TLSConfig of its .json file accepts any certificate'
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")
 _OLD_TLS = ("UNSUPPORTED_PROTOCOL", "ALERT_PROTOCOL_VERSION")
 # Alerts with which a peer ends the handshake because of our certificate, or because there is none.
@@ -171,7 +187,8 @@ _REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED")
 def _handshake_fault(fault: OSError, host: str) -> str:
     reason = _reason(fault)
     if isinstance(fault, ssl.SSLCertVerificationError):
-        return f"the plugin's certificate is refused for {host!r}: {fault.verify_message}; {_TRUST_REMEDY}"
+        words = fault.verify_message.rstrip(".")
+        return f"the plugin's certificate is refused for {host!r}: {words}; {_remedy(fault)}"
     if _is_refusal(fault):
         return f"the plugin refuses this host: {reason}; CertFile and KeyFile in TLSConfig are what it is shown"
     if reason.endswith(_NO_TLS):
@@ -179,6 +196,11 @@ def _handshake_fault(fault: OSError, host: str) -> str:
     if reason.endswith(_OLD_TLS):
         return f"the plugin offers no TLS version from MinVersion on, which is TLS 1.2 at least ({reason})"
     return f"the TLS handshake failed: {reason}"
+
+
+def _remedy(fault: ssl.SSLCertVerificationError) -> str:
+    remedy = _REMEDIES.get(fault.verify_code)
+    return f"{remedy}; {_LAST_RESORT}" if remedy else _TRUST_REMEDY
 
 
 def _is_refusal(fault: OSError) -> bool:

@@ -49,6 +49,7 @@ class Authority:
         name: str,
         *hosts: str,
         expired: bool = False,
+        early: bool = False,
         authority: bool = False,
         password: bytes | None = None,
     ) -> Identity:
@@ -56,7 +57,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         signer_key, issuer = (self._own.key, self._own.certificate.subject) if self._own else (key, subject)
-        begin = datetime.now(timezone.utc) - timedelta(days=2)
+        begin = datetime.now(timezone.utc) + timedelta(days=2 if early else -2)
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import threading
@@ -150,6 +151,8 @@ def test_addresses_without_tls_have_no_context(short_path):
 
 # --- what is refused ----------------------------------------------------------------------------------
 
+RIGHT_NAME = "write a name or number that the certificate is for into Addr, or give the plugin a certificate for this"
+NEW_CERTIFICATE = "give the plugin a certificate that is valid now"
 REMEDY = r'\.json file with .*"CAFile": .*or with "InsecureSkipVerify": true'
 
 
@@ -167,19 +170,31 @@ def test_without_cafile_a_plugins_own_authority_is_refused_and_the_error_says_wh
 
 
 @pytest.mark.parametrize(
-    ("hosts", "options", "words"),
+    ("hosts", "options", "words", "remedy"),
     [
-        (["elsewhere.example"], {}, "IP address mismatch, certificate is not valid for '127.0.0.1'"),
-        (LOCAL, {"expired": True}, "certificate has expired"),
-        ([], {}, "mismatch"),
+        (["elsewhere.example"], {}, "IP address mismatch, certificate is not valid for '127.0.0.1'", RIGHT_NAME),
+        ([], {}, "mismatch", RIGHT_NAME),
+        (LOCAL, {"expired": True}, "certificate has expired", NEW_CERTIFICATE),
+        (LOCAL, {"early": True}, "certificate is not yet valid", NEW_CERTIFICATE),
     ],
-    ids=["another host", "expired", "no host"],
+    ids=["another host", "no host", "expired", "early"],
 )
-def test_a_certificate_that_is_not_right_is_refused(fault_server, authority, trusted, hosts, options, words):
+def test_a_certificate_that_is_not_right_is_refused_with_what_would_mend_it(
+    fault_server, authority, trusted, hosts, options, words, remedy
+):
     wrong = authority.issue("wrong", *hosts, **options)
     error = refused(fault_server(answer(), kind="tcp", tls=wrong.server_context()), trusted)
     assert words in error.message
+    assert f"; {remedy}" in error.message
     assert '"InsecureSkipVerify": true' in error.message
+    assert "CAFile" not in error.message  # which would mend nothing
+
+
+def test_a_host_name_that_is_not_the_certificates_is_refused_with_what_would_mend_it(fault_server, authority, trusted):
+    wrong = authority.issue("wrong", "127.0.0.1")
+    server = fault_server(answer(), kind="tcp", tls=wrong.server_context())
+    with pytest.raises(ConnectError, match=f"certificate is not valid for 'localhost'.*; {RIGHT_NAME}"):
+        call(f"https://localhost:{server.port}", trusted)
 
 
 def test_a_certificate_of_another_authority_is_refused(fault_server, directory, trusted):
@@ -333,6 +348,8 @@ def test_a_deadline_holds_over_tls(fault_server, identity, trusted, behaviour, b
 @pytest.fixture
 def files(directory, authority) -> dict[str, str]:
     good, locked = authority.issue("good"), authority.issue("locked", password=b"secret")
+    fifo = str(directory / f"{len(list(directory.iterdir()))}.fifo")
+    os.mkfifo(fifo)
     text = directory / "text.pem"
     text.write_text("no certificate")
     return {
@@ -343,6 +360,8 @@ def files(directory, authority) -> dict[str, str]:
         "text": str(text),
         "directory": str(directory),
         "missing": str(directory / "missing.pem"),
+        "fifo": fifo,
+        "endless": "/dev/zero",
     }
 
 
@@ -351,6 +370,9 @@ def files(directory, authority) -> dict[str, str]:
     [
         ({"ca_file": "missing"}, r"CAFile .*/missing\.pem: No such file"),
         ({"ca_file": "directory"}, "CAFile .*: Is a directory"),
+        ({"ca_file": "fifo"}, "CAFile .*: it is a device or a FIFO; expected a file in PEM form"),
+        ({"ca_file": "endless"}, "CAFile /dev/zero: it is a device or a FIFO"),
+        ({"cert_file": "cert", "key_file": "fifo"}, "KeyFile .*: it is a device or a FIFO"),
         ({"ca_file": "text"}, r"CAFile .*/text\.pem: no certificates in PEM form"),
         ({"cert_file": "missing", "key_file": "key"}, r"CertFile .*/missing\.pem: No such file"),
         ({"cert_file": "cert", "key_file": "missing"}, r"KeyFile .*/missing\.pem: No such file"),
