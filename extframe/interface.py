@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, TypeVar
 import msgspec
 
 from .errors import ProtocolError, RemoteError
-from .methods import Method, StreamCodec
+from .methods import WORD, Method, StreamCodec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,8 +62,8 @@ class Interface:
     """The base of every extension point: a class whose methods, under ``@rpc``, are those of the plugin.
 
     Subclass it with ``implements=``, the name in a plugin's manifest, and ``prefix=`` where calls have another
-    name before the dot. ``remote(client)`` is the host's end; a plugin subclasses the interface once more and
-    overrides the methods.
+    name before the dot; each is one word in ASCII. ``remote(client)`` is the host's end; a plugin subclasses the
+    interface once more and overrides the methods.
 
     >>> from extframe import rpc
     >>> class Backup(Interface, implements="Backup"):
@@ -77,7 +77,7 @@ class Interface:
     def __init_subclass__(cls, *, implements: str | None = None, prefix: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         inherited = _merged(cls.__bases__)
-        functions = [value for value in vars(cls).values() if hasattr(value, "__rpc__")]
+        functions = list(_rpc_functions(cls))
         if implements is not None or prefix is not None or functions:
             cls.__extframe__ = (_declare(cls, inherited, implements, prefix, functions),)
         else:
@@ -99,6 +99,15 @@ class Interface:
         return driver  # type: ignore[no-any-return]
 
 
+def _rpc_functions(cls: type) -> Iterator[Callable[..., Any]]:
+    for name, value in vars(cls).items():
+        if hasattr(value, "__rpc__"):
+            yield value
+        # What a property, a cached_property or a partialmethod is made of.
+        elif hasattr(getattr(value, "fget", None) or getattr(value, "func", None), "__rpc__"):
+            raise TypeError(f"{cls.__name__}.{name}: a method under @rpc is called; take {type(value).__name__} off it")
+
+
 def _declare(
     cls: type[Interface],
     inherited: tuple[Declaration, ...],
@@ -109,15 +118,26 @@ def _declare(
     if len(inherited) > 1:
         raise TypeError(f"{cls.__name__}: an interface extends one other, not {_listed(inherited)}")
     base = inherited[0] if inherited else None
-    if not implements and base is None:
+    if implements is None and base is None:
         raise TypeError(f'{cls.__name__}: say which extension point it is, with implements="..."')
-    point = implements or base.implements  # type: ignore[union-attr]
-    prefix = prefix or (base.prefix if base and not implements else point)
+    point = base.implements if implements is None else implements  # type: ignore[union-attr]
+    if prefix is None:
+        prefix = base.prefix if base and implements is None else point
+    _check_word(cls, "implements", point)
+    _check_word(cls, "prefix", prefix)
     declared = {method.name: method.function for method in base.methods} if base else {}
     declared.update((function.__name__, function) for function in functions)
     methods = tuple(Method(function, prefix) for function in declared.values())
     _check_names(cls, methods)
     return Declaration(cls, point, prefix, methods)
+
+
+def _check_word(cls: type, key: str, word: object) -> None:
+    if not (isinstance(word, str) and WORD.fullmatch(word)):
+        example = f'{key}="VolumeDriver"'
+        raise TypeError(
+            f"{cls.__name__}: {key} is {word!r}; expected one word in ASCII without a slash, as in {example}"
+        )
 
 
 def _check_names(cls: type, methods: tuple[Method, ...]) -> None:

@@ -19,6 +19,9 @@ from .words import words_of
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+WORD = re.compile(r"[!-.0-~]+")
+"""What can stand in a path before and after the dot: printable ASCII, without spaces and slashes."""
+
 
 @dataclass(frozen=True)
 class StreamCodec:
@@ -88,14 +91,18 @@ class rpc:  # noqa: N801 - a decorator
 
     def __post_init__(self) -> None:
         wire: object = self.wire  # a function, where the parentheses were forgotten
-        if not isinstance(wire, str) or not re.fullmatch(r"[^\s./]+", wire):
+        if not isinstance(wire, str) or not WORD.fullmatch(wire) or "." in wire:
             raise TypeError(f'@rpc takes the name on the wire without its prefix, as @rpc("Mount") does: {wire!r}')
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"@rpc({wire!r}): timeout is {self.timeout!r}; expected seconds, more than 0")
 
     def __call__(self, function: Function) -> Function:
         """Mark ``function``; its interface makes a ``Method`` of it."""
-        function.__rpc__ = self  # type: ignore[attr-defined]
+        try:
+            function.__rpc__ = self  # type: ignore[attr-defined]
+        except AttributeError:
+            kind = type(function).__name__
+            raise TypeError(f"@rpc({self.wire!r}) stands above a method that is called, not above a {kind}") from None
         return function
 
 

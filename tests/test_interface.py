@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -107,6 +109,28 @@ def test_what_is_no_driver_is_a_type_error_that_says_how_to_make_one():
     for thing in (object(), Interface, 5):
         with pytest.raises(TypeError, match=r"is no driver: subclass an Interface, or put @implements"):
             declarations(thing)
+
+
+@pytest.mark.parametrize("word", ["", "two words", "a/b", "a\n", "\x1b[2J", "Größe", 1])
+@pytest.mark.parametrize("key", ["implements", "prefix"])
+def test_what_can_stand_in_no_call_is_refused_where_it_is_declared(key, word):
+    words = re.escape(f"Wrong: {key} is {word!r}; expected one word in ASCII without a slash")
+    with pytest.raises(TypeError, match=words):
+        type("Wrong", (Interface,), {}, **{"implements": "Backup", key: word})
+    with pytest.raises(TypeError, match=f"Wrong: {key} is "):
+        type("Wrong", (Backup,), {}, **{key: word})
+
+
+@pytest.mark.parametrize("wrap", [property, functools.cached_property, functools.partialmethod])
+def test_a_method_that_is_called_like_an_attribute_is_refused(wrap):
+    @rpc("Size", returns="Size")
+    def size(self) -> int:
+        raise NotImplementedError
+
+    with pytest.raises(TypeError, match=f"Shelf.size: a method under @rpc is called; take {wrap.__name__} off it"):
+        type("Shelf", (Interface,), {"size": wrap(size)}, implements="Shelf")
+    with pytest.raises(TypeError, match=r"@rpc\('Size'\) stands above a method that is called, not above a property"):
+        rpc("Size")(property(size))
 
 
 def test_an_interface_says_which_extension_point_it_is():

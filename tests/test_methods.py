@@ -353,7 +353,9 @@ def test_a_declaration_that_cannot_be_is_a_type_error_that_names_the_function(fu
         declared(function)
 
 
-@pytest.mark.parametrize("wire", [untyped, "", "VolumeDriver.Mount", "Mount/../Remove", "two words", None])
+@pytest.mark.parametrize(
+    "wire", [untyped, "", "VolumeDriver.Mount", "Mount/../Remove", "two words", "\x1b[2J", "Mönt", None]
+)
 def test_a_name_that_is_none_on_the_wire_is_refused_with_what_to_write(wire):
     with pytest.raises(TypeError, match=r'@rpc takes the name on the wire without its prefix, as @rpc\("Mount"\) does'):
         rpc(wire)
