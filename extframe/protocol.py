@@ -264,13 +264,18 @@ _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 
-def encode_json(arguments: object) -> bytes:
+def encode_json(arguments: object, method: str = "") -> bytes:
     """Return the body of a request: nothing for None, else compact JSON and a newline, as the engine writes it.
 
     Raises:
         TypeError: msgspec cannot write such an object.
+        ValueError: it holds itself, or is nested too deeply; begins with ``method``, where one is given.
     """
-    return b"" if arguments is None else _encoder.encode(arguments) + b"\n"
+    try:
+        return b"" if arguments is None else _encoder.encode(arguments) + b"\n"
+    except RecursionError:
+        call = f"{method}: " if method else ""
+        raise ValueError(f"{call}what is to be sent holds itself, or is nested too deeply for JSON") from None
 
 
 def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> Any:

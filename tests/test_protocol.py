@@ -320,6 +320,15 @@ def test_a_request_body_is_compact_json_and_a_newline_or_nothing(arguments, body
     assert encode_json(arguments) == body
 
 
+def test_arguments_that_hold_themselves_are_a_value_error_that_names_the_method():
+    circle: list[object] = []
+    circle.append({"Name": circle})
+    with pytest.raises(ValueError, match=r"^VolumeDriver\.List: what is to be sent holds itself"):
+        encode_json(circle, "VolumeDriver.List")
+    with pytest.raises(ValueError, match=r"^what is to be sent holds itself"):
+        encode_json(circle)
+
+
 def test_arguments_that_json_cannot_say_are_a_type_error():
     with pytest.raises(TypeError):
         encode_json(object())
