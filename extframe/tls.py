@@ -136,12 +136,15 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, host: str, deadline:
         CallTimeout: the deadline passed.
     """
     try:
+        host.encode("idna")  # wrap_socket does so too, but has taken the socket by then, and leaves it open
         wrapped = context.wrap_socket(
             sock, server_hostname=host, do_handshake_on_connect=False, suppress_ragged_eofs=False
         )
         connection = TLSConnection(wrapped)
-    except BaseException:
+    except BaseException as fault:
         sock.close()
+        if isinstance(fault, ValueError):
+            raise ConnectError(f"no certificate can be for the host {host!r}: {fault}") from fault
         raise
     try:
         _shake_hands(wrapped, deadline)

@@ -251,6 +251,14 @@ def test_a_client_without_a_certificate_is_told_where_it_belongs(
         call(server.address, trusted)
 
 
+@pytest.mark.parametrize("host", [".localhost", "a..b", "x" * 64])
+def test_a_host_that_no_certificate_can_be_for_is_a_connect_error_though_its_name_was_found(server, trusted, host):
+    sock = socket.create_connection(("127.0.0.1", server.port))
+    with pytest.raises(ConnectError, match="no certificate can be for the host"):
+        handshake(sock, client_context(trusted), host, time.monotonic() + 10)
+    assert sock.fileno() == -1
+
+
 def test_a_plugin_that_does_not_speak_tls_is_told_apart(fault_server, trusted):
     def speak(peer: Peer) -> None:
         peer.socket.recv(1000)
