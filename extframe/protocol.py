@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .errors import ProtocolError, SpecError
+from .words import quoted
 
 ACTIVATE = "Plugin.Activate"
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
@@ -32,7 +33,9 @@ def check_name(name: str) -> str:
     """
     fault = _name_fault(name)
     if fault is not None:
-        raise SpecError(f"{name!r} cannot be a plugin's name: {fault}; a name is a file name without its extension")
+        raise SpecError(
+            f"{quoted(name)} cannot be a plugin's name: {fault}; a name is a file name without its extension"
+        )
     return name
 
 
@@ -121,7 +124,7 @@ class Address:
             SpecError: anything else, ``npipe://`` included.
         """
         if not isinstance(text, str):
-            raise SpecError(f"{text!r} is no plugin address: it is not text; {_EXPECTED}")
+            raise SpecError(f"{quoted(text)} is no plugin address: it is not text; {_EXPECTED}")
         try:
             if text != text.strip() or _CONTROL.search(text):  # urlsplit drops some of these, and not all
                 raise ValueError("it holds control characters, or white space around it")
@@ -131,7 +134,7 @@ class Address:
                 raise ValueError(_scheme_fault(text, scheme))
             return read(text)
         except ValueError as wrong:
-            raise SpecError(f"{text!r} is no plugin address: {wrong}", address=text) from None
+            raise SpecError(f"{quoted(text)} is no plugin address: {wrong}", address=text) from None
 
     @property
     def authority(self) -> str:
@@ -151,7 +154,7 @@ def _scheme_fault(text: str, scheme: str) -> str:
         return f"it is empty; {_EXPECTED}"
     if scheme == "npipe":
         return f"Windows named pipes are not supported; {_EXPECTED}"
-    return f"its scheme is {scheme!r}; {_EXPECTED}" if "://" in text else f"it has no scheme; {_EXPECTED}"
+    return f"its scheme is {quoted(scheme)}; {_EXPECTED}" if "://" in text else f"it has no scheme; {_EXPECTED}"
 
 
 def _unix_address(text: str) -> Address:
@@ -323,6 +326,7 @@ def fold_keys(value: object, table: Mapping[str, Any]) -> Any:
 _TLS_KEYS = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(_TLSKeys)}
 _SPEC_KEYS: Mapping[str, Any] = {"addr": "Addr", "tlsconfig": ("TLSConfig", _TLS_KEYS)}
 _ERROR_KEYS = ("err", "error", "message")
+_PAGE_FACTOR = 1000  # bytes of a page in which a character of its text is looked for: styles and scripts come first
 
 
 def excerpt(body: bytes, limit: int = 200) -> str:
@@ -349,7 +353,7 @@ def error_words(body: bytes, *, limit: int | None = None) -> str:
         words = ""
     if words:
         return words
-    text = _text_of(body)
+    text = _text_of(body if limit is None else body[: _PAGE_FACTOR * limit])
     return text if limit is None or len(text) <= limit else text[:limit] + "..."
 
 

@@ -14,6 +14,12 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
+def quoted(text: object, limit: int = 300) -> str:
+    """Return ``repr(text)``, cut after so many characters: what is wrong with a megabyte can be told without it."""
+    shown = repr(text[: limit + 1] if isinstance(text, str) else text)
+    return shown if len(shown) <= limit else shown[:limit] + "..."
+
+
 def words_of(error: BaseException) -> str:
     """Return the text of an exception that others wrote: their ``__str__`` may itself raise."""
     try:

@@ -170,6 +170,16 @@ def test_what_is_no_address_is_refused_with_the_reason(text, fault):
     assert refused.value.address == text
 
 
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "x" * 1_000_000 + "://h", "tcp://h:1/" + "\u2028" * 1_000_000])
+def test_a_message_has_only_the_beginning_of_what_it_refuses(text):
+    with pytest.raises(SpecError) as refused:
+        Address.parse(text)
+    assert len(str(refused.value)) < 1000
+    with pytest.raises(SpecError, match="it is over 255 bytes|it holds a slash") as refused:
+        check_name(text)
+    assert len(str(refused.value)) < 1000
+
+
 @pytest.mark.parametrize("address", [None, 3, b"unix:///p", Path("/p")])
 def test_an_address_that_is_no_text_is_refused_like_any_other(address):
     with pytest.raises(SpecError, match="is no plugin address: it is not text; expected unix:///path"):
@@ -470,6 +480,12 @@ def test_the_plugins_words_are_found_wherever_they_stand(body, words):
 )
 def test_text_that_may_be_a_whole_page_can_be_cut_and_an_err_is_not(body, words):
     assert error_words(body, limit=8) == words
+
+
+def test_the_words_of_a_page_are_looked_for_in_its_beginning_which_is_long_enough_for_styles():
+    style = b"<html><style>" + b"a{}" * 2000 + b"</style>"
+    assert error_words(style + b"gone", limit=8) == "gone"
+    assert "gone" not in error_words(style + b"<br>" * 2000 + b"gone", limit=8)
 
 
 @given(BODIES | st.binary().map(lambda tail: b"<html>" + tail))
