@@ -34,6 +34,7 @@ class PluginSession(requests.Session):
     session's; ``timeout=(None, None)`` means none.
 
     Timeouts are requests' own, for each connect and each read and not for the whole. Errors are requests' own.
+    Replies have no limit here, and gzip is unpacked to whatever it holds: ``stream=True`` gives them in pieces.
 
     Args:
         address: where the plugin listens.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import ssl
 import subprocess
@@ -192,6 +193,14 @@ def test_hooks_and_auth_are_requests_own(client_of):
     client.session.post("A.B")
     assert seen == [200]
     assert dict(client.server.requests[0].headers)["Authorization"].startswith("Basic ")
+
+
+def test_a_reply_of_any_size_is_read_in_pieces_where_a_request_says_so(client_of):
+    packed = gzip.compress(bytes(100 << 20))
+    client = client_of(answer(packed, headers="Content-Encoding: gzip\r\n"))
+    with client.session.post("A.B", stream=True) as response:
+        sizes = [len(piece) for piece in response.iter_content(65536)]
+    assert (sum(sizes), max(sizes)) == (100 << 20, 65536)
 
 
 # --- nothing from the environment ---------------------------------------------------------------------
