@@ -161,7 +161,7 @@ class Client:
         """
         path = _path(method)
         read = reader_of(reply)
-        body = encode_json(arguments)
+        body = encode_json(arguments, method)
         seconds = self.timeout if timeout is None else _seconds(timeout)
         try:
             response = self._persist(
@@ -203,7 +203,7 @@ class Client:
             as `call`, and so does reading.
         """
         path = _path(method)
-        body = encode_json(arguments)
+        body = encode_json(arguments, method)
         seconds = self.timeout if timeout is None else _seconds(timeout)
         body_deadline = math.inf if timeout is None else None
         try:

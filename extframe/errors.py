@@ -34,7 +34,25 @@ class PluginNotFound(ExtframeError, LookupError):
 
 
 class SpecError(ExtframeError, ValueError):
-    """A name, an address or a spec file that cannot be used: which file, line or key, and what was expected."""
+    """A name, an address or a spec file that cannot be used: which file, line or key, and what was expected.
+
+    ``source`` is the path of the file, where it is a file's fault; ``remedy`` the shell command that mends it,
+    where there is one.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        method: str | None = None,
+        address: str | None = None,
+        source: str | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, method=method, address=address)
+        self.source = source
+        self.remedy = remedy
 
 
 class DoesNotImplement(ExtframeError):

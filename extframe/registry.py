@@ -226,9 +226,11 @@ class LocalRegistry:
                 self._check_writers(candidate, status)
                 address, tls = SPEC_READERS[candidate.extension](content)
         except OSError as error:
-            raise SpecError(f"{path}: cannot be read: {_words(error)}", plugin=name) from error
+            raise SpecError(f"{path}: cannot be read: {_words(error)}", plugin=name, source=path) from error
         except SpecError as wrong:
-            raise SpecError(f"{path}: {wrong}", plugin=name, address=wrong.address) from wrong
+            raise SpecError(
+                f"{path}: {wrong}", plugin=name, address=wrong.address, source=path, remedy=wrong.remedy
+            ) from wrong
         return PluginSpec(name, address, tls, source=path, stamp=_stamp(status))
 
     def _check_writers(self, candidate: _Candidate, status: os.stat_result) -> None:
@@ -243,7 +245,8 @@ class LocalRegistry:
         places = [(candidate.directory, os.stat(candidate.directory)), *trail, (end, status)]
         faults = dict(chain.from_iterable(_writers(place, found) for place, found in places))
         if faults:
-            raise SpecError(f"refused, as {', and '.join(faults.values())}; to mend it: {' && '.join(faults)}")
+            remedy = " && ".join(faults)
+            raise SpecError(f"refused, as {', and '.join(faults.values())}; to mend it: {remedy}", remedy=remedy)
 
     def _searched(self, name: str, passed_over: dict[str, str]) -> str:
         words = f"no plugin {name!r}: looked for {name}{_SOCKET} in {self.sockets}"
@@ -340,7 +343,8 @@ def _content(path: str, status: os.stat_result) -> tuple[bytes, os.stat_result]:
     """Return what a spec file holds, and the status of the very file that was read."""
     kind = stat.S_IFMT(status.st_mode)
     if kind == stat.S_IFLNK:
-        raise SpecError(f"is a link to {os.readlink(path)}, which leads nowhere; remove it, or make what it names")
+        words = f"is a link to {os.readlink(path)}, which leads nowhere; remove it, or make what it names"
+        raise SpecError(words, remedy=f"rm {shlex.quote(path)}")
     if kind != stat.S_IFREG:
         raise SpecError(f"is {_KINDS.get(kind, 'a device')}; expected a file with the plugin's address")
     with open(path, "rb", opener=_open_at_once) as file:

@@ -130,6 +130,20 @@ def test_what_msgspec_cannot_do_is_a_type_error_before_anything_is_sent(client_o
     assert client.server.connections == 0
 
 
+def test_arguments_that_hold_themselves_are_a_value_error_that_names_the_method(client_of):
+    client = client_of()
+    circle: dict[str, object] = {}
+    circle["Opts"] = circle
+    with pytest.raises(ValueError, match=r"^VolumeDriver\.Create: what is to be sent holds itself"):
+        client.call("VolumeDriver.Create", circle)
+    with (
+        pytest.raises(ValueError, match=r"^VolumeDriver\.Create: "),
+        client.stream("VolumeDriver.Create", circle),
+    ):
+        pass
+    assert client.server.connections == 0
+
+
 def test_an_address_that_cannot_be_used_is_refused_at_once():
     with pytest.raises(SpecError, match="npipe"):
         Client("npipe:////./pipe/x")

@@ -15,6 +15,7 @@ from extframe.errors import (
     HandlerError,
     PluginUnavailable,
     RemoteError,
+    SpecError,
     TransportError,
 )
 
@@ -34,6 +35,7 @@ PARENTS = {
 }
 WHO = {"plugin": "rclone", "method": "VolumeDriver.Mount", "address": "unix:///p.sock"}
 FULL = {
+    SpecError: {"source": "/etc/docker/plugins/rclone.json", "remedy": "chmod a+r /etc/docker/plugins/rclone.json"},
     HandlerError: {"handler": "volumes", "distribution": "extframe-rclone", "version": "1.2"},
     CallTimeout: {"timeout": 1.5, "phase": "connecting"},
     PluginUnavailable: {"retry_after": 1.5},

@@ -323,6 +323,22 @@ def test_a_spec_file_that_this_user_may_not_read_is_an_error(disk):
         assert disk.refusal("p") == f"{path}: cannot be read: permission denied"
 
 
+@pytest.mark.parametrize("place", [place_dangling_link, place_directory, os.mkfifo])
+def test_the_error_of_a_file_that_cannot_be_used_carries_its_path(disk, place):
+    place(disk.etc / "p.spec")
+    with pytest.raises(SpecError) as refused:
+        disk.registry.find("p")
+    assert refused.value.source == f"{disk.etc}/p.spec"
+
+
+def test_the_error_of_a_source_that_is_refused_carries_the_command_that_mends_it(disk):
+    path = disk.file("etc/p.spec")
+    path.chmod(0o666)
+    with pytest.raises(SpecError) as refused:
+        disk.registry.find("p")
+    assert (refused.value.source, refused.value.remedy) == (str(path), f"chmod o-w {path}")
+
+
 def test_a_socket_whose_path_no_address_can_hold_is_an_error(disk):
     deep = disk.run / ("d" * 100)
     deep.mkdir()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..errors import CallTimeout, ExtframeError, PluginNotFound
+from ..errors import CallTimeout, ExtframeError, PluginNotFound, SpecError
 from .exits import cause
 
 if TYPE_CHECKING:
@@ -48,16 +48,19 @@ class Finding:
 
     @property
     def source(self) -> str:
-        """The file that says so, or nothing."""
-        return self.spec.source if self.spec else ""
+        """The file that says so, or that cannot be used; or nothing."""
+        if self.spec is None:
+            return (self.error.source or "") if isinstance(self.error, SpecError) else ""
+        return self.spec.source
 
     @property
     def reason(self) -> str:
-        """The heart of what went wrong, without the name and the address that stand beside it."""
+        """The heart of what went wrong, without the name, the source and the address that stand beside it."""
         if self.error is None:
             return ""
         reason = cause(self.error)
-        return reason.message if isinstance(reason, ExtframeError) else str(reason)
+        words = reason.message if isinstance(reason, ExtframeError) else str(reason)
+        return words.removeprefix(f"{self.source}: ") if self.source else words
 
     def as_json(self) -> dict[str, object]:
         """Return it for a program to read; None is what is not known."""

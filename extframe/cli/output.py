@@ -16,23 +16,13 @@ from typing import Any
 import click
 
 from ..errors import ExtframeError
+from ..words import printable as printable
 
 REASON_WIDTH = 100  # characters of a reason that a table shows; JSON has all of it
 _STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow"}
 _STYLES |= {"pass": "green", "warn": "yellow", "fail": "red"}
 
 Cells = Sequence[str]
-
-
-def printable(text: str) -> str:
-    r"""Return ``text`` on one line and safe to show: what does not print is written as an escape.
-
-    >>> printable("two\nlines, \x1b[31mred")
-    'two\\nlines, \\x1b[31mred'
-    """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def shortened(reason: str) -> str:

@@ -146,7 +146,15 @@ def test_a_broken_spec_file_is_failed_with_and_without_contact(run, short_path):
         rows = listing(run("ls", "--dir", short_path, "-o", "json", *options))
         assert rows["broken"]["state"] == "failed"
         assert rows["broken"]["address"] is None
+        assert rows["broken"]["source"] == str(short_path / "broken.spec")
         assert str(short_path / "broken.spec") in rows["broken"]["reason"]
+
+
+def test_the_table_has_the_path_of_a_broken_spec_file_once(run, short_path):
+    (short_path / "broken.spec").write_text("localhost:8080")
+    _, row = run("ls", "--dir", short_path).stdout.splitlines()
+    assert row.startswith(f"broken  {short_path}/broken.spec  -  ")
+    assert row.count(str(short_path)) == 1
 
 
 def test_a_source_that_others_may_write_is_failed_with_the_command_that_mends_it(run, add, short_path):
