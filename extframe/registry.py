@@ -226,7 +226,10 @@ class LocalRegistry:
                 self._check_writers(candidate, status)
                 address, tls = SPEC_READERS[candidate.extension](content)
         except OSError as error:
-            raise SpecError(f"{path}: cannot be read: {_words(error)}", plugin=name, source=path) from error
+            # What leads to the file was passed, so that it is the file itself that is kept from us.
+            remedy = f"chmod a+r {shlex.quote(path)}" if isinstance(error, PermissionError) else None
+            message = f"{path}: cannot be read: {_words(error)}{_mended_by(remedy)}"
+            raise SpecError(message, plugin=name, source=path, remedy=remedy) from error
         except SpecError as wrong:
             raise SpecError(
                 f"{path}: {wrong}", plugin=name, address=wrong.address, source=path, remedy=wrong.remedy
@@ -246,7 +249,7 @@ class LocalRegistry:
         faults = dict(chain.from_iterable(_writers(place, found) for place, found in places))
         if faults:
             remedy = " && ".join(faults)
-            raise SpecError(f"refused, as {', and '.join(faults.values())}; to mend it: {remedy}", remedy=remedy)
+            raise SpecError(f"refused, as {', and '.join(faults.values())}{_mended_by(remedy)}", remedy=remedy)
 
     def _searched(self, name: str, passed_over: dict[str, str]) -> str:
         words = f"no plugin {name!r}: looked for {name}{_SOCKET} in {self.sockets}"
@@ -278,6 +281,10 @@ def _is_name(name: str) -> bool:
 
 def _words(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+def _mended_by(command: str | None) -> str:
+    return f"; to mend it: {command}" if command else ""
 
 
 def _xdg(variable: str, default: str) -> str:

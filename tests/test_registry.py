@@ -320,7 +320,11 @@ def test_a_spec_file_that_this_user_may_not_read_is_an_error(disk):
     path.chmod(0)
     disk.file("lib/p.spec")
     with ordinary_user():
-        assert disk.refusal("p") == f"{path}: cannot be read: permission denied"
+        message = disk.refusal("p")
+    assert message == f"{path}: cannot be read: permission denied; to mend it: chmod a+r {path}"
+    run_the_command_in(message)
+    with ordinary_user():
+        assert disk.registry.find("p").source == str(path)
 
 
 @pytest.mark.parametrize("place", [place_dangling_link, place_directory, os.mkfifo])
