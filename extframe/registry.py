@@ -90,7 +90,8 @@ class LocalRegistry:
         allow_unsafe: accept what others may write. Whoever may write a plugin's socket or spec file, or the
             directory, can stand in for the plugin.
 
-    Relative paths are taken from the working directory at construction. A directory need not exist.
+    Relative paths are taken from the working directory at construction. A directory need not exist. ``places`` are
+    the directories in their order, each with the extensions that count there.
     """
 
     def __init__(
@@ -106,7 +107,10 @@ class LocalRegistry:
         self.specs = tuple(os.path.abspath(directory) for directory in specs)
         self.directories = (self.sockets, *self.specs)
         self.allow_unsafe = allow_unsafe
-        self._places = ((self.sockets, (_SOCKET,)), *((directory, tuple(SPEC_READERS)) for directory in self.specs))
+        self.places: Sequence[tuple[str, Sequence[str]]] = (
+            (self.sockets, (_SOCKET,)),
+            *((directory, tuple(SPEC_READERS)) for directory in self.specs),
+        )
         self._unreadable: dict[str, object] = {}
 
     @classmethod
@@ -150,10 +154,10 @@ class LocalRegistry:
         cannot be entered is skipped.
         """
         names: set[str] = set()
-        for directory, extensions in self._places:
+        for directory, extensions in self.places:
             try:
                 with os.scandir(directory) as entries:
-                    names.update(chain.from_iterable(_names_in(entry, extensions) for entry in entries))
+                    names.update(chain.from_iterable(names_in(entry, extensions) for entry in entries))
             except FileNotFoundError:
                 pass
             except OSError as error:
@@ -196,6 +200,15 @@ class LocalRegistry:
             passed_over[candidate.path] = "not a socket"
         raise PluginNotFound(self._searched(name, passed_over), plugin=name)
 
+    def sources(self, name: str) -> list[str]:
+        """Return the files that stand for ``name``: the one that ``find`` uses, then those that it never looks at.
+
+        Raises:
+            SpecError: the name cannot be one.
+        """
+        found = (each.path for each in self._candidates(check_name(name)) if _is_source(each.path, each.extension))
+        return list(dict.fromkeys(found))  # a directory may be given twice
+
     def stamp(self, spec: PluginSpec) -> Hashable:
         """Return the identity of the socket or spec file that ``spec`` came from, as it is now; None when it is gone.
 
@@ -210,7 +223,7 @@ class LocalRegistry:
 
     def _candidates(self, name: str) -> Iterator[_Candidate]:
         """Yield what could say where ``name`` listens, in the engine's order."""
-        for directory, extensions in self._places:
+        for directory, extensions in self.places:
             for extension in extensions:
                 yield _Candidate(directory, os.path.join(directory, name + extension), extension)
                 yield _Candidate(directory, os.path.join(directory, name, name + extension), extension)
@@ -246,7 +259,7 @@ class LocalRegistry:
         trail = list(_trail(candidate.path))
         end, _ = trail[-1]
         places = [(candidate.directory, os.stat(candidate.directory)), *trail, (end, status)]
-        faults = dict(chain.from_iterable(_writers(place, found) for place, found in places))
+        faults = dict(chain.from_iterable(writers(place, found) for place, found in places))
         if faults:
             remedy = " && ".join(faults)
             raise SpecError(f"refused, as {', and '.join(faults.values())}{_mended_by(remedy)}", remedy=remedy)
@@ -293,8 +306,11 @@ def _xdg(variable: str, default: str) -> str:
     return value if os.path.isabs(value) else default
 
 
-def _names_in(entry: os.DirEntry[str], extensions: Sequence[str]) -> Iterator[str]:
-    """Yield the names that this entry of a plugin directory makes: by itself, and as a plugin's own directory."""
+def names_in(entry: os.DirEntry[str], extensions: Sequence[str]) -> Iterator[str]:
+    """Yield the names that an entry of a plugin directory makes: by itself, and as a plugin's own directory.
+
+    A name that `check_name` refuses may be among them.
+    """
     stem, dot, suffix = entry.name.rpartition(".")
     extension = dot + suffix
     if extension in extensions:
@@ -384,7 +400,7 @@ def _trail(path: str) -> Iterator[tuple[str, os.stat_result]]:
         path = os.path.join(directory, os.readlink(path))
 
 
-def _writers(place: str, status: os.stat_result) -> Iterator[tuple[str, str]]:
+def writers(place: str, status: os.stat_result) -> Iterator[tuple[str, str]]:
     """Yield by which commands ``place`` is taken from the users who may write it, each with its reason."""
     mode, quoted = status.st_mode, shlex.quote(place)
     if status.st_uid not in (0, os.geteuid()):

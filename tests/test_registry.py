@@ -128,6 +128,28 @@ def test_a_source_beats_all_that_the_engine_looks_at_after_it(disk, best):
     assert disk.registry.find("p") == PluginSpec("p", address, None, path)
 
 
+def test_the_sources_of_a_name_are_the_one_that_is_used_and_then_those_that_never_are(disk):
+    for name in IN_ORDER[2:]:
+        disk.file(name)
+    disk.file("run/p.sock", "no socket")
+    assert disk.registry.sources("p") == [f"{disk.base}/{name}" for name in IN_ORDER[2:]]
+    disk.sock("run/p/p.sock")
+    assert disk.registry.sources("p")[0] == disk.registry.find("p").source == f"{disk.run}/p/p.sock"
+    assert disk.registry.sources("q") == []
+    with pytest.raises(SpecError):
+        disk.registry.sources("../p")
+
+
+def test_a_directory_that_is_given_twice_has_each_source_once(disk):
+    path = disk.file("etc/p.spec")
+    assert LocalRegistry(disk.run, [disk.etc, disk.etc]).sources("p") == [str(path)]
+
+
+def test_the_places_are_the_directories_with_what_counts_there(disk):
+    specs = tuple(SPEC_READERS)
+    assert list(disk.registry.places) == [(str(disk.run), (".sock",)), (str(disk.etc), specs), (str(disk.lib), specs)]
+
+
 def test_the_order_of_formats_is_that_of_the_readers():
     assert list(SPEC_READERS) == [".spec", ".json"]
 
