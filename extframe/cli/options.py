@@ -28,7 +28,7 @@ def registry_options(command: Command) -> Command:
         "--dir",
         "directory",
         metavar="DIR",
-        type=click.Path(file_okay=False),
+        type=click.Path(file_okay=False, readable=False),  # whether it can be read is told by those who read it
         help="Look for sockets and spec files in DIR alone, instead of in Docker's directories.",
     )
     app = click.option(

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from faultserver import answer, close_after_read, hang, read_and_hang
+from program import Program
 
 from extframe.cli import findings, output
 from extframe.plugin import State
@@ -234,6 +235,23 @@ def test_a_directory_that_cannot_be_read_is_one_warning(run, short_path):
     assert result.exit_code == 0
     warning, _ = result.stderr.splitlines()
     assert warning.startswith(f"extframe: cannot read the plugin directory {short_path}/loop")
+
+
+def test_a_directory_that_this_user_may_not_read_is_a_warning_and_no_wrong_usage(short_path):
+    source = """
+        import os, sys
+        from extframe.cli.program import program
+        import extframe.registry
+        if os.geteuid() == 0:
+            os.setgroups([]), os.setgid(65534), os.setuid(65534)
+        program.main(["ls", "--no-contact", "--dir", sys.argv[1]])
+    """
+    (short_path / "closed").mkdir(mode=0o300)
+    short_path.chmod(0o755)
+    with Program(source, short_path / "closed", measured=False) as program:
+        code, said = program.end()
+    assert code == 0
+    assert said.startswith(f"extframe: cannot read the plugin directory {short_path}/closed: permission denied")
 
 
 def test_a_plugin_that_goes_away_while_it_is_looked_at_is_not_listed(add, short_path):
