@@ -69,7 +69,7 @@ def _rows(manager: PluginManager) -> Iterator[Row]:
     failed = {(failure.what, failure.distribution, failure.version): failure for failure in manager.failures()}
     for offer in offers((GROUP,)):
         package, version = origin(offer.distribution)
-        failure = failed.get((_subject(offer), package, version))
+        failure = failed.get((subject(offer), package, version))
         handler = loaded.get((offer.name, package, version))
         hooks = [caller.name for caller in manager.get_hookcallers(handler) or ()] if handler is not None else []
         if failure is not None:
@@ -80,7 +80,7 @@ def _rows(manager: PluginManager) -> Iterator[Row]:
             yield Row(offer.name, package, version, state, sorted(hooks))
 
 
-def _subject(offer: Offer) -> str:
+def subject(offer: Offer) -> str:
     """Return what the manager calls an entry point that failed."""
     return offer.failure(LookupError()).what
 

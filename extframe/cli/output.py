@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import click
@@ -20,6 +20,7 @@ from ..words import printable as printable
 
 REASON_WIDTH = 100  # characters of a reason that a table shows; JSON has all of it
 _STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow"}
+_STYLES |= {"ok": "green", "warning": "yellow", "problem": "red"}
 _STYLES |= {"pass": "green", "warn": "yellow", "fail": "red"}
 
 Cells = Sequence[str]
@@ -77,9 +78,24 @@ def write_properties(properties: Mapping[str, str]) -> None:
     _write("\n".join(map("".join, _aligned([(name, _shown(value)) for name, value in properties.items()]))))
 
 
-def _shown(cell: str) -> str:
+def write_groups(groups: Mapping[str, Sequence[Cells]]) -> None:
+    """Write rows below the title of each group, one a line, with an empty line between the groups."""
+    lines: list[Cells] = []
+    titles: list[int] = []
+    for title, rows in groups.items():
+        lines += [[""]] if lines else []
+        titles.append(len(lines))
+        lines.append([title])
+        lines += [["  ", *row] for row in _aligned([[_shown(cell, "") for cell in row] for row in rows])]
+    if _has_colours():
+        _write_coloured(lines, titles)
+    else:
+        _write("\n".join("".join(line).rstrip() for line in lines))
+
+
+def _shown(cell: str, nothing: str = "-") -> str:
     """Return a cell in what stdout can take."""
-    return printable(cell).encode(_encoding(), "backslashreplace").decode(_encoding()) or "-"
+    return printable(cell).encode(_encoding(), "backslashreplace").decode(_encoding()) or nothing
 
 
 def _aligned(rows: Sequence[Cells]) -> list[list[str]]:
@@ -92,15 +108,17 @@ def _has_colours() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _write_coloured(lines: Sequence[Cells]) -> None:
+def _write_coloured(lines: Sequence[Cells], titles: Collection[int] = (0,)) -> None:
+    """Write lines for a terminal: those at the places of ``titles`` bold, in the others each cell in its own style."""
     from rich.console import Console
     from rich.text import Text
 
-    header, *rows = lines
     console = Console(highlight=False)
-    console.print(Text("".join(header), style="bold"), soft_wrap=True)
-    for row in rows:
-        cells = ((cell, _STYLES.get(cell.strip(), "")) for cell in row)
+    for number, line in enumerate(lines):
+        if number in titles:
+            console.print(Text("".join(line), style="bold"), soft_wrap=True)
+            continue
+        cells = ((cell, _STYLES.get(cell.strip(), "")) for cell in line)
         console.print(Text.assemble(*cells), soft_wrap=True)
 
 

@@ -9,6 +9,7 @@ import click
 from ..errors import ExtframeError
 from .call import call
 from .check import check
+from .doctor import doctor
 from .exits import Exit, exit_code, hint
 from .handlers import handlers
 from .inspect import inspect
@@ -55,5 +56,5 @@ def program() -> None:
     """See and call the programs that extend this machine's hosts: plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, inspect, call, check, serve, new, handlers):
+for command in (ls, inspect, call, check, serve, new, handlers, doctor):
     program.add_command(command)
