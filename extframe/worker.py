@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from .deadline import left
 from .errors import ExtframeError
@@ -118,3 +119,41 @@ class Crew:
             return self._waiting.popleft()
         except IndexError:
             return None
+
+
+Outcome = Callable[[], T]
+"""Returns what a call returned, or raises what it raised."""
+
+
+def side_by_side(work: Callable[[str], T], names: Sequence[str], deadline: float, what: str) -> dict[str, Outcome[T]]:
+    """Have a crew call ``work`` with each name, and return the outcomes of the calls that ended by the deadline.
+
+    What has not begun by then never does; what has not ended goes on alone.
+    """
+    outcomes: dict[str, Outcome[T]] = {}
+    ended = threading.Event()
+
+    def note(name: str) -> None:
+        outcomes[name] = _outcome(work, name)
+        if len(outcomes) == len(names):
+            ended.set()
+
+    crew = Crew(what)
+    for name in names:
+        crew.submit(partial(note, name))
+    while names and not ended.is_set() and left(deadline):
+        ended.wait(min(TICK, left(deadline)) if crew.tend() else left(deadline))
+    crew.dismiss()
+    return dict(outcomes)
+
+
+def _outcome(work: Callable[[str], T], name: str) -> Outcome[T]:
+    try:
+        value = work(name)
+    except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        return partial(_raise, error)
+    return lambda: value
+
+
+def _raise(error: BaseException) -> Any:
+    raise error

@@ -105,7 +105,7 @@ def trap(short_path) -> Iterator[tuple[Path, FaultServer]]:
 def test_a_name_that_could_leave_the_directory_reaches_nothing(trap, name):
     directory, server = trap
     with PluginManager(LocalRegistry(directory, [directory]), groups=()) as pm:
-        for ask in (pm.get, pm._registry.find, lambda name: pm.driver(name, "VolumeDriver", wait=5)):
+        for ask in (pm.get, pm._activator.registry.find, lambda name: pm.driver(name, "VolumeDriver", wait=5)):
             with pytest.raises(SpecError, match="cannot be a plugin's name") as refused:
                 ask(name)
             assert str(refused.value).isprintable()

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from faultserver import eventually
 
-from extframe.worker import TICK, Crew, Worker
+from extframe.worker import TICK, Crew, Worker, side_by_side
 
 ASKED = ContextVar("ASKED", default="nobody")
 
@@ -71,6 +71,24 @@ def test_calls_that_hang_cost_threads_and_not_the_time_of_the_others() -> None:
     assert tend(crew, good.is_set)
     release.set()
     assert eventually(lambda: threading.active_count() <= before)
+
+
+def test_an_outcome_gives_what_its_call_returned_or_raises_what_it_raised_each_time() -> None:
+    ASKED.set("me")
+    outcomes = side_by_side(lambda name: {"known": ASKED.get()}[name], ["known", "other"], soon(), "outcomes")
+    for _ in range(2):
+        assert outcomes["known"]() == "me"
+        with pytest.raises(KeyError, match="other"):
+            outcomes["other"]()
+
+
+def test_calls_that_have_not_ended_by_the_deadline_have_no_outcome() -> None:
+    release = threading.Event()
+    outcomes = side_by_side(
+        lambda name: release.wait(10) if name == "hung" else True, ["hung", "good"], time.monotonic() + 0.2, "late"
+    )
+    assert outcomes.keys() == {"good"}
+    release.set()
 
 
 def test_a_crew_whose_threads_have_ended_takes_more_calls() -> None:
