@@ -59,6 +59,11 @@ class Circuit:
         """When a call is let through, as ``time.monotonic()`` has it; None where all are."""
         return self._next_try if self.is_open else None
 
+    @property
+    def last_error(self) -> Exception | None:
+        """The failure because of which calls are not made; None where they are."""
+        return self._last if self.is_open else None
+
     def enter(self) -> bool:
         """Return True for a call that is to see whether the plugin is back, and is to `leave` in the end.
 

@@ -90,6 +90,16 @@ class Client:
         """Where the plugin listens."""
         return self._transport.address.text
 
+    @property
+    def last_error(self) -> Exception | None:
+        """Why calls fail at once for now; None where they do not."""
+        return self._circuit.last_error
+
+    @property
+    def next_try(self) -> float | None:
+        """When a call is let through, as ``time.monotonic()`` has it; None where all are."""
+        return self._circuit.next_try
+
     # Calls.
 
     @overload

@@ -69,7 +69,9 @@ class Plugin:
         self._manifest = Manifest()
         self._state = State.NEW
         self._was_empty = False  # the manifest, when it was asked for again
-        self._failure: Exception | None = None
+        self._failure: Exception | None = None  # of the last handshake, for those who waited for it
+        self._last_error: Exception | None = None
+        self.planned_try: float | None = None  # a ``time.monotonic()`` value; whoever plans it keeps it
         self._handshakes = 0  # that have ended
         self._leader: int | None = None  # the thread that makes one
         self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
@@ -104,6 +106,21 @@ class Plugin:
     def state(self) -> State:
         """Where it stands now."""
         return self._state
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why its last handshake failed, or why calls fail at once for now; None where neither is so."""
+        return self._last_error or self.client.last_error
+
+    @property
+    def next_try(self) -> float | None:
+        """The seconds until a failed plugin is tried again by itself; None where its next use tries it.
+
+        By itself: by ``PluginManager.watch`` after a handshake that failed. Where calls fail at once, it is the
+        time until one is let through.
+        """
+        when = self.client.next_try if self.planned_try is None else self.planned_try
+        return None if when is None else left(when)
 
     def __repr__(self) -> str:
         return f"<Plugin {self.name!r} at {self.address}, {self._state.value}: {list(self._manifest.implements)}>"
@@ -331,6 +348,7 @@ class Plugin:
         with self._lock:
             self._handshakes += 1
             # A leader's own deadline, or its Ctrl-C, says nothing to the others.
+            self._last_error = failure if isinstance(failure, Exception) else None
             self._failure = failure if isinstance(failure, Exception) and not isinstance(failure, CallTimeout) else None
             if self._state is State.ACTIVATING:
                 self._enter(state)

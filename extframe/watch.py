@@ -131,6 +131,8 @@ class Watch:
         finally:
             self._deaf()
             self._plugins.end()
+            for plugin in self._activator.plugins():
+                plugin.planned_try = None
             self._changes.close()
             self._wake.close()
 
@@ -175,7 +177,8 @@ class Watch:
             entry.under_way, entry.next_try = True, math.inf
             self._plugins.begin(name, deadlines.after(self._timeout))
             plugin = self._activator.known(name)
-            entry.stamp = None if plugin is None else plugin.spec.stamp
+            if plugin is not None:
+                entry.stamp, plugin.planned_try = plugin.spec.stamp, None
 
     def _take_outcomes(self) -> None:
         while self._outcomes:
@@ -198,6 +201,8 @@ class Watch:
             return
         entry.next_try = monotonic() + entry.pause
         entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
+        if plugin is not None:
+            plugin.planned_try = entry.next_try
         if error is not None and kind_of(error) != entry.failed_as:
             entry.failed_as = kind_of(error)
             logger.warning("%s; it is tried again", error)

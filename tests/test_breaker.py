@@ -183,6 +183,9 @@ def test_a_new_handshake_passes_the_breaker_and_sets_it_to_rights(short_path, fa
         client.retarget(client.address)  # the kept connection still has the old behaviour
         fail(client, 3)
         assert is_open(client)
+        found = pm._activator.known("photos")
+        assert isinstance(found.last_error, CallTimeout)
+        assert 8 < found.next_try <= 9
         server.close()
         (short_path / "photos.sock").unlink()
         fault_server(answer(b'{"Implements": ["Backup"]}'), path=str(short_path / "photos.sock"))

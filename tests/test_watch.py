@@ -211,9 +211,13 @@ def test_a_plugin_that_fails_is_tried_again_after_growing_pauses_and_told_of_onc
         wait = watch.next_try("photos")
         assert wait is None or 0 <= wait <= 10
         assert soon(lambda: watch.next_try("photos") is not None)
+        [known] = pm._activator.plugins()
+        assert "not yet" in str(known.last_error)
+        assert known.next_try == pytest.approx(watch.next_try("photos"), abs=0.2)
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
         assert eventually(lambda: told.news[-1] == "photos activated: VolumeDriver", 10)
         assert watch.next_try("photos") is None
+        assert (known.last_error, known.next_try) == (None, None)
     assert told.news == ["photos failed", "photos activated: VolumeDriver"]
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
@@ -323,7 +327,7 @@ def test_nothing_is_left_when_it_is_closed_and_nothing_is_noticed_any_more(
         time.sleep(0.8)
     assert told.news == []
     assert eventually(lambda: threading.active_count() <= threads)
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 def test_closing_the_manager_ends_it_even_in_the_middle_of_a_handshake(directory: Path) -> None:

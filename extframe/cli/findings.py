@@ -54,6 +54,11 @@ class Finding:
         return self.spec.source
 
     @property
+    def next_try(self) -> str:
+        """When a host tries it again of itself. Nobody but a host that watches does."""
+        return "" if self.error is None else "on use"
+
+    @property
     def reason(self) -> str:
         """The heart of what went wrong, without the name, the source and the address that stand beside it."""
         if self.error is None:
@@ -70,6 +75,7 @@ class Finding:
             "address": self.address or None,
             "state": self.state,
             "implements": None if self.implements is None else list(self.implements),
+            "next_try": self.next_try or None,
             "reason": None if self.error is None else str(self.error),
         }
 

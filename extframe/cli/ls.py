@@ -56,8 +56,8 @@ def _write_table(findings: list[Finding]) -> None:
     rows = [[each.name, each.source, each.address, each.state, ", ".join(each.implements or ())] for each in findings]
     reasons = [shortened(each.reason) for each in findings]
     if any(reasons):
-        header.append("REASON")
-        rows = [[*row, reason] for row, reason in zip(rows, reasons, strict=True)]
+        header += ["NEXT TRY", "LAST ERROR"]
+        rows = [[*row, each.next_try, reason] for row, each, reason in zip(rows, findings, reasons, strict=True)]
     write_table(header, rows)
     if any(len(each.reason) > len(reason) for each, reason in zip(findings, reasons, strict=True)):
-        note("`extframe inspect NAME` gives the whole of a reason")
+        note("`extframe inspect NAME` gives the whole of an error")

@@ -19,7 +19,7 @@ from ..errors import ExtframeError
 from ..words import printable as printable
 
 REASON_WIDTH = 100  # characters of a reason that a table shows; JSON has all of it
-_STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow"}
+_STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow", "lost": "yellow"}
 _STYLES |= {"ok": "green", "warning": "yellow", "problem": "red"}
 _STYLES |= {"pass": "green", "warn": "yellow", "fail": "red"}
 
@@ -62,6 +62,23 @@ def _json_escape(character: str, dumps: Any) -> str:
 
 def _encoding() -> str:
     return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
+def write_json_line(value: Any) -> None:
+    """Write a value as JSON on one line, in ASCII."""
+    import json
+
+    _write(json.dumps(value))
+
+
+def write_line(cells: Cells, widths: Sequence[int]) -> None:
+    """Write one row that has come by itself; ``widths`` are those of all cells but the last."""
+    line = [_shown(cell) for cell in cells]
+    line[:-1] = [cell.ljust(width) + "  " for cell, width in zip(line[:-1], widths, strict=True)]
+    if _has_colours():
+        _write_coloured([line], titles=())
+    else:
+        _write("".join(line))
 
 
 def write_table(header: Cells, rows: Sequence[Cells]) -> None:

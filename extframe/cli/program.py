@@ -17,6 +17,7 @@ from .ls import ls
 from .new import new
 from .output import note, suggest
 from .serve import serve
+from .watch import watch
 
 
 class Program(click.Group):
@@ -56,5 +57,5 @@ def program() -> None:
     """See and call the programs that extend this machine's hosts: plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, inspect, call, check, serve, new, handlers, doctor):
+for command in (ls, watch, inspect, call, check, serve, new, handlers, doctor):
     program.add_command(command)

@@ -42,6 +42,7 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
             "address": server.address,
             "state": "active",
             "implements": ["VolumeDriver", "authz"],
+            "next_try": None,
             "reason": None,
         }
     ]
@@ -76,6 +77,7 @@ def test_without_contact_no_connection_is_opened(run, add, short_path):
         "address": server.address,
         "state": "new",
         "implements": None,
+        "next_try": None,
         "reason": None,
     }
     assert server.connections == 0
@@ -137,7 +139,7 @@ def test_a_plugin_that_talks_nonsense_is_failed(run, add, behaviour, short_path)
     add("odd", behaviour)
     result = run("ls", "--dir", short_path)
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[0].endswith("REASON")
+    assert result.stdout.splitlines()[0].endswith("NEXT TRY  LAST ERROR")
     assert " failed " in result.stdout
 
 
@@ -168,11 +170,11 @@ def test_a_long_reason_is_shortened_in_the_table_and_whole_in_json(run, add, sho
     words = "no space left, " * 20 + "END"
     add("full", answer(words.encode(), status="500 Internal Server Error"))
     table, whole = run("ls", "--dir", short_path), run("ls", "--dir", short_path, "-o", "json")
-    reason = table.stdout.splitlines()[1].partition("  failed  ")[2].partition("  ")[2].strip()
+    reason = table.stdout.splitlines()[1].partition("  on use    ")[2].strip()
     assert reason.startswith("no space left") or "no space left" in reason
     assert reason.endswith("...")
     assert len(reason) <= output.REASON_WIDTH
-    assert table.stderr == "extframe: `extframe inspect NAME` gives the whole of a reason\n"
+    assert table.stderr == "extframe: `extframe inspect NAME` gives the whole of an error\n"
     assert words in listing(whole)["full"]["reason"]
 
 

@@ -208,7 +208,7 @@ def test_a_client_that_ends_in_the_middle_of_its_request_is_no_call(lab):
         (extframe.RemoteError("named", plugin="other", method="A.B"), 500, "named"),
         (extframe.ProtocolError("the other plugin talks nonsense"), 500, "the other plugin talks nonsense"),
     ],
-    ids=repr,
+    ids=ascii,  # one has a surrogate in it
 )
 def test_what_a_driver_raises_is_the_answer(served, error, status, words):
     driver, wire = served

@@ -1,0 +1,97 @@
+"""``extframe watch``: what is told, in which form, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from extframe.testing import Error, FakePlugin
+
+Started = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(short_path: Path) -> Iterator[Started]:
+    """Start the command as a process, and wait until it watches."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "extframe.cli", "watch", "--dir", str(short_path), *options]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stderr is not None
+        assert process.stderr.readline() == f"extframe: watching {short_path}; Ctrl-C ends it\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def test_what_comes_fails_and_goes_is_told_line_by_line(start: Started, short_path: Path) -> None:
+    process = start()
+    with FakePlugin(short_path, "photos", ["VolumeDriver", "LogDriver"]) as plugin:
+        assert re.fullmatch(r"\d\d:\d\d:\d\d  photos            active   VolumeDriver, LogDriver", line(process))
+        plugin.answer("Plugin.Activate", Error("not now", status=503))
+        plugin.refuse()
+        plugin.accept()
+        assert line(process).endswith("  photos            lost     its source changed")
+        assert line(process).endswith("  photos            failed   not now")
+    while not (last := line(process)).endswith("  photos            removed  -"):
+        assert "photos" in last
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert (process.returncode, errors) == (130, "")
+
+
+def test_each_line_of_json_is_an_object(start: Started, short_path: Path) -> None:
+    process = start("-o", "json")
+    with FakePlugin(short_path, "photos", ["VolumeDriver"]):
+        told = json.loads(line(process))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*\+00:00", told.pop("when"))
+    assert told == {"name": "photos", "state": "active", "implements": ["VolumeDriver"], "reason": None}
+
+
+def test_the_words_of_a_plugin_move_no_cursor(start: Started, short_path: Path) -> None:
+    process = start()
+    with FakePlugin(short_path, "photos") as plugin:
+        plugin.answer("Plugin.Activate", Error("\x1b[2Jgone\nroot", status=500))
+        plugin.refuse()
+        plugin.accept()
+        while "failed" not in (told := line(process)):
+            pass
+    assert "\x1b" not in told
+    assert "gone root" in told
+
+
+def test_it_ends_in_silence_when_nobody_reads_any_more(start: Started, short_path: Path) -> None:
+    process = start()
+    with FakePlugin(short_path, "one", ["VolumeDriver"]):
+        line(process)
+        assert process.stdout is not None
+        process.stdout.close()
+        with FakePlugin(short_path, "other", ["VolumeDriver"]):
+            assert process.wait(10) in (0, 1)
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_verbose_shows_the_log(start: Started, short_path: Path) -> None:
+    process = start("--verbose")
+    with FakePlugin(short_path, "photos", ["VolumeDriver"]):
+        line(process)
+    process.send_signal(signal.SIGINT)
+    assert "info: extframe.plugin: plugin 'photos'" in process.communicate(timeout=10)[1]
