@@ -64,14 +64,10 @@ class Activator:
         """Return a plugin that is active; handlers have not heard of it yet.
 
         Raises:
-            PluginNotFound, SpecError, ActivationError: as ``PluginManager.get`` does; noted in ``failures()``.
+            PluginNotFound, SpecError, ActivationError: as ``PluginManager.get`` does. Whoever gives up notes them.
         """
-        try:
-            plugin = self.find(name)
-            plugin.activate(deadline)
-        except ExtframeError as error:
-            self.failed(name, error)
-            raise
+        plugin = self.find(name)
+        plugin.activate(deadline)
         self.worked(name)
         return plugin
 
@@ -120,15 +116,19 @@ class Activator:
 
     # What came of it.
 
-    def failed(self, name: str, error: Exception) -> None:
-        """Note that a plugin failed. A name that is nobody's is no plugin, and a manager that is closed no failure."""
+    def failed(self, name: str, error: Exception) -> bool:
+        """Note that a plugin failed, and tell it if it did not fail before, or in another way; return whether.
+
+        A name that is nobody's is no plugin, and what the end of the manager brings is no failure.
+        """
         if (name not in self._plugins and isinstance(error, PluginNotFound)) or self.closed.is_set():
-            return
+            return False
         subject = ("plugin", name)
         is_new = kind_of(error) != kind_of(self._failures.exception(subject))
         self._failures.note(subject, Failure(f"plugin {name!r}", error))
         if is_new and not isinstance(error, PluginNotFound):
             self._news.tell("plugin_failed", name=name, error=error)
+        return is_new
 
     def worked(self, name: str) -> None:
         """Note that a plugin works."""

@@ -190,8 +190,8 @@ class Client:
         Raises:
             as `call`, but for CallTimeout. Errors do not say whose they are.
         """
-        exchange = self._transport.begin(_path(method), b"")
-        return None if exchange is None else PendingCall(self, method, exchange)
+        call = PendingCall(self, method)
+        return call if call.send() else None
 
     @contextmanager
     def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
@@ -389,10 +389,11 @@ class Client:
 class PendingCall:
     """A call that was sent, made by `Client.begin`: look at it when ``fileno()`` is readable. One thread at a time."""
 
-    def __init__(self, client: Client, method: str, exchange: Exchange) -> None:
+    _exchange: Exchange
+
+    def __init__(self, client: Client, method: str) -> None:
         self._client = client
-        self._method = method
-        self._exchange = exchange
+        self._path = _path(method)
         self._started = monotonic()
         self._failed: list[type[TransportError]] = []
 
@@ -417,7 +418,7 @@ class PendingCall:
                 return None
             _whole(response)
         except TransportError as failure:
-            if self._is_sent_again(failure):
+            if self._is_repeated(failure) and self.send():
                 return None
             raise
         self._client._circuit.answered()
@@ -427,17 +428,26 @@ class PendingCall:
         """Wait no longer for the answer."""
         self._exchange.abandon()
 
-    def _is_sent_again(self, failure: TransportError) -> bool:
+    def send(self) -> bool:
+        """Whether the call was sent, which it is not where a connection had to be waited for."""
+        while True:
+            try:
+                exchange = self._client._transport.begin(self._path, b"")
+            except TransportError as failure:
+                if not self._is_repeated(failure):
+                    raise
+            else:
+                if exchange is not None:
+                    self._exchange = exchange
+                return exchange is not None
+
+    def _is_repeated(self, failure: TransportError) -> bool:
         self._failed.append(type(failure))
         attempts, elapsed = self._failed.count(type(failure)), monotonic() - self._started
-        again = None
         if self._client.retry.wait_after(failure, attempts, elapsed, idempotent=True) == 0:
-            again = self._client._transport.begin(_path(self._method), b"")
-        if again is None:
-            _tell_attempts(failure, len(self._failed), elapsed)
-            return False
-        self._exchange = again
-        return True
+            return True
+        _tell_attempts(failure, len(self._failed), elapsed)
+        return False
 
 
 # --- what plugins give --------------------------------------------------------------------------------

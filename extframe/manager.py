@@ -119,6 +119,7 @@ class PluginManager(HookManager):
                 return self._activator.use(name, point, deadline)
             except (PluginNotFound, SpecError, ActivationError) as missing:
                 if not _may_yet_come(missing) or time.monotonic() + POLL >= patience:
+                    self._activator.failed(name, missing)
                     raise
             self._activator.closed.wait(POLL)
 

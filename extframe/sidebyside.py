@@ -55,7 +55,7 @@ class SideBySide:
             elif not self._handshakes.begin(plugin, deadline):
                 self._crew.submit(partial(self._activate, name, deadline))
         except ExtframeError as error:
-            self._fail(name, error)
+            self._done(name, error)
 
     def turn(self, until: float) -> None:
         """Do what can be done, after waiting until then at most for something to happen."""
@@ -66,7 +66,7 @@ class SideBySide:
                 self._activator.worked(plugin.name)
                 self._hand_over(plugin, deadline)
             else:
-                self._fail(plugin.name, failure)
+                self._done(plugin.name, failure)
 
     def finish(self, ended: threading.Event, deadline: float) -> None:
         """Take turns until ``ended`` is set, or the deadline has passed."""
@@ -87,10 +87,6 @@ class SideBySide:
             self._crew.submit(partial(self._dispatch, plugin, deadline))
         if not (is_due and self._handlers_too):
             self._done(plugin.name, None)
-
-    def _fail(self, name: str, error: ExtframeError) -> None:
-        self._activator.failed(name, error)
-        self._done(name, error)
 
     # In a thread of the crew.
 

@@ -17,9 +17,9 @@ from . import deadline as deadlines
 from .activation import Activator
 from .changes import changes_in
 from .errors import ExtframeError, PluginNotFound
-from .failures import kind_of
 from .logs import get_logger
 from .plugin import Plugin
+from .retry import nobody_listens
 from .sidebyside import SideBySide
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 SETTLE = 0.05  # seconds from a change to the look at it: a file that is being written changes more than once
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0  # seconds between two tries of a plugin that fails
+NOT_YET = 0.2  # seconds: up to that pause a socket where nobody listens is one of a plugin that is about to
 
 # How many times as long as a look takes there is none after it: a directory of a thousand entries must cost no more
 # of a core than one of ten.
@@ -43,7 +44,6 @@ class _Entry:
     under_way: bool = False
     next_try: float = 0.0
     pause: float = FIRST_PAUSE
-    failed_as: tuple[type[BaseException], ...] = ()
 
 
 class Watch:
@@ -194,18 +194,24 @@ class Watch:
         entry.under_way = False
         plugin = self._activator.known(name)
         if error is None and plugin is not None and plugin.is_made:
-            entry.pause, entry.failed_as = FIRST_PAUSE, ()
-            return
-        if isinstance(error, PluginNotFound):
+            entry.pause = FIRST_PAUSE
+        elif isinstance(error, PluginNotFound):
             self._next_look = min(self._next_look, self._earliest_look)  # which sees that it has gone
-            return
-        entry.next_try = monotonic() + entry.pause
-        entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
-        if plugin is not None:
-            plugin.planned_try = entry.next_try
-        if error is not None and kind_of(error) != entry.failed_as:
-            entry.failed_as = kind_of(error)
+        else:
+            entry.next_try = monotonic() + entry.pause
+            entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
+            if plugin is not None:
+                plugin.planned_try = entry.next_try
+            if error is not None and not (entry.pause <= NOT_YET and _nobody_listens(error)):
+                self._fail(name, error)
+
+    def _fail(self, name: str, error: Exception) -> None:
+        if self._activator.failed(name, error):
             logger.warning("%s; it is tried again", error)
+
+
+def _nobody_listens(error: Exception) -> bool:
+    return error.__cause__ is not None and nobody_listens(error.__cause__)
 
 
 class _Wake:

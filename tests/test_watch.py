@@ -196,16 +196,30 @@ def test_a_socket_that_appears_before_anybody_listens_is_waited_for(
         assert pm.failures() == []
 
 
+def test_a_socket_where_somebody_listens_a_moment_later_has_not_failed(
+    pm: PluginManager, told: Told, directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory.mkdir(parents=True)
+    with pm.watch(), socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(directory / "photos.sock"))
+        assert soon(lambda: pm._activator.known("photos") and pm._activator.known("photos").last_error)
+        sock.listen()
+        sock.settimeout(5)
+        connection, _ = sock.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(reply(b'{"Implements": ["VolumeDriver"]}'))
+            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_a_plugin_that_fails_is_tried_again_after_growing_pauses_and_told_of_once(
     pm: PluginManager, told: Told, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory.mkdir(parents=True)
-    with (
-        caplog.at_level(logging.INFO, "extframe"),
-        FakePlugin(directory, "photos") as plugin,
-        pm.watch() as watch,
-    ):
+    with caplog.at_level(logging.INFO, "extframe"), FakePlugin(directory, "photos") as plugin:
         plugin.answer("Plugin.Activate", Error("not yet", status=503))
+        watch = pm.watch()
         assert soon(lambda: len(plugin.calls) >= 5)
         assert len(plugin.calls) < 10  # 50 ms and its doubles: 5 tries within 0.75 s, 6 within 1.55 s
         wait = watch.next_try("photos")
@@ -224,8 +238,9 @@ def test_a_plugin_that_fails_is_tried_again_after_growing_pauses_and_told_of_onc
 
 def test_a_new_socket_ends_the_pause(pm: PluginManager, told: Told, directory: Path) -> None:
     directory.mkdir(parents=True)
-    with FakePlugin(directory, "photos") as plugin, pm.watch() as watch:
+    with FakePlugin(directory, "photos") as plugin:
         plugin.answer("Plugin.Activate", Error("not yet", status=503))
+        watch = pm.watch()
         assert eventually(lambda: (watch.next_try("photos") or 0) > 1.5, 10)
         plugin.refuse()
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
