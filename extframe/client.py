@@ -433,7 +433,7 @@ class PendingCall:
         while True:
             try:
                 exchange = self._client._transport.begin(self._path, b"")
-            except TransportError as failure:
+            except TransportError as failure:  # noqa: PERF203 - it is rare, and the loop short
                 if not self._is_repeated(failure):
                     raise
             else:
