@@ -7,6 +7,7 @@ or the garbage collector interrupted.
 
 from __future__ import annotations
 
+import resource
 from time import monotonic
 from weakref import ref
 
@@ -25,15 +26,25 @@ class Shelf(list[Connection]):
         self.closed = False
 
 
+def affordable() -> int:
+    """Return how many connections a program may have without running short of file descriptors.
+
+    It is a third of what the system lets it open, as other things want theirs, and 1,024 at most.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1024 if soft == resource.RLIM_INFINITY else max(16, min(soft // 3, 1024))
+
+
 class ConnectionPool:
     """The shelves of any number of transports.
 
     Of more than ``limit`` open connections those are closed that were idle longest, and none stays idle for much
     longer than ``idle_timeout`` seconds. Both are looked at when connections are asked for: there is no thread.
+    Where ``limit`` is None it is what the program can afford.
     """
 
-    def __init__(self, limit: int = 256, idle_timeout: float = 60.0) -> None:
-        self.limit = limit
+    def __init__(self, limit: int | None = None, idle_timeout: float = 60.0) -> None:
+        self.limit = affordable() if limit is None else limit
         self.idle_timeout = idle_timeout
         self._shelf_of: dict[ref[Connection], Shelf] = {}  # of all open connections, and of some that were closed
         self._next_sweep = monotonic() + _SWEEP_INTERVAL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -12,6 +13,7 @@ from .deadline import left
 from .errors import ExtframeError
 from .handshakes import Handshakes
 from .plugin import Plugin
+from .pool import affordable
 from .worker import TICK, Crew
 
 Done = Callable[[str, Exception | None], object]
@@ -40,6 +42,8 @@ class SideBySide:
         self._again = again
         self._handlers_too = handlers_too
         self._handshakes = Handshakes()
+        self._at_once = affordable()  # handshakes: each has a file descriptor
+        self._not_begun: deque[tuple[str, float]] = deque()
         self._crew = Crew(name)
 
     def listen(self, descriptor: int) -> None:
@@ -48,6 +52,12 @@ class SideBySide:
 
     def begin(self, name: str, deadline: float) -> None:
         """Begin with a plugin; the deadline is its handshake's, a ``time.monotonic()`` value."""
+        if len(self._handshakes) < self._at_once:
+            self._begin(name, deadline)
+        else:
+            self._not_begun.append((name, deadline))
+
+    def _begin(self, name: str, deadline: float) -> None:
         try:
             plugin = self._activator.find(name)
             if plugin.is_made:
@@ -67,6 +77,8 @@ class SideBySide:
                 self._hand_over(plugin, deadline)
             else:
                 self._done(plugin.name, failure)
+        while self._not_begun and len(self._handshakes) < self._at_once:
+            self._begin(*self._not_begun.popleft())
 
     def finish(self, ended: threading.Event, deadline: float) -> None:
         """Take turns until ``ended`` is set, or the deadline has passed."""
@@ -78,6 +90,7 @@ class SideBySide:
 
     def end(self) -> None:
         """Give up the handshakes under way, and what has not begun. Handlers that run go on alone."""
+        self._not_begun.clear()
         self._handshakes.close()
         self._crew.dismiss()
 

@@ -30,6 +30,7 @@ from faultserver import (
     send_and_close,
     send_and_hang,
 )
+from program import Program
 
 import extframe
 from extframe import (
@@ -453,6 +454,22 @@ def test_two_hundred_hung_plugins_cost_no_thread_and_their_neighbours_no_time(pl
         assert len(pm.failures()) == 200
         # Each good plugin's server has a thread of its own here, for its connection.
         assert max(threads) - before < 20 + 10
+
+
+def test_more_plugins_than_there_are_file_descriptors_take_turns(plugins: Directory) -> None:
+    source = """
+        import resource, sys
+        from extframe import LocalRegistry, PluginManager
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        with PluginManager(LocalRegistry(sys.argv[1], []), groups=()) as pm:
+            print(len(pm.get_all("VolumeDriver")), [str(failure) for failure in pm.failures()])
+    """
+    server = plugins.serve("photos", plugin("VolumeDriver"), backlog=200)
+    for number in range(149):
+        os.link(server.path, plugins.path / f"photos{number}.sock")
+    with Program(source, plugins.path) as program:
+        assert program.end() == (0, "150 []\n")
 
 
 @pytest.mark.parametrize(

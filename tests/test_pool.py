@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import time
 
@@ -93,3 +94,15 @@ def test_a_connection_is_closed_with_the_last_reference_to_it(connection):
     del made, pool, shelf
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
+
+
+@pytest.mark.parametrize(("descriptors", "connections"), [(20, 16), (300, 100), (1024, 341), (20_000, 1024)])
+def test_the_limit_is_what_the_program_can_afford(descriptors, connections):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < descriptors:
+        pytest.skip(f"the system allows {before[1]} descriptors")
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, before[1]))
+        assert ConnectionPool().limit == connections
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

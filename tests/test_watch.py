@@ -133,7 +133,7 @@ def test_a_restart_makes_a_new_handshake_and_a_changed_manifest_counts(
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver", "Backup"]})
         plugin.accept()
         assert soon(lambda: given == ["VolumeDriver", "Backup"])
-        assert told.news[-1] == "photos activated: VolumeDriver Backup"
+        assert soon(lambda: told.news[-1] == "photos activated: VolumeDriver Backup")
 
 
 def test_a_spec_file_that_is_replaced_or_written_anew_moves_the_plugin(
