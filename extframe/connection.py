@@ -217,38 +217,36 @@ def connect_now(path: str) -> socket.socket | None:
     Raises:
         ConnectError: as `connect` does.
     """
+    try:
+        return _connect_at_once(path)
+    except BlockingIOError:
+        return None
+    except OSError as refused:
+        raise ConnectError(_words(refused)) from refused
+
+
+def _connect_at_once(path: str) -> socket.socket:
+    """Return a connected socket; BlockingIOError says that the backlog is full, of which there is nothing to poll."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.connect(path)
-    except BaseException as refused:
+    except BaseException:
         sock.close()
-        if isinstance(refused, BlockingIOError):  # the backlog is full
-            return None
-        if isinstance(refused, OSError):
-            raise ConnectError(_words(refused)) from refused
         raise
     return sock
 
 
 def _connect_unix(path: str, deadline: float) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        pause = 0.001
-        while True:
-            try:
-                sock.connect(path)
-                return sock
-            except BlockingIOError:
-                # The backlog is full. A unix socket is not "in progress" then, and there is nothing to poll.
-                if left(deadline) == 0:
-                    raise late(CONNECT) from None
-            time.sleep(min(pause, left(deadline)))
-            pause = min(2 * pause, 0.05)
-    except BaseException:
-        sock.close()
-        raise
+    pause = 0.001
+    while True:
+        try:
+            return _connect_at_once(path)
+        except BlockingIOError:
+            if left(deadline) == 0:
+                raise late(CONNECT) from None
+        time.sleep(min(pause, left(deadline)))
+        pause = min(2 * pause, 0.05)
 
 
 def _connect_tcp(address: Address, deadline: float) -> socket.socket:

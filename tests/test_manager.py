@@ -456,6 +456,39 @@ def test_two_hundred_hung_plugins_cost_no_thread_and_their_neighbours_no_time(pl
         assert max(threads) - before < 20 + 10
 
 
+def test_where_no_file_descriptor_is_left_every_plugin_fails_with_the_remedy(plugins: Directory) -> None:
+    source = """
+        import os, resource, sys
+        from extframe import LocalRegistry, PluginManager
+
+        with PluginManager(LocalRegistry(sys.argv[1], []), groups=()) as pm:
+            names = pm.scan()
+            pm.scan = lambda: names
+            resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+            held = []
+            while True:
+                try:
+                    held.append(os.dup(0))
+                except OSError:
+                    break
+            found = pm.get_all("VolumeDriver")
+            for each in held:
+                os.close(each)
+            print(found, *[failure.exception.__cause__.message for failure in pm.failures()], sep="\\n")
+            print(len(pm.get_all("VolumeDriver")), pm.failures())
+    """
+    for name in ("one", "other"):
+        plugins.serve(name, plugin("VolumeDriver"))
+    with Program(source, plugins.path) as program:
+        code, said = program.end()
+    assert code == 0, said
+    empty, *failures, last = said.splitlines()
+    assert empty == "[]"
+    assert len(failures) == 2
+    assert all("raise its limit (ulimit -n)" in words for words in failures)
+    assert last == "2 []"
+
+
 def test_more_plugins_than_there_are_file_descriptors_take_turns(plugins: Directory) -> None:
     source = """
         import resource, sys
