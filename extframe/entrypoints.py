@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import importlib_metadata
 
 from .failures import Failure
+
+_METADATA = (".dist-info", ".egg-info")
+"""How the directories end that pip and setuptools make of a distribution's metadata."""
 
 
 class Distribution(Protocol):
@@ -31,6 +35,9 @@ class Distribution(Protocol):
         """What it offers, in all groups."""
         raise NotImplementedError
 
+    def read_text(self, filename: str) -> str | None:
+        """Return a file of its metadata, None where it has no such file."""
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -38,7 +45,7 @@ class Offer:
 
     name: str
     value: str
-    distribution: Distribution | None
+    distribution: Distribution
     load: Callable[[], Any]
 
     def failure(self, exception: BaseException) -> Failure:
@@ -63,17 +70,9 @@ def offers(groups: Sequence[str]) -> Iterator[Offer]:
     distribution whose entry points cannot be read is an offer that cannot be loaded.
     """
     for group in groups:
-        found = [(offer, (origin(offer.distribution)[0] or "").lower()) for offer in _offers(group)]
-        for offer, _ in sorted(found, key=lambda pair: (pair[1] != "extframe", pair[1], pair[0].name)):
+        found = [(name, offer) for name, each in _distributions(group) for offer in _offers_of(each, group)]
+        for _, offer in sorted(found, key=lambda pair: (pair[0] != "extframe", pair[0], pair[1].name)):
             yield offer
-
-
-def _offers(group: str) -> list[Offer]:
-    try:
-        entries = importlib_metadata.entry_points(group=group)
-    except Exception:  # noqa: BLE001 - one entry_points.txt makes no sense; the others are read one by one
-        return list(chain.from_iterable(_offers_of(each, group) for each in _distributions()))
-    return [Offer(entry.name, entry.value, entry.dist, entry.load) for entry in entries]
 
 
 def _offers_of(distribution: Distribution, group: str) -> Iterator[Offer]:
@@ -84,19 +83,100 @@ def _offers_of(distribution: Distribution, group: str) -> Iterator[Offer]:
         yield Offer("*", "entry_points.txt", distribution, partial(_raise, unreadable))
 
 
-def _raise(error: Exception) -> None:
+def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-def _distributions() -> Iterator[Distribution]:
-    """Yield the installed distributions; of two with one name the first on the path, which is the one imported."""
-    seen = set()
-    for distribution in importlib_metadata.distributions():
-        name, _ = origin(distribution)
-        key = distribution if name is None else re.sub(r"[-_.]+", "-", name).lower()
-        if key not in seen:
-            seen.add(key)
-            yield distribution
+# --- which distributions ------------------------------------------------------------------------------
+
+
+def _distributions(group: str) -> Iterator[tuple[str, Distribution]]:
+    """Yield the distributions that may have entry points in a group, each with its name in normal form.
+
+    Of two with one name it is the one that importlib_metadata finds: the first on the path that has metadata.
+    """
+    return _on_plain_path(group) if _is_plain_path() else _on_any_path(group)
+
+
+def _is_plain_path() -> bool:
+    """Return whether what is installed lies in directories, and nobody but importlib_metadata looks for it."""
+    finders = {type(finder) for finder in sys.meta_path if hasattr(finder, "find_distributions")}
+    return finders == {importlib_metadata.MetadataPathFinder} and not any(map(_is_archive, map(str, sys.path)))
+
+
+def _is_archive(place: str) -> bool:
+    return place.endswith(".egg") or os.path.isfile(place)
+
+
+def _on_plain_path(group: str) -> Iterator[tuple[str, Distribution]]:
+    # Of hundreds of distributions a few are handlers: to look for the group's name takes a third of the time in which
+    # importlib_metadata parses them all, which is a quarter of a host's start.
+    for name, directories in _metadata_directories().items():
+        if any(_mentions(directory, group) for directory in directories):
+            whole = next(filter(_has_metadata, directories), directories[0])
+            yield name, importlib_metadata.Distribution.at(whole)
+
+
+def _metadata_directories() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for place in map(str, sys.path):
+        for child in _children(place):
+            if child.endswith(_METADATA):
+                name = child.rpartition(".")[0].partition("-")[0]
+                found.setdefault(_normal(name), []).append(os.path.join(place, child))
+    return found
+
+
+def _children(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory or ".")
+    except OSError:  # it is not there: sys.path names places that may be
+        return []
+
+
+def _mentions(metadata: str, group: str) -> bool:
+    try:
+        with open(f"{metadata}/entry_points.txt", "rb", buffering=0) as file:
+            return group in file.read().decode()
+    except UnicodeDecodeError:
+        return True  # what stands there is no text, and the parser will say so
+    except OSError:
+        return False  # most have none
+
+
+def _has_metadata(directory: str) -> bool:
+    return any(os.path.exists(f"{directory}/{name}") for name in ("METADATA", "PKG-INFO")) or os.path.isfile(directory)
+
+
+def _on_any_path(group: str) -> Iterator[tuple[str, Distribution]]:
+    seen: set[str] = set()
+    for each in importlib_metadata.distributions():
+        if not _may_offer(each, group):
+            continue
+        name, _ = origin(each)
+        if name is None:
+            yield "", each
+        elif _normal(name) not in seen:
+            seen.add(_normal(name))
+            yield _normal(name), _found_as(name) or each
+
+
+def _may_offer(distribution: Distribution, group: str) -> bool:
+    try:
+        return group in (distribution.read_text("entry_points.txt") or "")
+    except UnicodeDecodeError:
+        return True
+
+
+def _found_as(name: str) -> Distribution | None:
+    try:
+        return importlib_metadata.distribution(name)
+    except importlib_metadata.PackageNotFoundError:  # its directory has another name, as those that pip has put aside
+        return None
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class DistributionFacade:

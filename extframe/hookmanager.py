@@ -174,13 +174,17 @@ class HookManager(pluggy.PluginManager):
 
     def list_plugin_distinfo(self) -> list[tuple[Any, Any]]:
         """Return the handlers that came from entry points, each with its distribution."""
-        loaded = [(handler, DistributionFacade(distribution)) for handler, distribution in self._distributions]
+        loaded = [(handler, DistributionFacade(distribution)) for handler, distribution in self._readable()]
         return [*super().list_plugin_distinfo(), *loaded]
 
     def list_plugin_distributions(self) -> list[tuple[Any, Any]]:
         """Return the handlers that came from entry points, each with its distribution, as pluggy 1.7 has it."""
         inherited = getattr(super(), "list_plugin_distributions", list)
-        return [*inherited(), *self._distributions]
+        return [*inherited(), *self._readable()]
+
+    def _readable(self) -> list[tuple[object, Distribution]]:
+        """Return the distributions of handlers, without those whose metadata are gone."""
+        return [(handler, each) for handler, each in self._distributions if origin(each)[0] is not None]
 
     def _origin(self, handler: object) -> tuple[str | None, str | None]:
         """Return the name and version of the distribution that brought a handler."""
@@ -268,9 +272,8 @@ class HookManager(pluggy.PluginManager):
             )
         if self.has_plugin(offer.name):
             raise ValueError(f"another handler is named {offer.name!r}: {self.get_plugin(offer.name)!r}")
-        distribution, (name, _) = offer.distribution, origin(offer.distribution)
-        if self.register(handler, offer.name) is not None and distribution is not None and name is not None:
-            self._distributions.append((handler, distribution))
+        if self.register(handler, offer.name) is not None:
+            self._distributions.append((handler, offer.distribution))
 
     def _spec_names(self, namespace: Any) -> list[str]:
         return [name for name in dir(namespace) if self.parse_hookspec_opts(namespace, name) is not None]
