@@ -9,7 +9,7 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -22,7 +22,13 @@ from .interface import Declaration, Interface, declaration
 from .logs import get_logger
 from .protocol import hook_name
 
+if TYPE_CHECKING:
+    from pluggy import HookimplOpts, HookspecOpts
+
 logger = get_logger(__name__)
+
+_EVERY_OBJECTS = frozenset([*dir(object), *(name for name in globals() if name.startswith("__"))])
+"""The names that every object has, and every module: none of them is a hook's."""
 
 
 class HookManager(pluggy.PluginManager):
@@ -160,6 +166,14 @@ class HookManager(pluggy.PluginManager):
         with self._lock:
             super().check_pending()
 
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> HookimplOpts | None:
+        """Return how a handler's attribute is marked as a hookimpl, or None. pluggy asks this of all that it has."""
+        return None if name in _EVERY_OBJECTS else super().parse_hookimpl_opts(plugin, name)
+
+    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> HookspecOpts | None:
+        """Return how an attribute is marked as a hookspec, or None. pluggy asks this of all that there is."""
+        return None if name in _EVERY_OBJECTS else super().parse_hookspec_opts(module_or_class, name)
+
     def add_hookcall_monitoring(self, before: Callable[..., None], after: Callable[..., None]) -> Callable[[], None]:
         """Call ``before`` and ``after`` around every hook call, dispatch included. Returns the way back."""
         monitor = (before, after)
@@ -238,16 +252,10 @@ class HookManager(pluggy.PluginManager):
         logger.warning("%s", failure, exc_info=error)
 
     def _add_specs(self, offer: Offer, offered: Any) -> None:
-        interfaces = _interfaces(offered)
         if self._spec_names(offered):
             self._check_points(offered)
             self.add_hookspecs(offered)
-        elif not interfaces and not self._impl_names(offered):
-            raise ExtframeError(
-                f"{offer.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
-                "names a module or an object whose functions are marked with extframe.hookimpl"
-            )
-        for declared in interfaces:
+        for declared in _interfaces(offered):
             hook = hook_name(declared.implements)
             if not self._has_spec(hook):
                 self.add_hookspecs(make_hookspec(hook, declared.interface.__doc__))
@@ -262,9 +270,11 @@ class HookManager(pluggy.PluginManager):
                 raise ExtframeError(f"hook {hook!r} cannot be an extension point: {fault}")
 
     def _add_handler(self, offer: Offer, handler: Any) -> None:
-        if not self._impl_names(handler):
+        names = self._impl_names(handler)
+        if not names:
+            self._check_specs(offer, handler)
             return
-        unbound = [name for name in self._impl_names(handler) if _lacks_self(handler, name)]
+        unbound = [name for name in names if _lacks_self(handler, name)]
         if unbound:
             raise ExtframeError(
                 f"{offer.value} is a class, and its {unbound[0]} would get no self: "
@@ -274,6 +284,13 @@ class HookManager(pluggy.PluginManager):
             raise ValueError(f"another handler is named {offer.name!r}: {self.get_plugin(offer.name)!r}")
         if self.register(handler, offer.name) is not None:
             self._distributions.append((handler, offer.distribution))
+
+    def _check_specs(self, offer: Offer, offered: Any) -> None:
+        if not self._spec_names(offered) and not _interfaces(offered):
+            raise ExtframeError(
+                f"{offer.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
+                "names a module or an object whose functions are marked with extframe.hookimpl"
+            )
 
     def _spec_names(self, namespace: Any) -> list[str]:
         return [name for name in dir(namespace) if self.parse_hookspec_opts(namespace, name) is not None]

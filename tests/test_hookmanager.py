@@ -80,6 +80,23 @@ def test_a_handler_that_pluggy_refuses_leaves_nothing_behind() -> None:
     assert pm.register(object(), "mistaken") == "mistaken"
 
 
+def test_an_object_whose_call_is_a_hookimpl_is_a_handler(site: Path) -> None:
+    source = """
+        import extframe
+
+        class Handler:
+            @extframe.hookimpl(specname="volume_driver")
+            def __call__(self, name):
+                return f"called for {name}"
+
+        handler = Handler()
+    """
+    install(site, "acme-call", module="acme_call", source=source, entry_points={"call": "acme_call:handler"})
+    pm = PluginManager()
+    assert pm.failures() == []
+    assert pm.hook.volume_driver(name="a", client=None)[0] == "called for a"
+
+
 def test_registering_twice_says_so_and_keeps_the_first() -> None:
     pm = PluginManager(groups=())
 
