@@ -6,13 +6,13 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import importlib_metadata
 
-from .failures import Failure
+if TYPE_CHECKING:
+    from .failures import Failure
 
 _METADATA = (".dist-info", ".egg-info")
 """How the directories end that pip and setuptools make of a distribution's metadata."""
@@ -39,17 +39,20 @@ class Distribution(Protocol):
         """Return a file of its metadata, None where it has no such file."""
 
 
-@dataclass(frozen=True)
+# No dataclass: to import dataclasses and make one takes a millisecond of every host's start.
 class Offer:
     """One entry point: its name, the distribution that brings it, and what it loads."""
 
-    name: str
-    value: str
-    distribution: Distribution
-    load: Callable[[], Any]
+    def __init__(self, name: str, value: str, distribution: Distribution, load: Callable[[], Any]) -> None:
+        self.name = name
+        self.value = value
+        self.distribution = distribution
+        self.load = load
 
     def failure(self, exception: BaseException) -> Failure:
         """Return the failure of this entry point."""
+        from .failures import Failure
+
         return Failure(f"entry point {self.name!r} ({self.value})", exception, *origin(self.distribution))
 
 

@@ -9,23 +9,22 @@ import inspect
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from .delivery import Monitor
 from .entrypoints import Distribution, DistributionFacade, Offer, offers, origin
 from .errors import ExtframeError
-from .failures import Failures
 from .hooks import PROJECT, ExtensionPoints, FunctionHandler, Lifecycle, is_extension_point, make_hookspec, spec_fault
-from .interface import Declaration, Interface, declaration
-from .logs import get_logger
-from .protocol import hook_name
 
 if TYPE_CHECKING:
+    import logging
+
     from pluggy import HookimplOpts, HookspecOpts
 
-logger = get_logger(__name__)
+    from .delivery import Monitor
+    from .failures import Failures
 
 _EVERY_OBJECTS = frozenset([*dir(object), *(name for name in globals() if name.startswith("__"))])
 """The names that every object has, and every module: none of them is a hook's."""
@@ -42,12 +41,18 @@ class HookManager(pluggy.PluginManager):
         self._lock = threading.RLock()  # guards pluggy's state and the lists below
         self._distributions: list[tuple[object, Distribution]] = []
         self._monitors: list[Monitor] = []
-        self._failures = Failures()
         self.add_hookspecs(ExtensionPoints)
         self.add_hookspecs(Lifecycle)
         for name in os.environ.get("EXTFRAME_DISABLE", "").split(","):
             if name.strip():
                 self.set_blocked(name.strip())
+
+    @cached_property
+    def _failures(self) -> Failures:
+        from .failures import Failures
+
+        made: Failures = vars(self).setdefault("_failures", Failures())  # threads that come at once share one
+        return made
 
     # Registration, as pluggy has it, for many threads.
 
@@ -106,6 +111,8 @@ class HookManager(pluggy.PluginManager):
         Returns:
             The handler's name, for ``unregister(name=...)``.
         """
+        from .protocol import hook_name
+
         hook = hook_name(implements)
         handler = FunctionHandler(hook, function)
         with self._lock:
@@ -229,7 +236,7 @@ class HookManager(pluggy.PluginManager):
 
     def _import(self, offer: Offer) -> Iterator[Any]:
         if self.is_blocked(offer.name):
-            logger.info("entry point %r is blocked, and not imported", offer.name)
+            _logger().info("entry point %r is blocked, and not imported", offer.name)
             return
         try:
             yield offer.load()
@@ -249,16 +256,15 @@ class HookManager(pluggy.PluginManager):
     def _report(self, offer: Offer, error: BaseException) -> None:
         failure = offer.failure(error)
         self._failures.note(("entry point", *origin(offer.distribution), offer.name), failure)
-        logger.warning("%s", failure, exc_info=error)
+        _logger().warning("%s", failure, exc_info=error)
 
     def _add_specs(self, offer: Offer, offered: Any) -> None:
         if self._spec_names(offered):
             self._check_points(offered)
             self.add_hookspecs(offered)
-        for declared in _interfaces(offered):
-            hook = hook_name(declared.implements)
+        for hook, doc in _hooks_of_interfaces(offered):
             if not self._has_spec(hook):
-                self.add_hookspecs(make_hookspec(hook, declared.interface.__doc__))
+                self.add_hookspecs(make_hookspec(hook, doc))
 
     def _check_points(self, namespace: Any) -> None:
         trial = pluggy.PluginManager(PROJECT)
@@ -286,7 +292,7 @@ class HookManager(pluggy.PluginManager):
             self._distributions.append((handler, offer.distribution))
 
     def _check_specs(self, offer: Offer, offered: Any) -> None:
-        if not self._spec_names(offered) and not _interfaces(offered):
+        if not self._spec_names(offered) and not _hooks_of_interfaces(offered):
             raise ExtframeError(
                 f"{offer.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
                 "names a module or an object whose functions are marked with extframe.hookimpl"
@@ -309,8 +315,25 @@ def _lacks_self(handler: Any, name: str) -> bool:
     )
 
 
-def _interfaces(offered: Any) -> list[Declaration]:
-    """Return the interfaces that an entry point brings: itself, or what its module has."""
+def _hooks_of_interfaces(offered: Any) -> list[tuple[str, str | None]]:
+    """Return the hooks, each with its words, of the interfaces that an entry point is or its module has."""
     candidates = [offered] if isinstance(offered, type) else list(getattr(offered, "__dict__", {}).values())
-    interfaces = [each for each in candidates if isinstance(each, type) and issubclass(each, Interface)]
-    return [declaration(each) for each in interfaces if len(each.__extframe__) == 1]
+    classes = [each for each in candidates if isinstance(each, type) and _may_be_interface(each)]
+    if not classes:
+        return []  # most handlers bring none, and msgspec is not imported for them
+    from .interface import Interface, declaration
+    from .protocol import hook_name
+
+    interfaces = [each for each in classes if issubclass(each, Interface) and len(each.__extframe__) == 1]
+    return [(hook_name(each.implements), each.interface.__doc__) for each in map(declaration, interfaces)]
+
+
+def _may_be_interface(cls: type) -> bool:
+    return any("__extframe__" in vars(each) for each in cls.__mro__)
+
+
+def _logger() -> logging.Logger:
+    """Return this module's logger, with which logging is imported when there is something to say."""
+    from .logs import get_logger
+
+    return get_logger(__name__)
