@@ -20,6 +20,7 @@ class Activator:
     Args:
         registry: where plugins are found.
         connect: makes a plugin's client.
+        closed: set when nothing is to be activated any more.
         dispatcher: calls the handlers.
         failures: where plugins that fail are noted.
         news: hears what becomes of plugins.
@@ -29,6 +30,7 @@ class Activator:
         self,
         registry: Registry,
         connect: Callable[..., Client],
+        closed: threading.Event,
         *,
         dispatcher: Dispatcher,
         failures: Failures,
@@ -36,7 +38,7 @@ class Activator:
     ) -> None:
         self.registry = registry
         self.dispatcher = dispatcher
-        self.closed = threading.Event()
+        self.closed = closed
         self._connect = connect
         self._failures = failures
         self._news = news
@@ -169,8 +171,7 @@ class Activator:
             return list(self._plugins.values())
 
     def close(self) -> None:
-        """Close every client; nothing is activated from now on."""
-        self.closed.set()
+        """Close every client, after ``closed`` was set."""
         for plugin in self.plugins():
             plugin.close()
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 from .breaker import Breaker, Circuit
+from .deadline import check_timeout
 from .errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError, TransportError
 from .protocol import ACTIVATE, Address, TLSConfig, encode_json, excerpt
 from .replies import UNTYPED, is_whole, reader_of, refusal
@@ -72,7 +73,7 @@ class Client:
         breaker: Breaker | None = None,
         pool: ConnectionPool | None = None,
     ) -> None:
-        self.timeout = _seconds(timeout)
+        self.timeout = check_timeout(timeout)
         self.plugin = plugin
         self.retry = retry or Retry()
         self._limits = limits
@@ -172,7 +173,7 @@ class Client:
         path = _path(method)
         read = reader_of(reply)
         body = encode_json(arguments, method)
-        seconds = self.timeout if timeout is None else _seconds(timeout)
+        seconds = self.timeout if timeout is None else check_timeout(timeout)
         try:
             response = self._persist(
                 method, lambda deadline: _whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
@@ -214,7 +215,7 @@ class Client:
         """
         path = _path(method)
         body = encode_json(arguments, method)
-        seconds = self.timeout if timeout is None else _seconds(timeout)
+        seconds = self.timeout if timeout is None else check_timeout(timeout)
         body_deadline = math.inf if timeout is None else None
         try:
             with self._persist(
@@ -254,7 +255,7 @@ class Client:
         path = _path(method)
         _check_binary(data)
         read = reader_of(reply)
-        seconds = self.timeout if timeout is None else _seconds(timeout)
+        seconds = self.timeout if timeout is None else check_timeout(timeout)
         try:
             response = self._persist(
                 method, lambda deadline: _whole(self._transport.upload(path, data, deadline)), seconds
@@ -486,11 +487,3 @@ def _is_handshake(method: str) -> bool:
 def _check_binary(data: object) -> None:
     if isinstance(data, io.TextIOBase) or not hasattr(data, "read"):
         raise TypeError(f"data is {data!r}; expected a file of bytes, as open(path, 'rb') gives")
-
-
-def _seconds(timeout: float) -> float:
-    if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout is {timeout!r}; expected seconds, or math.inf for no end")
-    if not timeout > 0:
-        raise ValueError(f"timeout is {timeout!r}; expected seconds, more than 0, or math.inf")
-    return timeout

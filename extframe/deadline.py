@@ -20,6 +20,20 @@ def after(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
+def check_timeout(timeout: float) -> float:
+    """Return a timeout, which is a number of seconds, more than 0, or math.inf.
+
+    Raises:
+        ValueError: 0, a negative number, or NaN.
+        TypeError: no number at all.
+    """
+    if not isinstance(timeout, int | float):
+        raise TypeError(f"timeout is {timeout!r}; expected seconds, or math.inf for no end")
+    if not timeout > 0:
+        raise ValueError(f"timeout is {timeout!r}; expected seconds, more than 0, or math.inf")
+    return timeout
+
+
 def left(deadline: float) -> float:
     """Return the seconds until a deadline, 0.0 when it has passed, as every wait of ``threading`` takes them."""
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

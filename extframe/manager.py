@@ -5,16 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
 from . import deadline as deadlines
-from .activation import Activator
 from .breaker import Breaker
-from .client import Client
-from .delivery import Monitor
-from .dispatch import Dispatcher
+from .deadline import check_timeout
 from .errors import (
     ActivationError,
     CallTimeout,
@@ -25,24 +22,23 @@ from .errors import (
     PluginNotFound,
     SpecError,
 )
-from .failures import Failure
 from .hookmanager import HookManager
-from .interface import Interface
-from .news import News
-from .plugin import Plugin, State, point_of
-from .protocol import check_name
-from .registry import LocalRegistry, Registry
-from .sidebyside import SideBySide
-from .transport import ConnectionPool
 
+# A program that builds a manager may never use a plugin: whatever takes a socket, HTTP or JSON is imported by the
+# functions that use it.
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from .activation import Activator
+    from .failures import Failure
+    from .interface import Interface
+    from .plugin import Plugin
+    from .registry import Registry
     from .watch import Watch
 
-T = TypeVar("T", bound=Interface)
+T = TypeVar("T", bound="Interface")
 
 POLL = 0.02  # seconds between two looks at a plugin that is waited for
 GRACE = 0.02  # seconds in which get_all hears of the deadlines that have passed
@@ -71,16 +67,33 @@ class PluginManager(HookManager):
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
     ) -> None:
         super().__init__()
-        self._dispatcher = Dispatcher(self.hook, failures=self._failures, monitors=self._see_calls, origin=self._origin)
-        self._activator = Activator(
-            LocalRegistry() if registry is None else registry,
-            partial(Client, timeout=timeout, breaker=breaker, pool=ConnectionPool()),
-            dispatcher=self._dispatcher,
-            failures=self._failures,
-            news=News(self.hook, failures=self._failures, monitors=self._see_calls, origin=self._origin),
-        )
+        self._registry = registry
+        self._timeout, self._breaker = check_timeout(timeout), breaker
+        self._closed = threading.Event()
         self._watches: WeakSet[Watch] = WeakSet()
         self._load(groups)
+
+    @cached_property
+    def _activator(self) -> Activator:
+        """What plugins take; made by the first use of one."""
+        from .activation import Activator
+        from .client import Client
+        from .dispatch import Dispatcher
+        from .news import News
+        from .registry import LocalRegistry
+        from .transport import ConnectionPool
+
+        monitors = partial(getattr, self, "_monitors")
+        activator = Activator(
+            LocalRegistry() if self._registry is None else self._registry,
+            partial(Client, timeout=self._timeout, breaker=self._breaker, pool=ConnectionPool()),
+            self._closed,
+            dispatcher=Dispatcher(self.hook, failures=self._failures, monitors=monitors, origin=self._origin),
+            failures=self._failures,
+            news=News(self.hook, failures=self._failures, monitors=monitors, origin=self._origin),
+        )
+        made: Activator = vars(self).setdefault("_activator", activator)  # threads that come at once share one
+        return made
 
     # What a host calls.
 
@@ -110,6 +123,9 @@ class PluginManager(HookManager):
             HandlerError: a handler of ``implements`` raised; the next ``get`` calls those that did again.
             CallTimeout: a handler was still running when the time was up.
         """
+        from .plugin import point_of
+        from .protocol import check_name
+
         check_name(name)
         deadline = deadlines.after(timeout)
         patience = min(deadlines.after(wait), deadline)
@@ -121,7 +137,7 @@ class PluginManager(HookManager):
                 if not _may_yet_come(missing) or time.monotonic() + POLL >= patience:
                     self._activator.failed(name, missing)
                     raise
-            self._activator.closed.wait(POLL)
+            self._closed.wait(POLL)
 
     def get_all(self, implements: str | type[Interface], *, timeout: float = 30.0) -> list[Plugin]:
         """Return every plugin that can be used as an extension point, sorted by name.
@@ -133,6 +149,8 @@ class PluginManager(HookManager):
             implements: the extension point.
             timeout: seconds for everything.
         """
+        from .plugin import point_of
+
         point, deadline = point_of(implements), deadlines.after(timeout)
         names = list(dict.fromkeys(self.scan()))
         rest = [name for name in names if not self._activator.is_ready(name)]
@@ -177,7 +195,7 @@ class PluginManager(HookManager):
         Args:
             timeout: seconds for a plugin's handshake. One that does not answer costs the others nothing.
         """
-        if self._activator.closed.is_set():
+        if self._closed.is_set():
             raise ExtframeError("this PluginManager is closed; make a new one")
         from .watch import Watch  # a host that does not watch needs none of it
 
@@ -192,10 +210,11 @@ class PluginManager(HookManager):
             timeout: seconds to wait for what watches; handlers that are running are not waited for.
         """
         deadline = deadlines.after(timeout)
-        self._activator.closed.set()
+        self._closed.set()
         for watch in list(self._watches):
             watch.close(deadlines.left(deadline))
-        self._activator.close()
+        if "_activator" in vars(self):
+            self._activator.close()
 
     def __enter__(self) -> Self:
         return self
@@ -209,6 +228,8 @@ class PluginManager(HookManager):
 
     def _use_all(self, names: Sequence[str], point: str, deadline: float) -> dict[str, Exception | None]:
         """Return what became of each plugin by the deadline, None for good."""
+        from .sidebyside import SideBySide
+
         outcomes: dict[str, Exception | None] = {}
         ended = threading.Event()
 
@@ -237,7 +258,7 @@ class PluginManager(HookManager):
         self._activator.worked(name)  # of a handler that was late, and has returned
         try:
             plugin.require(point)
-            self._dispatcher.require(plugin, point)
+            self._activator.dispatcher.require(plugin, point)
         except (DoesNotImplement, HandlerError):  # the handler stands in failures() already
             return None
         return plugin
@@ -245,20 +266,19 @@ class PluginManager(HookManager):
     def _late(self, name: str, plugin: Plugin | None) -> ExtframeError:
         if plugin is None:
             return CallTimeout("there was no time left for it", plugin=name, phase="handshake")
-        return self._dispatcher.late(plugin)
+        return self._activator.dispatcher.late(plugin)
 
-    # What HookManager tells, and is asked for.
-
-    def _see_calls(self) -> Sequence[Monitor]:
-        return self._monitors
+    # What HookManager tells.
 
     def _handler_added(self) -> None:
-        for plugin in self._activator.plugins():
-            if plugin.state is State.ACTIVE:
-                self._dispatcher.dispatch_here(plugin)
+        if "_activator" in vars(self):  # else there is no plugin yet
+            for plugin in self._activator.plugins():
+                if plugin.is_active:
+                    self._activator.dispatcher.dispatch_here(plugin)
 
     def _handler_removed(self, handler: object) -> None:
-        self._dispatcher.forget(self._activator.plugins(), handler)
+        if "_activator" in vars(self):
+            self._activator.dispatcher.forget(self._activator.plugins(), handler)
 
 
 def _may_yet_come(missing: ExtframeError) -> bool:

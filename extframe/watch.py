@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from . import deadline as deadlines
 from .activation import Activator
 from .changes import changes_in
+from .deadline import check_timeout
 from .errors import ExtframeError, PluginNotFound
 from .logs import get_logger
 from .plugin import Plugin
@@ -57,7 +58,7 @@ class Watch:
     def __init__(self, activator: Activator, *, timeout: float) -> None:
         self._activator = activator
         self._registry = activator.registry
-        self._timeout = timeout
+        self._timeout = check_timeout(timeout)
         self._entries: dict[str, _Entry] = {}
         self._outcomes: deque[tuple[str, Exception | None]] = deque()
         self._lost: deque[str] = deque()

@@ -15,6 +15,20 @@ import extframe
 
 HEAVY = {"msgspec", "requests", "requests_unixsocket", "urllib3", "pluggy", "httptools", "importlib_metadata"}
 HEAVY |= {"asyncio", "click", "rich", "socket", "ssl", "typing", "uvicorn"}
+FOR_PLUGINS = HEAVY - {"pluggy", "importlib_metadata", "typing", "socket"}  # some importlib_metadata imports socket
+FOR_PLUGINS |= {f"extframe.{module}" for module in ("client", "http1", "interface", "plugin", "protocol", "transport")}
+
+BUILD = """
+import sys
+
+before = set(sys.modules)
+import extframe
+
+with extframe.PluginManager() as manager:
+    manager.register(object(), "one more")
+print(*(name for name, _ in manager.list_name_plugin()))
+print(*sys.modules.keys() - before)
+"""
 
 
 def checked_imports() -> dict[str, str]:
@@ -66,6 +80,12 @@ def test_importing_extframe_imports_none_of_its_modules(tmp_path):
 
 def test_importing_extframe_starts_no_thread(tmp_path):
     assert run_python("import extframe, threading; print(threading.active_count())", cwd=tmp_path) == "1\n"
+
+
+def test_building_a_manager_imports_nothing_that_only_a_plugin_needs(tmp_path):
+    handlers, modules = run_python(BUILD, cwd=tmp_path).splitlines()
+    assert "extframe.volume_driver" in handlers
+    assert set(modules.split()) & FOR_PLUGINS == set()
 
 
 def test_dir_lists_names_that_were_not_used_yet(tmp_path):
