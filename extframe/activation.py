@@ -20,21 +20,21 @@ class Activator:
     Args:
         registry: where plugins are found.
         connect: makes a plugin's client.
-        closed: set when nothing is to be activated any more.
         dispatcher: calls the handlers.
         failures: where plugins that fail are noted.
         news: hears what becomes of plugins.
+        closed: is set when nothing is activated any more.
     """
 
     def __init__(
         self,
         registry: Registry,
         connect: Callable[..., Client],
-        closed: threading.Event,
         *,
         dispatcher: Dispatcher,
         failures: Failures,
         news: News,
+        closed: threading.Event,
     ) -> None:
         self.registry = registry
         self.dispatcher = dispatcher
@@ -100,7 +100,8 @@ class Activator:
                 plugin.changed = self._tell
                 self._plugins[name] = plugin
                 return plugin
-        plugin.renew(spec)
+        if (spec, spec.stamp) != (plugin.spec, plugin.spec.stamp):  # not what another thread found at the same time
+            plugin.renew(spec)
         return plugin
 
     def known(self, name: str) -> Plugin | None:
@@ -170,8 +171,15 @@ class Activator:
         with self._table:
             return list(self._plugins.values())
 
+    def dispatch_all(self) -> None:
+        """Give every active plugin to the handlers that are due, in this thread."""
+        for plugin in self.plugins():
+            if plugin.state is State.ACTIVE:
+                self.dispatcher.dispatch_here(plugin)
+
     def close(self) -> None:
-        """Close every client, after ``closed`` was set."""
+        """Close every client; nothing is activated from now on."""
+        self.closed.set()
         for plugin in self.plugins():
             plugin.close()
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from time import monotonic
 
 from .errors import CallTimeout, ConnectionLost, PluginUnavailable, ProtocolError
-from .retry import nobody_listens
 
 
 @dataclass(frozen=True)
@@ -97,6 +96,8 @@ class Circuit:
 
     def failed(self, failure: Exception, began: float, *, probe: bool) -> None:
         """Note how a call ended that began at a ``time.monotonic()`` value; ``probe`` is what `enter` said of it."""
+        from .retry import nobody_listens  # not above: whoever builds a manager imports this module
+
         if isinstance(failure, ProtocolError):
             self.answered()
         elif isinstance(failure, CallTimeout | ConnectionLost) or nobody_listens(failure):

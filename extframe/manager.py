@@ -24,14 +24,14 @@ from .errors import (
 )
 from .hookmanager import HookManager
 
-# A program that builds a manager may never use a plugin: whatever takes a socket, HTTP or JSON is imported by the
-# functions that use it.
+# A program that builds a manager may never use a plugin: what speaks to plugins is imported at the first use of one.
 if TYPE_CHECKING:
     from types import TracebackType
 
     from typing_extensions import Self
 
     from .activation import Activator
+    from .delivery import Monitor
     from .failures import Failure
     from .interface import Interface
     from .plugin import Plugin
@@ -68,14 +68,15 @@ class PluginManager(HookManager):
     ) -> None:
         super().__init__()
         self._registry = registry
-        self._timeout, self._breaker = check_timeout(timeout), breaker
+        self._timeout = check_timeout(timeout)
+        self._breaker = breaker
         self._closed = threading.Event()
         self._watches: WeakSet[Watch] = WeakSet()
         self._load(groups)
 
     @cached_property
     def _activator(self) -> Activator:
-        """What plugins take; made by the first use of one."""
+        """What knows plugins and speaks to them, made at the first use of one."""
         from .activation import Activator
         from .client import Client
         from .dispatch import Dispatcher
@@ -83,17 +84,17 @@ class PluginManager(HookManager):
         from .registry import LocalRegistry
         from .transport import ConnectionPool
 
-        monitors = partial(getattr, self, "_monitors")
-        activator = Activator(
+        failures, monitors, origin = self._failures, self._see_calls, self._origin
+        made = Activator(
             LocalRegistry() if self._registry is None else self._registry,
             partial(Client, timeout=self._timeout, breaker=self._breaker, pool=ConnectionPool()),
-            self._closed,
-            dispatcher=Dispatcher(self.hook, failures=self._failures, monitors=monitors, origin=self._origin),
-            failures=self._failures,
-            news=News(self.hook, failures=self._failures, monitors=monitors, origin=self._origin),
+            dispatcher=Dispatcher(self.hook, failures=failures, monitors=monitors, origin=origin),
+            failures=failures,
+            news=News(self.hook, failures=failures, monitors=monitors, origin=origin),
+            closed=self._closed,
         )
-        made: Activator = vars(self).setdefault("_activator", activator)  # threads that come at once share one
-        return made
+        shared: Activator = vars(self).setdefault("_activator", made)  # by threads that come at once
+        return shared
 
     # What a host calls.
 
@@ -127,12 +128,13 @@ class PluginManager(HookManager):
         from .protocol import check_name
 
         check_name(name)
+        activator = self._activator
         deadline = deadlines.after(timeout)
         patience = min(deadlines.after(wait), deadline)
         point = None if implements is None else point_of(implements)
         while True:
             try:
-                return self._activator.use(name, point, deadline)
+                return activator.use(name, point, deadline)
             except (PluginNotFound, SpecError, ActivationError) as missing:
                 if not _may_yet_come(missing) or time.monotonic() + POLL >= patience:
                     self._activator.failed(name, missing)
@@ -151,9 +153,10 @@ class PluginManager(HookManager):
         """
         from .plugin import point_of
 
-        point, deadline = point_of(implements), deadlines.after(timeout)
+        point, activator = point_of(implements), self._activator
+        deadline = deadlines.after(timeout)
         names = list(dict.fromkeys(self.scan()))
-        rest = [name for name in names if not self._activator.is_ready(name)]
+        rest = [name for name in names if not activator.is_ready(name)]
         outcomes = dict.fromkeys(set(names).difference(rest)) | self._use_all(rest, point, deadline)
         found = [self._usable(name, point, outcomes) for name in names]
         return [plugin for plugin in found if plugin is not None]
@@ -213,8 +216,12 @@ class PluginManager(HookManager):
         self._closed.set()
         for watch in list(self._watches):
             watch.close(deadlines.left(deadline))
-        if "_activator" in vars(self):
+        if self._is_used():
             self._activator.close()
+
+    def _is_used(self) -> bool:
+        """Return whether a plugin has been used, so that there may be any."""
+        return "_activator" in vars(self)
 
     def __enter__(self) -> Self:
         return self
@@ -268,16 +275,17 @@ class PluginManager(HookManager):
             return CallTimeout("there was no time left for it", plugin=name, phase="handshake")
         return self._activator.dispatcher.late(plugin)
 
-    # What HookManager tells.
+    # What HookManager tells, and is asked for.
+
+    def _see_calls(self) -> Sequence[Monitor]:
+        return self._monitors
 
     def _handler_added(self) -> None:
-        if "_activator" in vars(self):  # else there is no plugin yet
-            for plugin in self._activator.plugins():
-                if plugin.is_active:
-                    self._activator.dispatcher.dispatch_here(plugin)
+        if self._is_used():
+            self._activator.dispatch_all()
 
     def _handler_removed(self, handler: object) -> None:
-        if "_activator" in vars(self):
+        if self._is_used():
             self._activator.dispatcher.forget(self._activator.plugins(), handler)
 
 

@@ -325,11 +325,6 @@ class Plugin:
             return True
 
     @property
-    def is_active(self) -> bool:
-        """Whether its state is ACTIVE."""
-        return self._state is State.ACTIVE
-
-    @property
     def is_made(self) -> bool:
         """Whether the handshake was made. An empty manifest does not count as one."""
         return self._state is State.ACTIVE and not self._is_empty()

@@ -224,8 +224,8 @@ class FaultServer:
         except (OSError, EOFError) as error:
             self.errors.append(error)
         finally:
-            self._open -= {connection, sock}
             sock.close()
+            self._open -= {connection, sock}
 
 
 def reply(body: bytes = b"{}", *, status: str = "200 OK", headers: str = "", length: int | None = None) -> bytes:

@@ -948,6 +948,26 @@ def test_a_plugin_whose_file_went_away_is_not_found(plugins: Directory) -> None:
         assert [failure.what for failure in pm.failures()] == ["plugin 'photos'"]
 
 
+@pytest.mark.parametrize("attempt", range(20))
+def test_threads_that_are_the_first_to_use_a_manager_get_the_same_plugin(plugins: Directory, attempt: int) -> None:
+    server = plugins.serve("photos", plugin("VolumeDriver"))
+    with plugins.manager() as pm:
+        found: list[extframe.Plugin] = []
+        together = threading.Barrier(4)
+
+        def get() -> None:
+            together.wait()
+            found.append(pm.get("photos"))
+
+        threads = [threading.Thread(target=get) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [pm.get("photos")] * 4
+    assert activations(server) == 1
+
+
 def test_a_plugin_that_was_missed_while_it_was_away_is_the_same_when_it_is_back(plugins: Directory) -> None:
     first = plugins.serve("photos", plugin("VolumeDriver", Path={"Mountpoint": "/old"}))
     with plugins.manager() as pm:

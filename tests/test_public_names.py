@@ -16,7 +16,9 @@ import extframe
 HEAVY = {"msgspec", "requests", "requests_unixsocket", "urllib3", "pluggy", "httptools", "importlib_metadata"}
 HEAVY |= {"asyncio", "click", "rich", "socket", "ssl", "typing", "uvicorn"}
 FOR_PLUGINS = HEAVY - {"pluggy", "importlib_metadata", "typing", "socket"}  # some importlib_metadata imports socket
-FOR_PLUGINS |= {f"extframe.{module}" for module in ("client", "http1", "interface", "plugin", "protocol", "transport")}
+FOR_PLUGINS |= {
+    f"extframe.{module}" for module in ("activation", "client", "http1", "interface", "plugin", "protocol", "transport")
+}
 
 BUILD = """
 import sys

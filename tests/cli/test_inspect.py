@@ -34,6 +34,7 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
         "address": server.address,
         "state": "active",
         "implements": ["VolumeDriver"],
+        "next_try": None,
         "reason": None,
         "tls": None,
         "hooks": {"VolumeDriver": "volume_driver"},
