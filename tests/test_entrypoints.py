@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -149,15 +150,29 @@ def test_a_directory_that_is_the_working_directory_counts(
 
 # --- what is no directory -----------------------------------------------------------------------------
 
+# importlib_metadata leaves archives open, for the garbage collector to close.
+LEAVES_ARCHIVES_OPEN = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
 WITHOUT_HALVES = [lay_out for lay_out in LAYOUTS if "half" not in lay_out.__name__ and "aside" not in lay_out.__name__]
 
 
+@pytest.fixture
+def archive(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """Put a directory on sys.path as an archive."""
+    yield lambda place: sys.path.append(shutil.make_archive(str(tmp_path / "archive"), "zip", place))
+    gc.collect()
+
+
+@LEAVES_ARCHIVES_OPEN
 @pytest.mark.parametrize("lay_out", WITHOUT_HALVES)
 def test_what_is_found_beside_an_archive_is_what_importlib_metadata_finds(
-    places: tuple[Path, Path], lay_out: Callable[[Path, Path], None], tmp_path: Path
+    places: tuple[Path, Path],
+    lay_out: Callable[[Path, Path], None],
+    tmp_path: Path,
+    archive: Callable[[Path], None],
 ) -> None:
     put(tmp_path / "second", "acme-zipped", "zipped")
-    sys.path.append(shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path / "second"))
+    archive(tmp_path / "second")
     shutil.rmtree(tmp_path / "second")
     (tmp_path / "second").mkdir()
     lay_out(*places)
@@ -194,14 +209,15 @@ def test_what_another_finder_knows_is_found(tmp_path: Path, monkeypatch: pytest.
     assert ("acme", "acme_module", "acme-volumes", "1.0") in found()
 
 
+@LEAVES_ARCHIVES_OPEN
 @pytest.mark.parametrize("beside_an_archive", [False, True])
 def test_a_file_that_is_no_text_is_an_offer_that_says_so_when_it_is_loaded(
-    places: tuple[Path, Path], tmp_path: Path, beside_an_archive: bool
+    places: tuple[Path, Path], archive: Callable[[Path], None], beside_an_archive: bool
 ) -> None:
     (put(places[0], "acme-odd", "odd", "2.5") / "entry_points.txt").write_bytes(b"\xff\xfe")
     put(places[0], "acme-volumes", "acme")
     if beside_an_archive:
-        sys.path.append(shutil.make_archive(str(tmp_path / "archive"), "zip", places[1]))
+        archive(places[1])
     [broken] = [offer for offer in offers(("extframe",)) if offer.name == "*"]
     assert origin(broken.distribution) == ("acme-odd", "2.5")
     with pytest.raises(UnicodeDecodeError):
