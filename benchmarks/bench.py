@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,13 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from measure import Contender, Figure, Round
+from programs import Child, MissingError, build
 
 HERE = Path(__file__).parent
-DEBIAN_SOURCES = Path("/usr/share/gocode")  # of golang-github-docker-docker-dev
-
-
-class MissingError(Exception):
-    """Something that is not on this machine, and why it is wanted."""
 
 
 @dataclass
@@ -43,37 +36,6 @@ class Report:
     def add(self, *figures: Figure | None) -> None:
         """Add figures; None is one of something that is not there."""
         self.figures += [figure for figure in figures if figure is not None]
-
-
-class Child:
-    """A process that says JSON, a line for each line that it is sent. It ends when its input does."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def line(self) -> str:
-        """Return the next line that it says."""
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            raise RuntimeError(f"{self._process.args} ended with {self._process.wait()}")
-        return line.strip()
-
-    def ask(self, **question: Any) -> dict[str, Any]:
-        """Send a line and return the answer."""
-        self._process.stdin.write(json.dumps(question) + "\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
-        answer: dict[str, Any] = json.loads(self.line())
-        return answer
-
-    def close(self) -> None:
-        """End it."""
-        self._process.stdin.close()  # type: ignore[union-attr]
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()  # type: ignore[union-attr]
 
 
 class Bench:
@@ -212,14 +174,7 @@ class Bench:
         return built
 
     def _build(self, program: str) -> Path:
-        go = shutil.which("go")
-        if not self._go or go is None:
-            raise MissingError("needs Go (Debian: golang-go)" if self._go else "--no-go was given")
-        if program == "client" and not (DEBIAN_SOURCES / "src/github.com/docker/docker/pkg/plugins").is_dir():
-            raise MissingError("needs moby's sources (Debian: golang-github-docker-docker-dev)")
-        target = self.directory / f"go-{program}"
-        settings = {"GOPATH": str(DEBIAN_SOURCES), "GO111MODULE": "off", "GOFLAGS": ""}
-        settings.setdefault("GOCACHE", os.environ.get("GOCACHE") or str(Path.home() / ".cache/go-build"))
+        if not self._go:
+            raise MissingError("--no-go was given")
         source = HERE / "go" / program / "main.go"
-        subprocess.run([go, "build", "-o", target, source], env={**os.environ, **settings}, check=True, timeout=300)
-        return target
+        return build(source, self.directory / f"go-{program}", moby=program == "client")

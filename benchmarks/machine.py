@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 PACKAGES = (
     *("extframe", "pluggy", "msgspec", "httptools", "uvicorn", "uvloop"),
@@ -15,7 +16,7 @@ PACKAGES = (
 )
 
 
-def machine() -> dict[str, object]:
+def machine() -> dict[str, Any]:
     """Return what to know of the machine and the versions."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -28,6 +29,16 @@ def machine() -> dict[str, object]:
         "moby": _said("dpkg-query", "--show", "--showformat=${Version}", "golang-github-docker-docker-dev"),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
+
+
+def measured_on(machine: dict[str, Any]) -> str:
+    """Say in a sentence what `machine` found."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    go = f"{machine['go']}, moby {machine['moby']}" if machine["go"] else "no Go"
+    return (
+        f"Measured {machine['date']} on {machine['cores']} cores of {machine['processor']} ({machine['system']}; load "
+        f"{machine['load']} at the end), Python {machine['python']}, {go}, {packages}.\n"
+    )
 
 
 def _processor() -> str:

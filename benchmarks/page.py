@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from machine import measured_on
 from plot import svg
 
 NOTES = Path(__file__).parent / "notes.md"
@@ -53,7 +54,7 @@ def write_page(results: dict[str, dict[str, Any]], page: Path) -> None:
             parts.append(f"![{plot['title']}]({plots.name}/{file.name})\n")
         parts += [f"{note}\n" for note in result["notes"]]
         parts += [f"Not measured: {what}: {why}.\n" for what, why in result["skipped"].items()]
-        parts.append(_measured_on(result["machine"]))
+        parts.append(measured_on(result["machine"]))
     parts.append(NOTES.read_text())
     page.write_text("\n".join(parts))
 
@@ -89,12 +90,3 @@ def _target(figure: dict[str, Any]) -> str:
     if figure["at_most"] is not None:
         return f"at most {figure['at_most']:g}"
     return "" if figure["at_least"] is None else f"at least {figure['at_least']:g}"
-
-
-def _measured_on(machine: dict[str, Any]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    go = f"{machine['go']}, moby {machine['moby']}" if machine["go"] else "no Go"
-    return (
-        f"Measured {machine['date']} on {machine['cores']} cores of {machine['processor']} ({machine['system']}; load "
-        f"{machine['load']} at the end), Python {machine['python']}, {go}, {packages}.\n"
-    )

@@ -340,6 +340,20 @@ def in_turn(*behaviours: Behaviour) -> Behaviour:
     return behaviour
 
 
+# --- without an answer to connecting ------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def full_backlog(server: FaultServer) -> Iterator[None]:
+    """Connect until no further connection comes about: to a server that listens with backlog=0 and accepts none."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX if server.path else socket.AF_INET))
+            sock.setblocking(False)
+            sock.connect_ex(server.path or ("127.0.0.1", server.port))
+        yield
+
+
 # --- waiting ------------------------------------------------------------------------------------------
 
 

@@ -16,11 +16,10 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from faultserver import (
-    FaultServer,
     Peer,
     answer,
     answer_and_close,
@@ -31,6 +30,7 @@ from faultserver import (
     drip,
     endless,
     eventually,
+    full_backlog,
     hang,
     in_turn,
     read_and_hang,
@@ -80,17 +80,6 @@ def ends_within(seconds: float) -> Iterator[None]:
     start = time.monotonic()
     yield
     assert time.monotonic() - start < seconds
-
-
-@contextmanager
-def full_backlog(server: FaultServer) -> Iterator[None]:
-    """Connect until no further connection comes about: to a server that listens with backlog=0 and accepts none."""
-    with ExitStack() as stack:
-        for _ in range(4):
-            sock = stack.enter_context(socket.socket(socket.AF_UNIX if server.path else socket.AF_INET))
-            sock.setblocking(False)
-            sock.connect_ex(server.path or ("127.0.0.1", server.port))
-        yield
 
 
 def open_files() -> int:

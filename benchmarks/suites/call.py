@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 
-from bench import Bench, MissingError, Report
+from bench import Bench, Report
 from measure import Rounds, alternate, ratio
+from programs import MissingError
 
 OURS = ("extframe_call", "extframe_typed")
 OTHERS = ("requests_unixsocket", "httpx_client", "aiohttp_client", "urllib3_pool", "http_client", "pycurl_handle")

@@ -13,8 +13,9 @@ from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
-from bench import HERE, Bench, MissingError, Report, Server
+from bench import HERE, Bench, Report, Server
 from measure import Round, alternate, figure, ratio
+from programs import MissingError
 
 from extframe import LocalRegistry
 
