@@ -38,11 +38,17 @@ class Identity:
 class Authority:
     """Signs certificates; ``ca_file`` holds its own."""
 
-    def __init__(self, directory: Path, name: str = "ca") -> None:
+    def __init__(self, directory: Path, name: str = "ca", *hosts: str) -> None:
         self._directory = directory
         self._own: Identity | None = None
-        self._own = self.issue(name, authority=True)
+        self._own = self.issue(name, *hosts, authority=True)
         self.ca_file = self._own.cert_file
+
+    @property
+    def identity(self) -> Identity:
+        """Its own certificate, which is self-signed."""
+        assert self._own is not None
+        return self._own
 
     def issue(
         self,

@@ -1,0 +1,1 @@
+"""The matrix: a file for each group of faults, with its TITLE and its FAULTS."""

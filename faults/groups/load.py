@@ -1,0 +1,168 @@
+"""Restarts under load: callers see little of them, and nothing is left over."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fault import Fault, Seen
+from faultserver import FaultServer, reply
+from resources import resources
+from scene import CREATE, PHOTOS, POINT, VOLUME, Scene
+from scripted_plugin import scripted
+from watched import watched, words_of
+
+from extframe import PluginManager, VolumeDriver
+from groups.restart import activations, implementing, time_until
+
+TITLE = "Restarts under load"
+RATE = 50  # calls a second
+UP = 0.1  # seconds for which a plugin runs between two restarts
+WITH_PHOTOS = scripted({"VolumeDriver.Get": reply(VOLUME)})
+
+
+# --- many restarts -------------------------------------------------------------------------------------
+
+
+class Load:
+    """Calls of one plugin, so many a second, each with a ``get`` before it, until it ends."""
+
+    def __init__(self, manager: PluginManager) -> None:
+        self._manager = manager
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.calls = 0
+        self.failed: list[str] = []
+
+    def _run(self) -> None:
+        while not self._over.wait(1 / RATE):
+            self.calls += 1
+            try:
+                self._manager.get("p", POINT, wait=5).client.call("VolumeDriver.List", timeout=5, idempotent=True)
+            except Exception as error:  # noqa: BLE001 - counted
+                self.failed.append(words_of(error))
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def restarts(scene: Scene) -> Seen:
+    """Restart a plugin again and again, each time with another manifest, under calls."""
+    number = scene.several(100, short=5)
+    server = scene.plugin(behaviour=implementing("Generation0"))
+    manager = scene.manager()
+    manager.get("p", POINT)
+    settled, servers, noticed = resources(), [server], []
+    started = time.monotonic()
+    with Load(manager) as load:
+        for generation in range(1, number + 1):
+            servers[-1].close()
+            servers.append(scene.plugin(behaviour=implementing(f"Generation{generation}")))
+            noticed.append(time_until(lambda point=f"Generation{generation}": manager.get("p").implements(point)))
+            time.sleep(UP)
+    seconds = time.monotonic() - started
+    handshakes = {activations(server) for server in servers}
+    words = (
+        f"{'one' if handshakes == {1} else sorted(handshakes)} handshake each; "
+        f"the manifest counts within {'1' if max(noticed) < 1 else f'{max(noticed):.1f}'} s; "
+        f"{', '.join(sorted(set(load.failed))) or 'no call failed'}; {left_over(settled)}"
+    )
+    detail = f"{number} restarts, {load.calls} calls, noticed within {max(noticed) * 1000:.0f} ms"
+    return Seen(words, seconds, detail)
+
+
+def left_over(settled: tuple[int, int]) -> str:
+    """Say what there is more of than there was."""
+    gc.collect()
+
+    def more() -> list[int]:
+        return [now - before for now, before in zip(resources(), settled, strict=True)]
+
+    if time_until(lambda: max(more()) <= 0, limit=3) < 3:
+        return "no file descriptor or thread is left over"
+    return "{} file descriptors and {} threads are left over".format(*more())
+
+
+# --- a restart of a second, under calls ---------------------------------------------------------------
+
+DOWN = 1.0  # seconds
+
+
+def unseen(scene: Scene) -> Seen:
+    """Call an idempotent method from five threads while the plugin is down for a second."""
+    server = scene.plugin(behaviour=WITH_PHOTOS)
+    driver = scene.manager().driver("p", VolumeDriver)
+    over, failed, calls = threading.Event(), [], []
+
+    def load() -> None:
+        while not over.wait(0.1):
+            calls.append(1)
+            try:
+                driver.get("photos")
+            except Exception as error:  # noqa: BLE001 - counted
+                failed.append(words_of(error))
+
+    threads = [threading.Thread(target=load) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    server.close()
+    time.sleep(DOWN)
+    scene.plugin(behaviour=WITH_PHOTOS)
+    time.sleep(0.5)
+    over.set()
+    for thread in threads:
+        thread.join()
+    kinds = ", ".join(sorted(set(failed)))
+    return Seen(f"{len(failed)} failed {kinds}".strip(), DOWN, f"{len(calls)} calls")
+
+
+def call_while_down(scene: Scene) -> Seen:
+    server = scene.plugin(behaviour=WITH_PHOTOS)
+    client = scene.manager().get("p", POINT).client
+    with down(scene, server):
+        return watched(lambda: client.call(CREATE, PHOTOS, timeout=10), lambda reply: "an answer")
+
+
+def call_while_down_with_moby(scene: Scene) -> Seen:
+    server = scene.plugin(behaviour=WITH_PHOTOS)
+    moby = scene.moby()
+    moby.get()
+    with down(scene, server):
+        return moby.call(CREATE, PHOTOS, name="p")
+
+
+@contextmanager
+def down(scene: Scene, server: FaultServer) -> Iterator[None]:
+    """Stop a plugin, and start it again in a second."""
+    server.close()
+    again = threading.Timer(DOWN, lambda: scene.plugin(behaviour=WITH_PHOTOS))
+    again.start()
+    yield
+    again.join()
+
+
+FAULTS = (
+    Fault(
+        "100 restarts, each with another manifest, under 50 calls a second",
+        "one handshake each; the manifest counts within 1 s; no call failed; no file descriptor or thread is left over",
+        restarts,
+    ),
+    Fault("a plugin is down for 1 s: calls of VolumeDriver.Get from five threads meanwhile", "0 failed", unseen),
+    Fault(
+        "a plugin is down for 1 s: call of VolumeDriver.Create meanwhile",
+        "an answer",
+        call_while_down,
+        call_while_down_with_moby,
+        after=DOWN - 0.05,
+        within=DOWN + 0.2,
+    ),
+)

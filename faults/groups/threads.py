@@ -1,0 +1,214 @@
+"""No deadlock: many threads do everything at once, and handlers call back."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from fault import Fault, Seen
+from faultserver import hang
+from scene import POINT, Scene, silent_but_for_handshakes
+from watched import watched, words_of
+
+from extframe import Client, ExtframeError, PluginManager, hookimpl
+
+TITLE = "No deadlock"
+THREADS = 64
+STALL = 10.0  # seconds that no step of a thread may take; its own deadlines are far shorter
+
+
+class Handler:
+    """A handler that calls the manager back."""
+
+    def __init__(self, manager: PluginManager) -> None:
+        self._manager = manager
+
+    @hookimpl
+    def volume_driver(self, name: str, client: Client) -> None:
+        """Ask for the very plugin, and for others."""
+        self._manager.get(name, timeout=1)
+        self._manager.failures()
+
+
+def get(manager: PluginManager) -> None:
+    manager.get(f"good{random.randrange(8)}", POINT, timeout=1)
+
+
+def get_all(manager: PluginManager) -> None:
+    manager.get_all(POINT, timeout=0.2)
+
+
+def call(manager: PluginManager) -> None:
+    manager.get(f"good{random.randrange(8)}", POINT, timeout=1).client.call("VolumeDriver.List", timeout=1)
+
+
+def use_a_bad_one(manager: PluginManager) -> None:
+    manager.get(random.choice(("hung", "dead")), POINT, timeout=0.1)
+
+
+def register(manager: PluginManager) -> None:
+    handler = Handler(manager)
+    manager.register(handler)
+    time.sleep(0.01)
+    manager.unregister(handler)
+
+
+def handle(manager: PluginManager) -> None:
+    name = manager.handle(POINT, lambda name, client: None)
+    manager.unregister(name=name)
+
+
+def watch(manager: PluginManager) -> None:
+    with manager.watch(timeout=0.2):
+        time.sleep(0.05)
+
+
+STEPS: tuple[Callable[[PluginManager], None], ...] = (get, get_all, call, use_a_bad_one, register, handle, watch)
+
+
+class Crowd:
+    """Threads that each take one step after another, at random, until it is over."""
+
+    def __init__(self, manager: PluginManager) -> None:
+        self._manager = manager
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(THREADS)]
+        self.taken: list[str] = []
+        self.strange: set[str] = set()
+        self.longest = 0.0
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            step = random.choice(STEPS)
+            started = time.monotonic()
+            try:
+                step(self._manager)
+            except ExtframeError:
+                pass
+            except Exception as error:  # noqa: BLE001 - told in the table
+                self.strange.add(f"{step.__name__}: {words_of(error)}")
+            self.longest = max(self.longest, time.monotonic() - started)
+            self.taken.append(step.__name__)
+
+    def __enter__(self) -> Crowd:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        end = time.monotonic() + STALL
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+
+    @property
+    def words(self) -> str:
+        """What went wrong, or that nothing did."""
+        stalled = sum(thread.is_alive() for thread in self._threads)
+        if stalled or self.longest > STALL:
+            return f"{stalled} threads stalled, a step took {self.longest:.1f} s"
+        return "; ".join(sorted(self.strange)) or "no thread stalls, only errors of ours"
+
+
+def everything_at_once(scene: Scene) -> Seen:
+    for number in range(8):
+        scene.plugin(f"good{number}")
+    scene.plugin("hung", hang)
+    scene.dead("dead")
+    manager = scene.manager()
+    started = time.monotonic()
+    with Crowd(manager) as crowd:
+        time.sleep(scene.several(60, short=2))
+        closing = time.monotonic()
+        manager.close()
+        closed = time.monotonic() - closing
+    words = f"{crowd.words}; close ends " + ("within 1 s" if closed < 1 else f"after {closed:.1f} s")
+    detail = f"{len(crowd.taken):,} steps, the longest {crowd.longest:.2f} s; close took {closed * 1000:.0f} ms"
+    return Seen(words, time.monotonic() - started, detail)
+
+
+# --- handlers -----------------------------------------------------------------------------------------
+
+
+def handler_calls_back(scene: Scene) -> Seen:
+    scene.plugin("other")
+    scene.plugin()
+    manager = scene.manager()
+    came: list[str] = []
+
+    def handler(name: str, client: Client) -> None:
+        found = manager.get_all(POINT)
+        came.append(f"{manager.get(name).state.value}, {len(found)} plugins")
+
+    manager.handle(POINT, handler)
+    return watched(lambda: manager.get("p", POINT, timeout=5), lambda _: came[0])
+
+
+def handler_calls_back_in_moby(scene: Scene) -> Seen:
+    scene.plugin()
+    moby = scene.moby()
+    moby.step(str, do="handle")
+    return moby.get()
+
+
+def handler_blocks(scene: Scene) -> Seen:
+    """One plugin's handler never returns; another plugin is used."""
+    scene.plugin("other")
+    scene.plugin("slow")
+    manager = scene.manager()
+    released = threading.Event()
+    manager.handle(POINT, lambda name, client: released.wait() if name == "slow" else None)
+    try:
+        slow = watched(lambda: manager.get("slow", POINT, timeout=0.5))
+        other = watched(lambda: manager.get("other", POINT), lambda plugin: plugin.state.value)
+    finally:
+        released.set()
+    return Seen(f"{slow.words}; the other one is {other.words}", slow.seconds + other.seconds)
+
+
+def close_beside_calls(scene: Scene) -> Seen:
+    """Close a manager while threads wait for a handshake and for a call that hang."""
+    scene.plugin("hung", hang)
+    scene.plugin(behaviour=silent_but_for_handshakes)
+    manager = scene.manager()
+    client = manager.get("p", POINT).client
+    waiting = [
+        *(threading.Thread(target=lambda: watched(lambda: manager.get("hung", timeout=1))) for _ in range(8)),
+        *(
+            threading.Thread(target=lambda: watched(lambda: client.call("VolumeDriver.List", timeout=1)))
+            for _ in range(8)
+        ),
+    ]
+    for thread in waiting:
+        thread.start()
+    time.sleep(0.2)
+    seen = watched(manager.close, lambda _: "closed")
+    for thread in waiting:
+        thread.join()
+    return seen
+
+
+FAULTS = (
+    Fault(
+        f"{THREADS} threads get, get_all, call, register, unregister, handle and watch for 60 s",
+        "no thread stalls, only errors of ours; close ends within 1 s",
+        everything_at_once,
+    ),
+    Fault(
+        "a handler asks the manager for its own plugin, and for all",
+        "active, 2 plugins",
+        handler_calls_back,
+        handler_calls_back_in_moby,
+        within=0.1,
+    ),
+    Fault(
+        "a handler never returns: get(timeout=0.5), and get of another plugin",
+        "CallTimeout; the other one is active",
+        handler_blocks,
+        after=0.5,
+        within=0.7,
+    ),
+    Fault("8 threads wait for a handshake and 8 for a call: close", "closed", close_beside_calls, within=0.1),
+)

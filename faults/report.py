@@ -1,0 +1,89 @@
+"""The record as lines in a terminal, and as a page. Provokes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from machine import measured_on
+
+NOTES = Path(__file__).parent / "notes.md"
+HEAD = """# Faults
+
+What extframe does when plugins fail, and what moby's client, the engine's own, does with the same fault. Each row is
+provoked on real sockets and real files, by a few lines in [`faults/groups/`](../faults/groups/) that also say what is
+expected. A row is as expected where the words are the same to the letter and the time is within its bounds. What is not
+as expected stands out in bold, and the command exits with 1.
+
+This page was made by the command that `tox -e faults` runs, from
+[`faults/results/record.json`](../faults/results/record.json).
+"""
+COLUMNS = ("fault", "expected", "extframe", "time", "moby's client", "time")
+
+
+def as_line(who: str, row: dict[str, Any]) -> str:
+    """Return one row for a terminal."""
+    if who == "moby":
+        return f"moby  {_seconds(row['moby']):>8}  {row['fault']}: {row['moby']['seen']}{_detail(row['moby'])}"
+    verdict = "ok   " if row["as_expected"] else "FAULT"
+    line = f"{verdict} {_seconds(row):>8}  {row['fault']}: {row['seen']}{_detail(row)}"
+    return line if row["as_expected"] else f"{line}\n{'':16}expected: {_expected(row)}"
+
+
+def write_page(groups: Sequence[tuple[str, dict[str, Any]]], page: Path) -> None:
+    """Write the page: a table for each group, with where and when it was made."""
+    circumstances = [_circumstances(group) for _, group in groups]
+    in_one_run = len(set(circumstances)) == 1
+    parts = [HEAD, circumstances[0] if in_one_run else ""]
+    for (name, group), words in zip(groups, circumstances, strict=True):
+        parts += [f"## {import_module(f'groups.{name}').TITLE}\n", _table(group["rows"]), "" if in_one_run else words]
+    page.write_text("\n".join([*filter(None, parts), NOTES.read_text()]))
+
+
+def _circumstances(group: dict[str, Any]) -> str:
+    words = measured_on(group["machine"])
+    if group["without_moby"]:
+        words += f"\nWithout moby's client: {group['without_moby']}.\n"
+    if group["short"]:
+        words += "\nA short run: fewer of everything of which there are many.\n"
+    return words
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    seen = _plain(row["seen"] + _detail(row))
+    moby = row["moby"]
+    return [
+        _plain(row["fault"]),
+        _plain(_expected(row)),
+        seen if row["as_expected"] else f"**{seen}**",
+        _seconds(row) if row["as_expected"] else f"**{_seconds(row)}**",
+        _plain(moby["seen"] + _detail(moby)) if moby else "",
+        _seconds(moby) if moby else "",
+    ]
+
+
+def _expected(row: dict[str, Any]) -> str:
+    return f"{row['expected']}; {row['bounds']}" if row["bounds"] else str(row["expected"])
+
+
+def _detail(seen: dict[str, Any]) -> str:
+    return f" ({seen['detail']})" if seen["detail"] else ""
+
+
+def _seconds(seen: dict[str, Any]) -> str:
+    seconds = float(seen["seconds"])
+    return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
+def _plain(words: str) -> str:
+    """Return words that a table of Markdown shows as they are."""
+    for character in "\\|<>*_":
+        words = words.replace(character, f"\\{character}")
+    return " ".join(words.split())

@@ -1,0 +1,114 @@
+"""Where a fault is provoked: a plugin directory, servers that misbehave, and the two that are put through it.
+
+Everything that a scene makes ends with it.
+"""
+
+from __future__ import annotations
+
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from certificates import Authority
+from faultserver import Behaviour, FaultServer, Peer
+from moby import Moby
+from scripted_plugin import ok, scripted
+
+from extframe import Client, LocalRegistry, PluginManager
+
+POINT = "VolumeDriver"
+GET, CREATE = "VolumeDriver.Get", "VolumeDriver.Create"
+PHOTOS = {"Name": "photos"}
+VOLUME = b'{"Volume": {"Name": "photos", "Mountpoint": "/mnt/photos"}}'
+GOOD = scripted()
+
+
+def silent_but_for_handshakes(peer: Peer) -> None:
+    """Answer ``Plugin.Activate``, and nothing else."""
+    while request := peer.read_request():
+        if request.path != "/Plugin.Activate":
+            peer.hang()
+        peer.send(ok({"Implements": [POINT]}))
+
+
+class Scene:
+    """A place for one fault.
+
+    Args:
+        short: whether the run is one that only shows that everything runs.
+        moby: the program, where moby's client is what is put through it.
+    """
+
+    def __init__(self, *, short: bool = False, moby: Path | None = None) -> None:
+        self.short = short
+        self.directory = self.outside = Path()
+        self._moby = moby
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Scene:
+        own = self._stack.enter_context(TemporaryDirectory(prefix="ef-", ignore_cleanup_errors=True))
+        self.directory = Path(own, "plugins")
+        self.directory.mkdir()
+        self.outside = self.directory.parent
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def several(self, number: int, short: int) -> int:
+        """Return how many of something to do: ``number``, in a short run ``short``."""
+        return short if self.short else number
+
+    def patience(self, seconds: float) -> float:
+        """Return a deadline for work that is to end in time; a short run, which may have neighbours, has more."""
+        return 5 * seconds if self.short else seconds
+
+    # What misbehaves.
+
+    def server(self, behaviour: Behaviour, **options: Any) -> FaultServer:
+        """Start a server: over TCP where ``kind`` is "tcp", else at ``path``, or beside the plugin directory."""
+        if options.get("kind") != "tcp":
+            options.setdefault("path", str(self.outside / f"server{len(list(self.outside.iterdir()))}.sock"))
+        return self._stack.enter_context(FaultServer(behaviour, **options))
+
+    def plugin(self, name: str = "p", behaviour: Behaviour = GOOD, **options: Any) -> FaultServer:
+        """Start a server in the plugin directory, in the place of the one of that name."""
+        path = self.directory / f"{name}.sock"
+        path.unlink(missing_ok=True)
+        return self.server(behaviour, path=str(path), **options)
+
+    def dead(self, name: str = "dead") -> None:
+        """Leave a socket where nobody listens, as after kill -9."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(self.directory / f"{name}.sock"))
+
+    def spec(self, name: str, content: str) -> Path:
+        """Write a spec file; the name has its extension."""
+        path = self.directory / name
+        path.write_text(content)
+        return path
+
+    def authority(self, name: str, *hosts: str) -> Authority:
+        """Make an authority that signs certificates; it may be a server at ``hosts`` itself."""
+        return Authority(self.directory, name, *hosts)
+
+    # Who is put through it.
+
+    def client(self, address: str, **options: Any) -> Client:
+        """Make a client of extframe."""
+        return self._stack.enter_context(Client(address, **options))
+
+    def manager(self, **options: Any) -> PluginManager:
+        """Make a manager of extframe, with the handlers that are installed."""
+        registry = LocalRegistry(self.directory, [self.directory])
+        return self._stack.enter_context(PluginManager(registry, **options))
+
+    def moby(self, **environment: str) -> Moby:
+        """Start moby's client."""
+        if self._moby is None:
+            raise RuntimeError("this scene has no moby")
+        moby = Moby(self._moby, self.directory, cap=3.5 if self.short else 20.0, **environment)
+        self._stack.callback(moby.close)
+        return moby
