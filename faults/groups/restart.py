@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -50,6 +51,13 @@ def time_until(condition: Callable[[], bool], limit: float = 10.0) -> float:
 def restarted(scene: Scene, before: FaultServer) -> FaultServer:
     before.close()
     return scene.plugin(behaviour=NEXT)
+
+
+def replaced(scene: Scene, _: FaultServer) -> FaultServer:
+    """The plugin that was there lives on; its socket has gone under a new one."""
+    after = scene.server(NEXT)
+    os.rename(after.path, scene.directory / "p.sock")
+    return after
 
 
 def rewritten(scene: Scene, before: FaultServer) -> FaultServer:
@@ -152,6 +160,7 @@ def hooks_are_told(scene: Scene) -> Seen:
 USED_AGAIN = "1 handshake, the new manifest; the driver that was there calls it"
 CHANGES: Mapping[str, Change] = {
     "a plugin was restarted": restarted,
+    "a plugin's socket was replaced, and the old one lives on": replaced,
     "a plugin's spec file names another address": rewritten,
 }
 FAULTS = (
