@@ -259,8 +259,8 @@ class Plugin:
         with self._lock:
             if self._state in (State.ACTIVATING, State.CLOSED):
                 return  # the next use finds the stamp unchanged, and comes again
-            if (spec.address, spec.tls) != (self._spec.address, self._spec.tls):
-                self.client.retarget(spec.address, tls=spec.tls)
+            # Also to the same address: behind a socket that was replaced the process of the old one may live on.
+            self.client.retarget(spec.address, tls=spec.tls)
             self._spec = spec
             self._lose("its source changed")
 

@@ -891,6 +891,19 @@ def test_a_restarted_plugin_gets_a_new_handshake_and_handlers_hear_of_what_is_ne
         assert activations(second) == 1
 
 
+def test_a_socket_that_is_replaced_while_the_old_plugin_lives_leads_to_the_new_one(plugins: Directory) -> None:
+    old = plugins.serve("photos", plugin("VolumeDriver", Path={"Mountpoint": "/old"}))
+    with plugins.manager() as pm:
+        driver = pm.driver("photos", VolumeDriver)
+        assert driver.path("x") == "/old"
+        new = FaultServer(plugin("VolumeDriver", "authz", Path={"Mountpoint": "/new"}), path=str(plugins.path / "new"))
+        plugins.servers.append(new)
+        os.replace(new.path, old.path)
+        assert pm.get("photos").manifest.implements == ("VolumeDriver", "authz")
+        assert driver.path("x") == "/new"
+    assert (activations(old), activations(new)) == (1, 1)
+
+
 def test_a_restart_that_begins_with_an_empty_manifest_calls_no_handler_again(plugins: Directory) -> None:
     first = plugins.serve("photos", plugin("VolumeDriver"))
     with plugins.manager() as pm:
