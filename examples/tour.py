@@ -8,6 +8,7 @@ The plugin is a process of its own, started for the occasion. Everything is kept
 from __future__ import annotations
 
 import contextlib
+import queue
 import socket
 import subprocess
 import sys
@@ -29,6 +30,24 @@ class Witness:
     def volume_driver(self, name: str, client: extframe.Client) -> None:
         """Hear of a volume plugin. Returns no driver, so that the host gets extframe's own."""
         print(f"    Witness.volume_driver(name={name!r}, client={client})")
+
+
+class Diary:
+    """A handler that hears what becomes of plugins."""
+
+    def __init__(self) -> None:
+        self._active: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    @extframe.hookimpl
+    def plugin_activated(self, name: str, plugin: extframe.Plugin) -> None:
+        """Hear of a handshake."""
+        print(f"    Diary.plugin_activated(name={name!r}, plugin={plugin})")
+        self._active.put(name)
+
+    def wait_for(self, name: str) -> None:
+        """Wait until a plugin is active: handlers are told in a thread of their own."""
+        while self._active.get(timeout=10) != name:
+            pass
 
 
 class Tour:
@@ -67,15 +86,15 @@ def main() -> None:
         volumes.mkdir()
         manager = stack.enter_context(PluginManager(LocalRegistry(sockets, specs=[])))
         manager.register(Witness())
-        tour = Tour(manager=manager, VolumeDriver=VolumeDriver)
+        tour = Tour(manager=manager, VolumeDriver=VolumeDriver, Diary=Diary, diary=Diary())
         with plugin(sockets / "directories.sock", volumes):
             find_and_call(tour)
             bring_bad_neighbours(tour, sockets)
             see_it_refuse(tour)
-        tour.step("The plugin is killed.")
-        tour.fail("volumes.list()")
+        tour.step("The plugin is killed, and started again. Whoever calls meanwhile waits for it, and sees no error.")
         with plugin(sockets / "directories.sock", volumes):
-            start_it_again(tour)
+            tour.run("[volume.name for volume in volumes.list()]")
+            watch(tour)
 
 
 def find_and_call(tour: Tour) -> None:
@@ -115,12 +134,13 @@ def see_it_refuse(tour: Tour) -> None:
     tour.fail('manager.get("directory")')
 
 
-def start_it_again(tour: Tour) -> None:
-    """A restart, which drivers outlive."""
+def watch(tour: Tour) -> None:
+    """Plugins that nobody asks for, and a handler that hears of them."""
     tour.step(
-        "Started again it is asked anew, and the driver goes on working. No handler is called a second time.",
-        'plugin = manager.get("directories", wait=10)',
-        "[volume.name for volume in volumes.list()]",
+        "A manager that watches makes a new handshake of itself. Handlers hear of it, if they like.",
+        "manager.register(diary, name='diary')",
+        "watch = manager.watch()",
+        "diary.wait_for('directories')",
     )
 
 
