@@ -14,6 +14,7 @@ ENGINE_BUDGET = 30.0
 
 _SHORT_WAITS = (0.01, 0.02, 0.04)  # seconds; then the longest, again and again
 _LONGEST_WAIT = 0.08
+_WHILE_IT_ENDS = (0.05, 0.2)  # seconds; a process that ends closes its connections one by one, the listening one last
 _NOBODY_LISTENS = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError)
 
 
@@ -35,7 +36,9 @@ class Retry:
         refused: the seconds to wait before each further attempt after a connection that did not come about.
         lost: the same after a connection that was lost; for idempotent calls only.
         restart: for how many seconds a call goes on trying while nobody listens where a plugin was active
-            before: it is probably being restarted. 0 for not at all; ``refused`` goes before it.
+            before: it is probably being restarted. 0 for not at all; ``refused`` goes before it. For the same reason
+            an idempotent call is sent again after 0.05 and 0.2 s where ``lost`` did not help, as the plugin may still
+            be ending.
         budget: give up where the seconds since the first attempt and the next wait come to this much. The
             deadline of the call counts beside it.
     """
@@ -79,7 +82,9 @@ class Retry:
                 return self._restart_waits
             # The end of a connection that was there: one byte later it would have been a lost one.
             return self.lost if idempotent and isinstance(failure.__cause__, ConnectionResetError) else ()
-        return self.lost if idempotent and isinstance(failure, ConnectionLost) else ()
+        if not (idempotent and isinstance(failure, ConnectionLost)):
+            return ()
+        return self.lost + _WHILE_IT_ENDS if was_active and self.restart else self.lost
 
     @cached_property
     def _restart_waits(self) -> tuple[float, ...]:

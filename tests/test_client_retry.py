@@ -97,6 +97,13 @@ def test_a_call_that_was_lost_waits_for_the_restart_only_where_it_is_idempotent(
         os.unlink(path)
 
 
+def test_an_idempotent_call_outlasts_a_plugin_that_ends_and_takes_one_connection_after_another_with_it(client_of):
+    client = client_of(in_turn(*[close_after_read] * 4, answer(b'{"Back": 1}')))
+    client.was_active = True
+    assert client.call("VolumeDriver.Get", PHOTOS, idempotent=True) == {"Back": 1}
+    assert len(set(digests(client.server))) == 1
+
+
 def test_a_handshake_waits_for_no_restart(short_path):
     with Client(f"unix://{short_path}/none.sock") as client, ends_within(0.5):
         client.was_active = True

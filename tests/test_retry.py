@@ -55,6 +55,12 @@ def test_the_default_tries_an_idempotent_call_whose_connection_was_lost_three_ti
     assert starts(Retry(), LOST) == [0, 0, 0]
 
 
+def test_where_a_plugin_was_active_an_idempotent_call_that_was_lost_outlasts_its_end():
+    assert starts(Retry(), LOST, was_active=True) == pytest.approx([0, 0, 0, 0.05, 0.25])
+    assert starts(Retry(restart=0), LOST, was_active=True) == [0, 0, 0]
+    assert starts(Retry(), LOST, was_active=True, idempotent=False) == [0]
+
+
 @pytest.mark.parametrize("retry", [Retry(), Retry.engine()])
 def test_a_call_that_is_not_idempotent_is_not_sent_again_after_a_lost_connection(retry):
     assert starts(retry, LOST, idempotent=False) == [0]
