@@ -81,11 +81,13 @@ class Activator:
         """
         self._check_open(name)
         plugin = self._plugins.get(name)
-        if plugin is not None and self.registry.stamp(plugin.spec) == plugin.spec.stamp:
+        if plugin is not None and name not in self._gone and self.registry.stamp(plugin.spec) == plugin.spec.stamp:
             return plugin
         try:
             spec = self.registry.find(name)
         except ExtframeError as error:
+            if plugin is not None and self.is_current(name):
+                return plugin  # it is back, and another thread has seen it
             if plugin is not None:
                 plugin.miss()
             if isinstance(error, PluginNotFound):
@@ -100,8 +102,7 @@ class Activator:
                 plugin.changed = self._tell
                 self._plugins[name] = plugin
                 return plugin
-        if (spec, spec.stamp) != (plugin.spec, plugin.spec.stamp):  # not what another thread found at the same time
-            plugin.renew(spec)
+        plugin.renew(spec)
         return plugin
 
     def known(self, name: str) -> Plugin | None:

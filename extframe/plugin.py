@@ -259,6 +259,8 @@ class Plugin:
         with self._lock:
             if self._state in (State.ACTIVATING, State.CLOSED):
                 return  # the next use finds the stamp unchanged, and comes again
+            if spec == self._spec and spec.stamp == self._spec.stamp:
+                return  # another thread saw the change too, and was here before
             # Also to the same address: behind a socket that was replaced the process of the old one may live on.
             self.client.retarget(spec.address, tls=spec.tls)
             self._spec = spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_a_life_from_new_to_closed(fault_server: Any) -> None:
         lambda: plugin.activate(soon()),
         plugin.lose,
         lambda: plugin.activate(soon()),
-        lambda: plugin.renew(plugin.spec),
+        lambda: plugin.renew(replace(plugin.spec, stamp="another")),
         plugin.close,
     ):
         step()

@@ -1,0 +1,153 @@
+"""Activation: threads that see a plugin change at different moments."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+
+import pytest
+from faultserver import eventually
+
+from extframe import LocalRegistry, Plugin, PluginManager, PluginNotFound, PluginSpec, hookimpl
+from extframe.testing import FakePlugin
+
+
+class Delayed(LocalRegistry):
+    """A registry whose answer takes its time to reach one thread, the one that is called late.
+
+    ``answer`` says which: that of `find`, or that of the `stamp` that follows it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, [])
+        self.answer = "find"
+        self.looked = threading.Event()
+        self.release = threading.Event()
+        self._found = False
+
+    def find(self, name: str) -> PluginSpec:
+        try:
+            return super().find(name)
+        finally:
+            self._delay("find")
+
+    def stamp(self, spec: PluginSpec) -> Hashable:
+        stamp = super().stamp(spec)
+        if self._found:
+            self._delay("stamp")
+        return stamp
+
+    def _delay(self, answer: str) -> None:
+        if threading.current_thread().name == "late":
+            self._found = True
+            if answer == self.answer:
+                self.looked.set()
+                self.release.wait(10)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.news: list[str] = []
+
+    @hookimpl
+    def plugin_activated(self, name: str, plugin: Plugin) -> None:
+        self.news.append("activated")
+
+    @hookimpl
+    def plugin_lost(self, name: str) -> None:
+        self.news.append("lost")
+
+    @hookimpl
+    def plugin_removed(self, name: str) -> None:
+        self.news.append("removed")
+
+
+@pytest.fixture
+def registry(short_path: Path) -> Delayed:
+    return Delayed(short_path)
+
+
+@pytest.fixture
+def photos(short_path: Path) -> Iterator[FakePlugin]:
+    with FakePlugin(short_path, "photos", ["VolumeDriver"]) as plugin:
+        yield plugin
+
+
+@pytest.fixture
+def pm(registry: Delayed, photos: FakePlugin) -> Iterator[PluginManager]:
+    with PluginManager(registry, groups=()) as manager:
+        manager.get("photos")
+        yield manager
+
+
+@pytest.fixture
+def told(pm: PluginManager) -> Told:
+    told = Told()
+    pm.register(told)
+    return told
+
+
+def get(pm: PluginManager) -> None:
+    with contextlib.suppress(PluginNotFound):
+        pm.get("photos")
+
+
+def late_get(pm: PluginManager, registry: Delayed) -> threading.Thread:
+    """Begin a `get` in a thread that has looked by now, and that does nothing more until it is released."""
+    thread = threading.Thread(target=get, args=(pm,), name="late")
+    thread.start()
+    assert registry.looked.wait(5)
+    return thread
+
+
+def end(thread: threading.Thread, registry: Delayed) -> None:
+    registry.release.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_two_threads_that_see_the_same_restart_make_one_handshake(
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+) -> None:
+    photos.refuse()
+    photos.accept()
+    late = late_get(pm, registry)
+    pm.get("photos")
+    end(late, registry)
+    pm.get("photos")
+    assert [call.method for call in photos.calls] == ["Plugin.Activate"] * 2
+    assert eventually(lambda: told.news == ["lost", "activated"])
+
+
+def test_a_plugin_that_is_back_as_its_loss_is_told_is_told_of_when_it_goes_again(
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+) -> None:
+    registry.answer = "stamp"
+    photos.close()
+    late = late_get(pm, registry)
+    photos.accept()
+    pm.get("photos")
+    end(late, registry)
+    pm.get("photos")
+    photos.close()
+    with pytest.raises(PluginNotFound):
+        pm.get("photos")
+    assert eventually(lambda: told.news.count("removed") == 2)
+
+
+def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+) -> None:
+    photos.close()
+    late = late_get(pm, registry)
+    photos.accept()
+    pm.get("photos")
+    end(late, registry)
+    pm.get("photos")
+    assert eventually(lambda: told.news == ["lost", "activated"])
+    photos.close()
+    with pytest.raises(PluginNotFound):
+        pm.get("photos")
+    assert eventually(lambda: told.news == ["lost", "activated", "lost", "removed"])
