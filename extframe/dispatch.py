@@ -98,11 +98,11 @@ class Dispatcher:
 
     def is_due(self, plugin: Plugin) -> bool:
         """Return whether a handler has not been called, has failed, or has not returned."""
-        return bool(self._due(plugin, None)) or any(each.running() for each in plugin.deliveries.values())
+        return bool(self._due(plugin, None)) or any(each.running() for each in list(plugin.deliveries.values()))
 
     def late(self, plugin: Plugin) -> CallTimeout:
         """Return the error that names the handlers that have not returned."""
-        names = sorted({name for delivery in plugin.deliveries.values() for name in delivery.running()})
+        names = sorted({name for delivery in list(plugin.deliveries.values()) for name in delivery.running()})
         who = f"handler {', '.join(map(repr, names))} has not returned" if names else "it was not ready in time"
         return CallTimeout(who, plugin=plugin.name, address=plugin.address, phase="handlers")
 
@@ -130,11 +130,7 @@ class Dispatcher:
         return [due for due in each if due.delivery.pending(again=due.again)]
 
     def _deliveries(self, plugin: Plugin) -> Iterator[tuple[str, Delivery]]:
-        callers = dict(self._callers(plugin))
-        if plugin.manifest.implements:  # an empty manifest, which is asked for again, takes nothing away
-            for gone in plugin.deliveries.keys() - callers.keys():
-                plugin.deliveries.pop(gone, None)
-        for hook, (point, caller) in callers.items():
+        for hook, (point, caller) in dict(self._callers(plugin)).items():
             delivery = plugin.deliveries.get(hook) or plugin.deliveries.setdefault(hook, Delivery(caller))
             yield point, delivery
 

@@ -333,6 +333,9 @@ class Plugin:
 
     def _succeed(self, manifest: Manifest) -> None:
         self._manifest = manifest
+        if self.deliveries and manifest.implements:  # an empty one, which is asked for again, takes nothing away
+            for gone in self.deliveries.keys() - {hook_name(point) for point in manifest.implements}:
+                self.deliveries.pop(gone, None)
         self.client.was_active = True
         self._end(State.ACTIVE)
         logger.info(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Hashable, Iterator
 from pathlib import Path
@@ -151,3 +152,66 @@ def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
     with pytest.raises(PluginNotFound):
         pm.get("photos")
     assert eventually(lambda: told.news == ["lost", "activated", "lost", "removed"])
+
+
+# --- handlers -----------------------------------------------------------------------------------------
+
+
+class Pause(logging.Filter):
+    """Holds up the first thread that logs a line with this word in it, until it is released."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.word = word
+        self.reached = threading.Event()
+        self.release = threading.Event()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self.word in record.getMessage() and not self.reached.is_set():
+            self.reached.set()
+            self.release.wait(10)
+        return True
+
+
+def test_a_thread_that_has_read_an_older_manifest_calls_no_handler_of_the_new_one_again(
+    pm: PluginManager, photos: FakePlugin
+) -> None:
+    given: list[str] = []
+    pm.handle("Backup", lambda name, client: given.append(name) or object())
+    pause, log = Pause("reaches no hook"), logging.getLogger("extframe.dispatch")
+    log.addFilter(pause)
+    late = threading.Thread(target=pm.get, args=("photos",))
+    try:
+        for points in (["VolumeDriver", "no name"], ["VolumeDriver", "Backup"]):
+            photos.answer("Plugin.Activate", {"Implements": points})
+            photos.refuse()
+            photos.accept()
+            if not late.is_alive():
+                late.start()
+                assert pause.reached.wait(5)
+        driver = pm.driver("photos", "Backup")
+    finally:
+        log.removeFilter(pause)
+        pause.release.set()
+    late.join(10)
+    assert pm.driver("photos", "Backup") is driver
+    assert given == ["photos"]
+
+
+def test_get_all_does_not_mind_handlers_that_come_meanwhile(pm: PluginManager, photos: FakePlugin) -> None:
+    points = [f"Point{number}" for number in range(400)]
+    photos.answer("Plugin.Activate", {"Implements": points})
+    photos.refuse()
+    photos.accept()
+    pm.get("photos")
+
+    def handle() -> None:
+        for point in points:
+            pm.handle(point, lambda name, client: None)
+
+    thread = threading.Thread(target=handle)
+    thread.start()
+    while thread.is_alive():
+        pm.get_all("Point0")
+    thread.join()
+    assert [plugin.name for plugin in pm.get_all("Point0")] == ["photos"]
