@@ -72,6 +72,7 @@ class PluginManager(HookManager):
         self._breaker = breaker
         self._closed = threading.Event()
         self._watches: WeakSet[Watch] = WeakSet()
+        self._watching = threading.Lock()  # guards it
         self._load(groups)
 
     @cached_property
@@ -203,7 +204,10 @@ class PluginManager(HookManager):
         from .watch import Watch  # a host that does not watch needs none of it
 
         watch = Watch(self._activator, timeout=timeout)
-        self._watches.add(watch)
+        with self._watching:
+            self._watches.add(watch)
+        if self._closed.is_set():  # `close` may have looked before
+            watch.close()
         return watch
 
     def close(self, *, timeout: float = 5.0) -> None:
@@ -214,7 +218,9 @@ class PluginManager(HookManager):
         """
         deadline = deadlines.after(timeout)
         self._closed.set()
-        for watch in list(self._watches):
+        with self._watching:
+            watches = list(self._watches)
+        for watch in watches:
             watch.close(deadlines.left(deadline))
         if self._is_used():
             self._activator.close()

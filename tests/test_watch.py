@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from extframe import (
     hookimpl,
 )
 from extframe.testing import Error, FakePlugin
+from extframe.watch import Watch
 
 WITHIN = 1.0  # seconds in which a change is to be noticed
 
@@ -358,6 +360,29 @@ def test_closing_the_manager_ends_it_even_in_the_middle_of_a_handshake(directory
         assert pm.failures() == []
         with pytest.raises(ExtframeError, match="closed"):
             pm.watch()
+
+
+def test_watches_that_begin_as_the_manager_closes_end_with_it(directory: Path) -> None:
+    directory.mkdir(parents=True)
+    threads = threading.active_count()
+    for _ in range(20):
+        pm = PluginManager(LocalRegistry(directory, []), groups=())
+        begun: list[Watch] = []
+
+        def watch(pm: PluginManager = pm, begun: list[Watch] = begun) -> None:
+            with suppress(ExtframeError):
+                while True:
+                    begun.append(pm.watch())
+
+        watchers = [threading.Thread(target=watch) for _ in range(4)]
+        for watcher in watchers:
+            watcher.start()
+        assert eventually(lambda begun=begun: len(begun) > 5)  # type: ignore[misc]
+        pm.close()
+        for watcher in watchers:
+            watcher.join()
+        assert eventually(lambda begun=begun: not any(each._thread.is_alive() for each in begun), 1)  # type: ignore[misc]
+    assert eventually(lambda: threading.active_count() <= threads)
 
 
 def test_a_handler_may_close_the_manager(pm: PluginManager, directory: Path) -> None:
