@@ -194,7 +194,7 @@ class Watch:
     def _take(self, name: str, entry: _Entry, error: Exception | None) -> None:
         entry.under_way = False
         plugin = self._activator.known(name)
-        if error is None and plugin is not None and plugin.is_made:
+        if error is None and self._activator.is_current(name):  # else its source changed during the handshake
             entry.pause = FIRST_PAUSE
         elif isinstance(error, PluginNotFound):
             self._next_look = min(self._next_look, self._earliest_look)  # which sees that it has gone

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultserver import FaultServer, answer, eventually, hang, reply, send_and_close
+from faultserver import FaultServer, Request, answer, answer_with, eventually, hang, reply, send_and_close
 
 from extframe import (
     ExtframeError,
@@ -324,6 +324,22 @@ def test_a_registry_that_raises_is_looked_at_again(directory: Path, caplog: pyte
             watch._changes.rescan = 0.1
             assert eventually(lambda: told.news == ["photos activated: VolumeDriver"], 7)
     assert "could not be looked at" in caplog.text
+
+
+def test_a_change_during_a_handshake_is_noticed_after_it(
+    pm: PluginManager, told: Told, directory: Path, fault_server: Any
+) -> None:
+    def slow(request: Request) -> bytes:
+        time.sleep(0.5)
+        return reply(b'{"Implements": ["VolumeDriver"]}')
+
+    directory.mkdir(parents=True)
+    before, after = fault_server(answer_with(slow)), fault_server(answer(b'{"Implements": ["Backup"]}'))
+    (directory / "photos.spec").write_text(before.address)
+    with pm.watch():
+        assert soon(lambda: before.requests)
+        (directory / "photos.spec").write_text(after.address)
+        assert soon(lambda: told.news[-1:] == ["photos activated: Backup"])
 
 
 # --- its end ------------------------------------------------------------------------------------------
