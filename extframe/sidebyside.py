@@ -10,7 +10,6 @@ from time import monotonic
 
 from .activation import Activator
 from .deadline import left
-from .errors import ExtframeError
 from .handshakes import Handshakes
 from .plugin import Plugin
 from .pool import affordable
@@ -64,7 +63,7 @@ class SideBySide:
                 self._hand_over(plugin, deadline)
             elif not self._handshakes.begin(plugin, deadline):
                 self._crew.submit(partial(self._activate, name, deadline))
-        except ExtframeError as error:
+        except Exception as error:  # noqa: BLE001 - of a registry that somebody else wrote, perhaps
             self._done(name, error)
 
     def turn(self, until: float) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from extframe import (
     LocalRegistry,
     Plugin,
     PluginManager,
+    PluginSpec,
     VolumeDriver,
     hookimpl,
 )
@@ -326,6 +328,24 @@ def test_a_registry_that_raises_is_looked_at_again(directory: Path, caplog: pyte
     assert "could not be looked at" in caplog.text
 
 
+def test_a_registry_that_raises_for_one_plugin_costs_the_others_nothing(directory: Path) -> None:
+    class Partial(LocalRegistry):
+        def find(self, name: str) -> PluginSpec:
+            if name == "odd":
+                raise RuntimeError("oh")
+            return super().find(name)
+
+    told = Told()
+    directory.mkdir(parents=True)
+    with PluginManager(Partial(directory, []), groups=()) as pm, FakePlugin(directory, "odd"), pm.watch():
+        pm.register(told)
+        assert soon(lambda: pm.failures())
+        with FakePlugin(directory, "photos", ["VolumeDriver"]):
+            assert soon(lambda: "photos activated: VolumeDriver" in told.news)
+            assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["photos"]
+        assert [str(failure) for failure in pm.failures()] == ["plugin 'odd': RuntimeError: oh"]
+
+
 def test_a_change_during_a_handshake_is_noticed_after_it(
     pm: PluginManager, told: Told, directory: Path, fault_server: Any
 ) -> None:
@@ -340,6 +360,35 @@ def test_a_change_during_a_handshake_is_noticed_after_it(
         assert soon(lambda: before.requests)
         (directory / "photos.spec").write_text(after.address)
         assert soon(lambda: told.news[-1:] == ["photos activated: Backup"])
+
+
+def test_no_file_descriptor_left_is_a_failure_like_any_other(directory: Path) -> None:
+    class Known(LocalRegistry):
+        def scan(self) -> list[str]:  # which needs no descriptor
+            return ["photos"]
+
+    directory.mkdir(parents=True)
+    with PluginManager(Known(directory, []), groups=()) as pm, FakePlugin(directory, "photos", ["VolumeDriver"]):
+        with no_descriptors_left():
+            assert pm.get_all("VolumeDriver") == []
+            assert "no file descriptor left" in str(pm.failures()[0])
+        assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["photos"]
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, limits[1]))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 # --- its end ------------------------------------------------------------------------------------------
