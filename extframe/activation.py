@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from .client import Client
 from .dispatch import Dispatcher
@@ -112,7 +112,14 @@ class Activator:
     def is_current(self, name: str) -> bool:
         """Return whether a plugin is active and its source is what it was."""
         plugin = self._plugins.get(name)
-        return plugin is not None and plugin.is_made and self.registry.stamp(plugin.spec) == plugin.spec.stamp
+        return plugin is not None and plugin.is_made and self.stamp(plugin) == plugin.spec.stamp
+
+    def stamp(self, plugin: Plugin) -> Hashable:
+        """Return what the registry says of a plugin's source now; None where it cannot, which `find` then tells."""
+        try:
+            return self.registry.stamp(plugin.spec)
+        except Exception:  # noqa: BLE001 - of a registry that somebody else wrote
+            return None
 
     def is_ready(self, name: str) -> bool:
         """Return whether nothing is left to be done for a plugin."""

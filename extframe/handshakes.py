@@ -9,7 +9,6 @@ from time import monotonic
 from typing import NamedTuple
 
 from .client import PendingCall
-from .errors import ActivationError
 from .plugin import Plugin
 
 LONGEST_WAIT = 3600.0  # seconds for one poll, whose milliseconds are a C int
@@ -25,7 +24,7 @@ class Ended(NamedTuple):
     """A handshake that was made, or that failed."""
 
     plugin: Plugin
-    failure: ActivationError | None
+    failure: Exception | None
     deadline: float
 
 
@@ -90,10 +89,11 @@ class Handshakes:
 
     def _advance(self, descriptor: int) -> Iterator[Ended]:
         each = self._under_way[descriptor]
-        ended, failure = False, None
+        ended = False
+        failure: Exception | None = None
         try:
             ended = each.plugin.advance(each.call)
-        except ActivationError as error:
+        except Exception as error:  # noqa: BLE001 - handed to whoever waits; a log handler of the host's may raise
             failure = error
         if ended or failure is not None:
             self._remove(descriptor)

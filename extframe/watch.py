@@ -6,8 +6,8 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
@@ -18,10 +18,12 @@ from .activation import Activator
 from .changes import changes_in
 from .deadline import check_timeout
 from .errors import ExtframeError, PluginNotFound
+from .failures import kind_of
 from .logs import get_logger
 from .plugin import Plugin
 from .retry import nobody_listens
 from .sidebyside import SideBySide
+from .worker import no_thread
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -65,6 +67,7 @@ class Watch:
         self._closing = threading.Event()
         self._next_look = 0.0
         self._earliest_look = 0.0
+        self._wrong: Exception | None = None  # with the last look
         self._wake = _Wake()
         self._changes = changes_in(getattr(self._registry, "directories", ()))
         self._plugins = SideBySide(activator, self._note, "extframe handlers", handlers_too=False)
@@ -73,7 +76,11 @@ class Watch:
             self._plugins.listen(self._changes.descriptor)
         self._deaf = activator.listen(self._hear_of_loss)
         self._thread = threading.Thread(target=self._run, name="extframe watch", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as refused:
+            self._end()
+            raise no_thread("extframe watch", refused) from refused
 
     def next_try(self, name: str) -> float | None:
         """Return the seconds until a plugin that failed is tried again; None where it did not, or is being tried."""
@@ -88,10 +95,11 @@ class Watch:
         Args:
             timeout: seconds to wait for the thread, which takes that long only where the registry does.
         """
+        deadline = deadlines.after(timeout)
         self._closing.set()
         self._wake.up()
         if threading.current_thread() is not self._thread:
-            self._thread.join(timeout)
+            self._thread.join(deadlines.left(deadline))
 
     def __enter__(self) -> Self:
         return self
@@ -114,28 +122,37 @@ class Watch:
     # In the thread.
 
     def _run(self) -> None:
-        with self._resources():
-            while not (self._closing.is_set() or self._activator.closed.is_set()):
-                self._take_outcomes()
-                if monotonic() >= self._next_look:
-                    self._look()
-                self._begin()
-                self._plugins.turn(self._next_time())
-                self._wake.drain()
-                if self._changes.happened():
-                    self._next_look = min(self._next_look, max(monotonic() + SETTLE, self._earliest_look))
-
-    @contextmanager
-    def _resources(self) -> Iterator[None]:
         try:
-            yield
+            while not (self._closing.is_set() or self._activator.closed.is_set()):
+                self._turn()
         finally:
-            self._deaf()
-            self._plugins.end()
-            for plugin in self._activator.plugins():
-                plugin.planned_try = None
-            self._changes.close()
-            self._wake.close()
+            self._end()
+
+    def _turn(self) -> None:
+        try:
+            self._take_turn()
+        except Exception:  # of a log handler of the host's, which may raise here again
+            with suppress(Exception):
+                logger.exception("the watch goes on after what should not have happened")
+            self._closing.wait(FIRST_PAUSE)
+
+    def _take_turn(self) -> None:
+        self._take_outcomes()
+        if monotonic() >= self._next_look:
+            self._look()
+        self._begin()
+        self._plugins.turn(self._next_time())
+        self._wake.drain()
+        if self._changes.happened():
+            self._next_look = min(self._next_look, max(monotonic() + SETTLE, self._earliest_look))
+
+    def _end(self) -> None:
+        self._deaf()
+        self._plugins.end()
+        for plugin in self._activator.plugins():
+            plugin.planned_try = None
+        self._changes.close()
+        self._wake.close()
 
     def _next_time(self) -> float:
         tries = (entry.next_try for entry in self._entries.values())
@@ -143,6 +160,16 @@ class Watch:
 
     def _look(self) -> None:
         began = monotonic()
+        wrong = self._see_all()
+        ended = monotonic()
+        self._earliest_look = ended + REST_AFTER_CHANGE * (ended - began)
+        self._next_look = ended + max(self._changes.rescan, REST * (ended - began))
+        before, self._wrong = self._wrong, wrong
+        if wrong is not None and kind_of(wrong) != kind_of(before):
+            logger.error("the registry could not be looked at; it is looked at again", exc_info=wrong)
+
+    def _see_all(self) -> Exception | None:
+        """Look at all there is; return what a registry that somebody else wrote has raised."""
         try:
             self._changes.arm()
             names = self._registry.scan()
@@ -151,19 +178,19 @@ class Watch:
                 self._see_gone(name)
             for name in names:
                 self._see(name)
-        except Exception:  # of a registry that somebody else wrote
-            logger.exception("the registry could not be looked at; it is looked at again")
-        ended = monotonic()
-        self._earliest_look = ended + REST_AFTER_CHANGE * (ended - began)
-        self._next_look = ended + max(self._changes.rescan, REST * (ended - began))
+        except Exception as error:  # noqa: BLE001 - told by `_look`
+            return error
+        return None
 
     def _see(self, name: str) -> None:
         entry = self._entries.setdefault(name, _Entry())
         if entry.under_way or self._activator.is_current(name):
             return
         plugin = self._activator.known(name)
-        stamp = None if plugin is None else self._registry.stamp(plugin.spec)
-        if stamp is None or stamp != entry.stamp:
+        stamp = None if plugin is None else self._activator.stamp(plugin)
+        if stamp is None:  # nobody knows whether its file changed: it is tried, and no shorter pause follows
+            entry.next_try = min(entry.next_try, monotonic())
+        elif stamp != entry.stamp:
             entry.pause, entry.next_try = FIRST_PAUSE, monotonic()
 
     def _see_gone(self, name: str) -> None:
@@ -179,6 +206,8 @@ class Watch:
             self._plugins.begin(name, deadlines.after(self._timeout))
             plugin = self._activator.known(name)
             if plugin is not None:
+                if plugin.spec.stamp != entry.stamp:  # of a file that could not be used until now
+                    entry.pause = FIRST_PAUSE
                 entry.stamp, plugin.planned_try = plugin.spec.stamp, None
 
     def _take_outcomes(self) -> None:
@@ -208,7 +237,8 @@ class Watch:
 
     def _fail(self, name: str, error: Exception) -> None:
         if self._activator.failed(name, error):
-            logger.warning("%s; it is tried again", error)
+            whose = "" if isinstance(error, ExtframeError) else f"plugin {name!r}: "  # of somebody else's registry
+            logger.warning("%s%s; it is tried again", whose, error)
 
 
 def _nobody_listens(error: Exception) -> bool:

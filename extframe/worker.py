@@ -34,10 +34,7 @@ class Worker(Generic[T]):
             self._thread.start()
         except RuntimeError as refused:
             self.started = False
-            self._error = ExtframeError(
-                f"no thread could be started for {name!r}: {refused}; raise the limit on threads (ulimit -u, or "
-                "pids.max of the control group), or have fewer at a time"
-            )
+            self._error = no_thread(name, refused)
 
     def _run(self) -> None:
         try:
@@ -59,6 +56,14 @@ class Worker(Generic[T]):
         if self._error is not None:
             raise self._error
         return self._value
+
+
+def no_thread(name: str, refused: RuntimeError) -> ExtframeError:
+    """Return the error for a thread that the system refused."""
+    return ExtframeError(
+        f"no thread could be started for {name!r}: {refused}; raise the limit on threads (ulimit -u, or "
+        "pids.max of the control group), or have fewer at a time"
+    )
 
 
 class Crew:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import resource
 import shutil
@@ -10,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 from faultserver import FaultServer, Request, answer, answer_with, eventually, hang, reply, send_and_close
 
 from extframe import (
+    ActivationError,
     ExtframeError,
     LocalRegistry,
     Plugin,
@@ -328,24 +330,6 @@ def test_a_registry_that_raises_is_looked_at_again(directory: Path, caplog: pyte
     assert "could not be looked at" in caplog.text
 
 
-def test_a_registry_that_raises_for_one_plugin_costs_the_others_nothing(directory: Path) -> None:
-    class Partial(LocalRegistry):
-        def find(self, name: str) -> PluginSpec:
-            if name == "odd":
-                raise RuntimeError("oh")
-            return super().find(name)
-
-    told = Told()
-    directory.mkdir(parents=True)
-    with PluginManager(Partial(directory, []), groups=()) as pm, FakePlugin(directory, "odd"), pm.watch():
-        pm.register(told)
-        assert soon(lambda: pm.failures())
-        with FakePlugin(directory, "photos", ["VolumeDriver"]):
-            assert soon(lambda: "photos activated: VolumeDriver" in told.news)
-            assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["photos"]
-        assert [str(failure) for failure in pm.failures()] == ["plugin 'odd': RuntimeError: oh"]
-
-
 def test_a_change_during_a_handshake_is_noticed_after_it(
     pm: PluginManager, told: Told, directory: Path, fault_server: Any
 ) -> None:
@@ -389,6 +373,130 @@ def no_descriptors_left() -> Iterator[None]:
         for descriptor in taken:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("broken", ["find", "stamp"])
+def test_a_registry_that_raises_for_one_plugin_costs_the_others_nothing(
+    directory: Path, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(name: str, method: str) -> None:
+        if name == "bad" and method == broken:
+            raise RuntimeError("oh")
+
+    class Broken(LocalRegistry):
+        def find(self, name: str) -> PluginSpec:
+            fail(name, "find")
+            return super().find(name)
+
+        def stamp(self, spec: PluginSpec) -> Hashable:
+            fail(spec.name, "stamp")
+            return super().stamp(spec)
+
+    directory.mkdir(parents=True)
+    with PluginManager(Broken(directory, []), groups=()) as pm, FakePlugin(directory, "bad", ["VolumeDriver"]):
+        pm.register(told := Told())
+        with pm.watch(), FakePlugin(directory, "photos", ["VolumeDriver"]):
+            assert soon(lambda: "photos activated: VolumeDriver" in told.news)
+            assert soon(lambda: "bad failed" in told.news)
+            assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["photos"]
+            with FakePlugin(directory, "rclone", ["VolumeDriver"]):
+                assert soon(lambda: "rclone activated: VolumeDriver" in told.news)
+    assert "plugin 'bad': oh; it is tried again" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_registry_that_goes_on_raising_is_logged_once(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(LocalRegistry):
+        looks = 0
+
+        def scan(self) -> list[str]:
+            self.looks += 1
+            raise RuntimeError("oh")
+
+    registry = Broken(directory, [])
+    with PluginManager(registry, groups=()) as pm, pm.watch() as watch:
+        watch._changes.rescan = 0.05
+        assert eventually(lambda: registry.looks >= 3, 20)
+    assert len(caplog.records) == 1
+
+
+def test_where_no_file_descriptor_is_left_plugins_wait_and_the_watch_goes_on(
+    pm: PluginManager, told: Told, directory: Path
+) -> None:
+    directory.mkdir(parents=True)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with FakePlugin(directory, "photos", ["VolumeDriver"]) as plugin:
+        plugin.refuse()
+        watch = pm.watch()
+        assert soon(lambda: told.news == ["photos failed"])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            time.sleep(1.0)  # the watch tries it once or twice
+            with pytest.raises(ActivationError, match="no file descriptor left"):
+                pm.get("photos")
+            assert pm.get_all("VolumeDriver") == []
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        plugin.accept()
+        assert eventually(lambda: told.news[-1] == "photos activated: VolumeDriver", 10)
+        watch.close()
+
+
+def test_a_log_handler_that_raises_does_not_end_it(pm: PluginManager, told: Told, directory: Path) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("no space left for the log")
+
+    directory.mkdir(parents=True)
+    logger = logging.getLogger("extframe")
+    broken, level = Broken(), logger.level
+    logger.addHandler(broken)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with FakePlugin(directory, "photos", ["VolumeDriver"]), pm.watch():
+            assert soon(lambda: "photos activated: VolumeDriver" in told.news)
+            with FakePlugin(directory, "rclone", ["VolumeDriver"]):
+                assert soon(lambda: "rclone activated: VolumeDriver" in told.news)
+    finally:
+        logger.removeHandler(broken)
+        logger.setLevel(level)
+
+
+def test_the_pause_of_a_file_that_cannot_be_used_grows_though_it_is_looked_at(
+    pm: PluginManager, told: Told, directory: Path
+) -> None:
+    directory.mkdir(parents=True)
+    (directory / "photos.spec").write_text("nonsense")
+    with pm.watch() as watch:
+        watch._changes.rescan = 0.1
+        assert eventually(lambda: (watch.next_try("photos") or 0) > 1.0, 10)
+
+
+# --- what it is given ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan])
+def test_a_timeout_that_is_none_is_refused_before_a_thread_meets_it(pm: PluginManager, timeout: float) -> None:
+    with pytest.raises(ValueError, match="0 or more"):
+        pm.watch(timeout=timeout)
+    with pm.watch(timeout=math.inf) as watch:
+        with pytest.raises(ValueError, match="0 or more"):
+            watch.close(timeout)
+        watch.close(math.inf)
+
+
+def test_where_the_system_has_no_thread_it_says_so_and_leaves_nothing(
+    pm: PluginManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    before = len(os.listdir("/dev/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)  # there is no other way that root could be refused
+        with pytest.raises(ExtframeError, match="raise the limit on threads"):
+            pm.watch()
+    assert len(os.listdir("/dev/fd")) == before
 
 
 # --- its end ------------------------------------------------------------------------------------------
