@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pluggy
@@ -66,7 +67,8 @@ class News:
                     self._teller = None
                     return
                 caller, arguments = self._untold.popleft()
-            self._tell(caller, arguments)
+            with suppress(Exception):  # of a log handler of the host's: the rest is told all the same
+                self._tell(caller, arguments)
 
     def _tell(self, caller: pluggy.HookCaller, arguments: dict[str, Any]) -> None:
         delivery = Delivery(caller, gives=False)
@@ -79,7 +81,7 @@ class News:
             for handler in delivery.running():
                 late = CallTimeout(f"it has not returned after {PATIENCE:g} s", phase="handlers")
                 self._note(handler, None, caller.name, arguments["name"], late)
-        except Exception as error:  # noqa: BLE001 - of a monitor, or of a system without threads
+        except BaseException as error:  # noqa: BLE001 - of a monitor, a handler's Ctrl-C, a system without threads
             logger.warning("%s of plugin %r could not be told: %s", caller.name, arguments["name"], error)
         failed = delivery.failed()
         for impl in delivery.called():

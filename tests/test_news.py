@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -224,3 +225,47 @@ def test_a_manifest_cannot_reach_a_lifecycle_hook(pm: PluginManager, diary: Diar
         pm.get("photos")
         assert diary.says(("activated", "photos", ("PluginRemoved", "PluginFailed")))
         assert len(pm.failures()) == 2
+
+
+def test_a_handler_that_is_interrupted_or_a_monitor_that_exits_ends_no_telling(
+    pm: PluginManager, diary: Diary, short_path: Path
+) -> None:
+    class Interrupted:
+        @hookimpl
+        def plugin_activated(self, name: str) -> None:
+            if name == "first":
+                raise KeyboardInterrupt
+
+    def leave(hook: str, impls: Any, arguments: Any) -> None:
+        if arguments["name"] == "second":
+            raise SystemExit
+
+    pm.register(Interrupted())
+    pm.add_hookcall_monitoring(leave, lambda *arguments: None)
+    with FakePlugin(short_path, "first"), FakePlugin(short_path, "second"), FakePlugin(short_path, "third", ["Lab"]):
+        for name in ("first", "second", "third"):
+            pm.get(name)
+        assert diary.says(("activated", "third", ("Lab",)))
+
+
+def test_a_log_handler_that_raises_ends_no_telling(pm: PluginManager, diary: Diary, short_path: Path) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise ValueError("no space left for the log")
+
+    class Bad:
+        @hookimpl
+        def plugin_activated(self, name: str) -> None:
+            raise RuntimeError("oh")
+
+    pm.register(Bad())
+    broken = Broken(logging.WARNING)
+    logging.getLogger("extframe").addHandler(broken)
+    try:
+        with FakePlugin(short_path, "first", ["Lab"]), FakePlugin(short_path, "second", ["Lab"]):
+            pm.get("first")
+            assert diary.says(("activated", "first", ("Lab",)))
+            pm.get("second")
+            assert diary.says(("activated", "second", ("Lab",)))
+    finally:
+        logging.getLogger("extframe").removeHandler(broken)
