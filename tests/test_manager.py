@@ -918,6 +918,17 @@ def test_a_restart_that_begins_with_an_empty_manifest_calls_no_handler_again(plu
         assert calls == ["photos"]
 
 
+def test_a_program_that_takes_anothers_socket_is_asked_though_the_other_still_answers(plugins: Directory) -> None:
+    plugins.serve("photos", plugin("VolumeDriver", Get={"Volume": {"Name": "old"}}))
+    with plugins.manager() as pm:
+        client = pm.get("photos").client
+        client.call("VolumeDriver.Get")
+        new = plugins.serve("new", plugin("VolumeDriver", "LogDriver", Get={"Volume": {"Name": "new"}}))
+        os.rename(new.address.removeprefix("unix://"), plugins.path / "photos.sock")
+        assert pm.get("photos").manifest.implements == ("VolumeDriver", "LogDriver")
+        assert client.call("VolumeDriver.Get") == {"Volume": {"Name": "new"}}
+
+
 def test_a_plugin_that_moved_takes_its_drivers_along(plugins: Directory, fault_server: Any) -> None:
     old = fault_server(plugin("VolumeDriver", Path={"Mountpoint": "/old"}), "tcp")
     new = fault_server(plugin("VolumeDriver", Path={"Mountpoint": "/new"}), "tcp")
