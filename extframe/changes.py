@@ -9,6 +9,13 @@ from typing import Protocol
 
 from .logs import get_logger
 
+RESCAN = 5.0  # seconds after which to look for what notifications lost
+
+_REFUSED = (
+    "the system gives no notifications of changes (%s); plugin directories are looked at instead. "
+    "Raise fs.inotify.max_user_instances and fs.inotify.max_user_watches to mend it"
+)
+
 logger = get_logger(__name__)
 
 
@@ -40,11 +47,7 @@ def changes_in(directories: Sequence[str]) -> Changes:
     except ImportError:
         return DirectoryTimes(directories)
     except OSError as refused:
-        logger.warning(
-            "the system gives no notifications of changes (%s); plugin directories are looked at instead. "
-            "Raise fs.inotify.max_user_instances and fs.inotify.max_user_watches to mend it",
-            refused.strerror,
-        )
+        logger.warning(_REFUSED, refused.strerror)
         return DirectoryTimes(directories)
 
 
@@ -93,7 +96,7 @@ class Notifications:
         OSError: the user has as many as the system allows.
     """
 
-    rescan = 5.0
+    rescan = RESCAN
     interval = 3600.0
 
     def __init__(self, directories: Sequence[str]) -> None:
@@ -104,9 +107,12 @@ class Notifications:
         self._flags |= flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
         self._inotify = INotify(nonblocking=True)
         self._names: dict[int, str | None] = {}  # by watch: the one name in the directory that counts, None for all
+        self._refused: OSError | None = None  # in the last `arm`: the user has as many as the system allows
         self.descriptor: int | None = self._inotify.fileno()
         try:
-            self.arm()
+            self._arm()
+            if self._refused is not None:
+                raise self._refused
         except BaseException:
             self.close()
             raise
@@ -120,7 +126,15 @@ class Notifications:
         return happened
 
     def arm(self) -> None:
-        """Watch what is there now, and no more than that."""
+        """Watch what is there now, and no more than that; have it looked at more often where the system refuses."""
+        before = self._refused
+        self._arm()
+        self.rescan = RESCAN if self._refused is None else DirectoryTimes.rescan
+        if self._refused is not None and before is None:
+            logger.warning(_REFUSED, self._refused.strerror)
+
+    def _arm(self) -> None:
+        self._refused = None
         before, self._names = self._names, {}
         for directory in self._directories:
             self._watch(directory)
@@ -142,9 +156,14 @@ class Notifications:
             self._watch(directory)
 
     def _add(self, directory: str, name: str | None) -> None:
-        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # a later look may find it
+        try:
             watch = self._inotify.add_watch(directory, self._flags)
-            self._names[watch] = name if self._names.get(watch, name) == name else None
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return  # a later look may find it
+        except OSError as refused:
+            self._refused = refused
+            return
+        self._names[watch] = name if self._names.get(watch, name) == name else None
 
 
 def _nearest(directory: str) -> tuple[str, str | None]:

@@ -126,6 +126,35 @@ def test_where_the_system_gives_no_more_notifications_directories_are_looked_at(
     assert "fs.inotify.max_user_instances" in caplog.text
 
 
+@linux
+def test_where_notifications_run_out_directories_are_looked_at_more_often(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limit = Path("/proc/sys/fs/inotify/max_user_watches")
+    if os.geteuid() != 0 or not os.access(limit, os.W_OK):
+        pytest.skip("only root may lower the limit")
+    changes = Notifications([str(tmp_path)])
+    rarely = changes.rescan
+    before = limit.read_text()
+    (tmp_path / "photos").mkdir()
+    try:
+        limit.write_text("0")
+    except OSError as refused:
+        pytest.skip(f"the limit cannot be lowered here: {refused.strerror}")
+    try:
+        with caplog.at_level(logging.WARNING, "extframe"):
+            changes.arm()
+            changes.arm()
+    finally:
+        limit.write_text(before)
+    assert changes.rescan == DirectoryTimes.rescan
+    assert len(caplog.records) == 1
+    assert "fs.inotify.max_user_watches" in caplog.text
+    changes.arm()
+    assert changes.rescan == rarely
+    changes.close()
+
+
 def test_without_the_extra_directories_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inotify_simple", None)
     assert isinstance(changes_in([str(tmp_path)]), DirectoryTimes)
