@@ -32,8 +32,8 @@ class Breaker:
     longest: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.failures < 1 or not 0 < self.pause <= self.longest:
-            raise ValueError(f"{self} makes no sense: failures is 1 or more, pause more than 0, longest no less")
+        if not (self.failures >= 1 and self.failures % 1 == 0 and 0 < self.pause <= self.longest):
+            raise ValueError(f"{self} makes no sense: failures counts from 1, pause is more than 0, longest no less")
 
 
 class Circuit:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate, takewhile
 
 from .errors import ConnectError, ConnectionLost
 
@@ -69,25 +67,26 @@ class Retry:
             idempotent: whether the call may be carried out twice.
             was_active: whether the plugin has been active, so that a connection that is refused means a restart.
         """
+        wait = self._wait(failure, attempts, idempotent, was_active)
+        return wait if wait is not None and elapsed + wait < self.budget else None
+
+    def _wait(self, failure: Exception, attempts: int, idempotent: bool, was_active: bool) -> float | None:
+        if was_active and not self.refused and nobody_listens(failure):
+            return self._restart_wait(attempts)
         waits = self._waits(failure, idempotent, was_active)
-        if attempts > len(waits) or elapsed + waits[attempts - 1] >= self.budget:
-            return None
-        return waits[attempts - 1]
+        return waits[attempts - 1] if attempts <= len(waits) else None
 
     def _waits(self, failure: Exception, idempotent: bool, was_active: bool) -> tuple[float, ...]:
         if isinstance(failure, ConnectError):
-            if self.refused:
-                return self.refused
-            if was_active and nobody_listens(failure):
-                return self._restart_waits
             # The end of a connection that was there: one byte later it would have been a lost one.
-            return self.lost if idempotent and isinstance(failure.__cause__, ConnectionResetError) else ()
+            was_lost = idempotent and isinstance(failure.__cause__, ConnectionResetError)
+            return self.refused or (self.lost if was_lost else ())
         if not (idempotent and isinstance(failure, ConnectionLost)):
             return ()
         return self.lost + _WHILE_IT_ENDS if was_active and self.restart else self.lost
 
-    @cached_property
-    def _restart_waits(self) -> tuple[float, ...]:
-        waits = _SHORT_WAITS + (_LONGEST_WAIT,) * math.ceil(self.restart / _LONGEST_WAIT)
-        in_time = takewhile(lambda end: end <= self.restart, accumulate(waits))
-        return tuple(wait for wait, _ in zip(waits, in_time, strict=False))
+    def _restart_wait(self, attempts: int) -> float | None:
+        """Return the wait that ends within ``restart``, counted from the first; there may be no end."""
+        wait = (*_SHORT_WAITS, _LONGEST_WAIT)[min(attempts, len(_SHORT_WAITS) + 1) - 1]
+        ends = sum(_SHORT_WAITS[:attempts]) + _LONGEST_WAIT * max(0, attempts - len(_SHORT_WAITS))
+        return wait if ends <= self.restart else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import threading
 import time
@@ -207,7 +208,9 @@ def test_a_manager_has_a_breaker_that_an_argument_turns_off(short_path, fault_se
             assert is_open(client) is opens
 
 
-@pytest.mark.parametrize("values", [{"failures": 0}, {"pause": 0}, {"pause": 2, "longest": 1}])
+@pytest.mark.parametrize(
+    "values", [{"failures": 0}, {"failures": 2.5}, {"failures": math.nan}, {"pause": 0}, {"pause": 2, "longest": 1}]
+)
 def test_a_breaker_that_makes_no_sense_is_refused(values):
     with pytest.raises(ValueError, match="makes no sense"):
         Breaker(**values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -1074,3 +1075,9 @@ def test_ten_thousand_calls_over_twenty_methods_from_eight_threads_open_eight_co
             thread.join()
     assert len(server.requests) == 10_001
     assert server.connections <= 8
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan])
+def test_a_timeout_for_calls_that_is_none_is_refused_at_once(plugins: Directory, timeout: float) -> None:
+    with pytest.raises(ValueError, match="timeout is"):
+        PluginManager(LocalRegistry(plugins.path, []), groups=(), timeout=timeout)

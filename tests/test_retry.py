@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import itertools
+import math
 
 import pytest
 
@@ -107,3 +108,11 @@ def test_a_retry_is_a_value():
     assert Retry.engine() == Retry.engine() != Retry()
     with pytest.raises(dataclasses.FrozenInstanceError):
         Retry().budget = 1.0
+
+
+def test_a_restart_may_be_waited_for_without_end():
+    waits = [
+        Retry(restart=math.inf).wait_after(NOBODY[0], attempts, 0.0, idempotent=False, was_active=True)
+        for attempts in (1, 2, 3, 4, 1_000_000)
+    ]
+    assert waits == [0.01, 0.02, 0.04, 0.08, 0.08]
