@@ -89,7 +89,7 @@ class Activator:
             if plugin is not None and self.is_current(name):
                 return plugin  # it is back, and another thread has seen it
             if plugin is not None:
-                plugin.miss()
+                plugin.miss("its source " + ("has gone" if isinstance(error, PluginNotFound) else "cannot be used"))
             if isinstance(error, PluginNotFound):
                 self._tell_removed(name)
             raise

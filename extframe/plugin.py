@@ -271,10 +271,10 @@ class Plugin:
         with self._lock:
             self._lose("it refused a connection")
 
-    def miss(self) -> None:
-        """Note that its source has gone or is broken. It stays what it is, for the day when it is back."""
+    def miss(self, why: str) -> None:
+        """Note that its source has gone or cannot be used. It stays what it is, for the day when it is back."""
         with self._lock:
-            self._lose("its source has gone")
+            self._lose(why)
             if self._state is not State.CLOSED:
                 self.client.retarget(self.address, tls=self._spec.tls)  # closes the connections that it kept
 

@@ -48,6 +48,11 @@ class _Entry:
     next_try: float = 0.0
     pause: float = FIRST_PAUSE
 
+    def lengthen(self) -> float:
+        """Return the pause; the next one is longer."""
+        pause, self.pause = self.pause, min(2 * self.pause, LONGEST_PAUSE)
+        return pause
+
 
 class Watch:
     """Live discovery, until it is closed or its manager is. ``PluginManager.watch`` makes one.
@@ -226,10 +231,10 @@ class Watch:
         if error is None and self._activator.is_current(name):  # else its source changed during the handshake
             entry.pause = FIRST_PAUSE
         elif isinstance(error, PluginNotFound):
-            self._next_look = min(self._next_look, self._earliest_look)  # which sees that it has gone
+            # A look sees that it has gone; or lists it all the same, as one may whom the directory shows names alone.
+            self._next_look = min(self._next_look, max(self._earliest_look, monotonic() + entry.lengthen()))
         else:
-            entry.next_try = monotonic() + entry.pause
-            entry.pause = min(2 * entry.pause, LONGEST_PAUSE)
+            entry.next_try = monotonic() + entry.lengthen()
             if plugin is not None:
                 plugin.planned_try = entry.next_try
             if error is not None and not (entry.pause <= NOT_YET and _nobody_listens(error)):

@@ -95,6 +95,18 @@ def test_the_life_of_a_plugin_is_told_in_its_order(pm: PluginManager, diary: Dia
     assert diary.says(("lost", "photos", "its source has gone"), ("removed", "photos"))
 
 
+def test_a_plugin_whose_source_others_may_write_by_now_has_not_gone(
+    pm: PluginManager, diary: Diary, short_path: Path
+) -> None:
+    with FakePlugin(short_path, "photos") as plugin:
+        pm.get("photos")
+        plugin.path.chmod(0o777)
+        with pytest.raises(SpecError):
+            pm.get("photos")
+    said = ("lost", "photos", "its source cannot be used"), ("failed", "photos", SpecError)
+    assert diary.says(("activated", "photos", ()), *said)
+
+
 def test_what_was_told_is_not_told_again(pm: PluginManager, diary: Diary, short_path: Path) -> None:
     (short_path / "photos.spec").write_text("nonsense")
     for _ in range(3):

@@ -405,6 +405,21 @@ def test_a_registry_that_raises_for_one_plugin_costs_the_others_nothing(
     assert "Traceback" not in caplog.text
 
 
+def test_a_name_that_is_listed_and_not_found_is_looked_at_ever_more_rarely(directory: Path) -> None:
+    class Ghost(LocalRegistry):
+        looks = 0
+
+        def scan(self) -> list[str]:
+            self.looks += 1
+            return ["ghost"]
+
+    registry = Ghost(directory, [])
+    with PluginManager(registry, groups=()) as pm, pm.watch():
+        assert eventually(lambda: registry.looks >= 3)
+        time.sleep(1.0)
+        assert registry.looks < 12  # pauses of 50 ms and its doubles, and looks every half second
+
+
 def test_a_registry_that_goes_on_raising_is_logged_once(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(LocalRegistry):
         looks = 0
