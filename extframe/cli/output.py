@@ -7,8 +7,10 @@ words move the cursor, change colours or pass for ours.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
+import select
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -137,6 +139,19 @@ def _write_coloured(lines: Sequence[Cells], titles: Collection[int] = (0,)) -> N
             continue
         cells = ((cell, _STYLES.get(cell.strip(), "")) for cell in line)
         console.print(Text.assemble(*cells), soft_wrap=True)
+
+
+def check_reader() -> None:
+    """Do nothing while somebody may read what is written to stdout.
+
+    Raises:
+        BrokenPipeError: nobody does any more.
+    """
+    reader = select.poll()
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # a stream without a descriptor, or none at all
+        reader.register(sys.stdout.fileno(), 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0)):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _write(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from ..errors import ExtframeError
 from ..words import words_of
 from .exits import cause
 from .options import output_option, registry_of, registry_options, timeout_option, verbose_option
-from .output import note, shortened, write_json_line, write_line
+from .output import check_reader, note, shortened, write_json_line, write_line
 
 if TYPE_CHECKING:
     from ..plugin import Plugin
@@ -87,7 +87,15 @@ def watch(directory: str | None, app: str | None, timeout: float, output: str) -
         with manager.watch(timeout=timeout):
             note(f"watching {', '.join(dict.fromkeys(registry.directories))}; Ctrl-C ends it")
             while True:
-                write(changes.get())
+                write(_next(changes))
+
+
+def _next(changes: queue.SimpleQueue[Change]) -> Change:
+    """Wait for a change, for as long as somebody reads what is written: ``grep -m1`` may have had enough."""
+    while True:
+        with suppress(queue.Empty):
+            return changes.get(timeout=1.0)
+        check_reader()
 
 
 @contextmanager

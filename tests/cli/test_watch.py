@@ -89,6 +89,15 @@ def test_it_ends_in_silence_when_nobody_reads_any_more(start: Started, short_pat
     assert "Traceback" not in process.stderr.read()
 
 
+def test_it_ends_though_nothing_changes_when_nobody_reads_any_more(start: Started) -> None:
+    process = start()
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(10) in (0, 1)
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+
+
 def test_verbose_shows_the_log(start: Started, short_path: Path) -> None:
     process = start("--verbose")
     with FakePlugin(short_path, "photos", ["VolumeDriver"]):
