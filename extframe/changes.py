@@ -41,7 +41,12 @@ class Changes(Protocol):
 
 
 def changes_in(directories: Sequence[str]) -> Changes:
-    """Return what notices changes best: the system's notifications, or else a look at the directories' times."""
+    """Return what notices changes best: the system's notifications, or else a look at the directories' times.
+
+    Where there are none, as in a registry of something else than files, no notification can come.
+    """
+    if not directories:
+        return DirectoryTimes(())
     try:
         return Notifications(directories)
     except ImportError:

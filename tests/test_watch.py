@@ -420,6 +420,21 @@ def test_a_name_that_is_listed_and_not_found_is_looked_at_ever_more_rarely(direc
         assert registry.looks < 12  # pauses of 50 ms and its doubles, and looks every half second
 
 
+def test_a_registry_without_directories_is_looked_at_every_half_second(directory: Path) -> None:
+    class Elsewhere:
+        def __init__(self) -> None:
+            self.local = LocalRegistry(directory, [])
+            self.scan, self.find, self.stamp = self.local.scan, self.local.find, self.local.stamp
+
+    directory.mkdir(parents=True)
+    with PluginManager(Elsewhere(), groups=()) as pm:
+        pm.register(told := Told())
+        with pm.watch():
+            time.sleep(0.2)
+            with FakePlugin(directory, "photos", ["VolumeDriver"]):
+                assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+
+
 def test_a_registry_that_goes_on_raising_is_logged_once(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(LocalRegistry):
         looks = 0
