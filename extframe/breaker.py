@@ -24,7 +24,7 @@ class Breaker:
     Args:
         failures: how many calls in a row.
         pause: seconds until one is let through; doubled after each that fails.
-        longest: seconds that a pause may come to.
+        longest: seconds that a pause may come to; and after which another is let through beside one that has not ended.
     """
 
     failures: int = 5
@@ -46,12 +46,13 @@ class Circuit:
         self.is_open = False
         self.failures = 0  # in a row
         self._breaker = breaker
+        self._patience = breaker.longest if breaker else 0.0
         self._lock = threading.Lock()
         self._last: Exception | None = None
         self._failed_at = 0.0
         self._pause = 0.0
         self._next_try = 0.0
-        self._probing = False
+        self._probe_until = 0.0  # when a call that was let through is not waited for any longer
 
     @property
     def next_try(self) -> float | None:
@@ -72,12 +73,14 @@ class Circuit:
         with self._lock:
             if not self.is_open:
                 return False
-            wait = max(0.0, self._next_try - monotonic())
-            if not wait and not self._probing:
-                self._probing = True
+            now = monotonic()
+            wait = max(self._next_try, self._probe_until) - now
+            if wait <= 0:
+                # A call may take for ever, or be that of the process that this one was forked from.
+                self._probe_until = now + self._patience
                 return True
-            failures, last = self.failures, self._last
-        when = f"in {wait:.1f} s" if wait else "under way"
+            failures, last, is_under_way = self.failures, self._last, self._next_try <= now
+        when = "under way" if is_under_way else f"in {wait:.1f} s"
         raise PluginUnavailable(
             f"not called, as {failures} calls in a row failed; the next try is {when}. The last failure: {last}",
             retry_after=wait,
@@ -85,7 +88,7 @@ class Circuit:
 
     def leave(self) -> None:
         """Let the next one through."""
-        self._probing = False
+        self._probe_until = 0.0
 
     def answered(self) -> None:
         """Note that the plugin answered."""
@@ -108,6 +111,7 @@ class Circuit:
         with self._lock:
             if self._breaker is None or (isinstance(failure, ConnectionLost) and began < self._failed_at):
                 return  # one death of a plugin loses all its calls
+            probe = probe and self.is_open  # or the plugin has answered somebody else meanwhile
             self.failures += 1
             self._failed_at = monotonic()
             self._last = copy.copy(failure)  # without its traceback, which holds the arguments of the call

@@ -148,6 +148,23 @@ def test_a_probe_that_is_interrupted_leaves_the_way_free_for_the_next(client_of)
     assert client.call("A.B") == {}
 
 
+def test_a_probe_that_takes_long_does_not_keep_the_others_from_a_plugin_that_is_back(client_of):
+    client = client_of(in_turn(*[read_and_hang] * 3, answer()), breaker=Breaker(failures=2, pause=0.05, longest=0.5))
+    fail(client, 2)
+    time.sleep(0.1)
+    with ThreadPoolExecutor(1) as threads:
+        probe = threads.submit(client.call, "A.Follow", timeout=3)
+        assert eventually(lambda: len(client.server.requests) == 3)
+        with pytest.raises(PluginUnavailable, match="under way") as caught:
+            client.call("A.B")
+        assert 0 < caught.value.retry_after <= 0.5
+        time.sleep(0.5)
+        assert client.call("A.B", timeout=1) == {}
+        with pytest.raises(CallTimeout):
+            probe.result()
+    assert client.call("A.B") == {}
+
+
 def test_connections_that_are_lost_together_count_once(client_of):
     together = threading.Barrier(8)
 
