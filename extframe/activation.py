@@ -44,7 +44,7 @@ class Activator:
         self._news = news
         self._plugins: dict[str, Plugin] = {}
         self._gone: set[str] = set()  # names that are removed, which was told
-        self._table = threading.Lock()  # guards both
+        self._table = threading.RLock()  # guards both; in itself, as a signal handler may call `close`
         self._listeners: list[Callable[[Plugin], object]] = []
 
     # One plugin.
@@ -187,7 +187,8 @@ class Activator:
 
     def close(self) -> None:
         """Close every client; nothing is activated from now on."""
-        self.closed.set()
+        if not self.closed.is_set():
+            self.closed.set()
         for plugin in self.plugins():
             plugin.close()
 

@@ -72,7 +72,7 @@ class PluginManager(HookManager):
         self._breaker = breaker
         self._closed = threading.Event()
         self._watches: WeakSet[Watch] = WeakSet()
-        self._watching = threading.Lock()  # guards it
+        self._watching = threading.RLock()  # guards it; in itself, as a signal handler may call `close`
         self._load(groups)
 
     @cached_property
@@ -217,7 +217,8 @@ class PluginManager(HookManager):
             timeout: seconds to wait for what watches; handlers that are running are not waited for.
         """
         deadline = deadlines.after(timeout)
-        self._closed.set()
+        if not self._closed.is_set():  # Event.set is not to be called inside itself, by a signal handler
+            self._closed.set()
         with self._watching:
             watches = list(self._watches)
         for watch in watches:

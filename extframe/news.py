@@ -45,7 +45,7 @@ class News:
         self._monitors = monitors
         self._origin = origin
         self._untold: deque[tuple[pluggy.HookCaller, dict[str, Any]]] = deque()
-        self._lock = threading.Lock()  # held for bookkeeping only
+        self._lock = threading.RLock()  # held for bookkeeping only; in itself, for signal handlers
         self._teller: Worker[None] | None = None
 
     def tell(self, hook: str, **arguments: object) -> None:

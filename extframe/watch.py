@@ -101,7 +101,8 @@ class Watch:
             timeout: seconds to wait for the thread, which takes that long only where the registry does.
         """
         deadline = deadlines.after(timeout)
-        self._closing.set()
+        if not self._closing.is_set():
+            self._closing.set()
         self._wake.up()
         if threading.current_thread() is not self._thread:
             self._thread.join(deadlines.left(deadline))
@@ -257,7 +258,8 @@ class _Wake:
         self.descriptor, self._other_end = os.pipe()
         os.set_blocking(self.descriptor, False)
         os.set_blocking(self._other_end, False)
-        self._lock = threading.Lock()  # or the number would be another file's by the time it is written to
+        # Or the number would be another file's by the time it is written to. In itself, for signal handlers.
+        self._lock = threading.RLock()
         self._closed = False
 
     def up(self) -> None:

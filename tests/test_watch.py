@@ -588,6 +588,13 @@ def test_watches_that_begin_as_the_manager_closes_end_with_it(directory: Path) -
     assert eventually(lambda: threading.active_count() <= threads)
 
 
+def test_a_signal_handler_may_close_the_manager_whatever_it_interrupts(pm: PluginManager) -> None:
+    watch = pm.watch()
+    with pm._activator._table, watch._wake._lock:  # as the code has them that a signal may interrupt
+        pm.close(timeout=0.2)
+    watch.close()
+
+
 def test_a_handler_may_close_the_manager(pm: PluginManager, directory: Path) -> None:
     closed = threading.Event()
 
