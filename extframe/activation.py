@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from weakref import WeakValueDictionary
 
 from .client import Client
 from .dispatch import Dispatcher
@@ -12,6 +13,10 @@ from .failures import Failure, Failures, kind_of
 from .news import News
 from .plugin import Plugin, State
 from .registry import Registry
+
+REMEMBERED = (
+    256  # plugins that are removed: one that is back meanwhile is the same, and its handlers are not called again
+)
 
 
 class Activator:
@@ -43,8 +48,9 @@ class Activator:
         self._failures = failures
         self._news = news
         self._plugins: dict[str, Plugin] = {}
-        self._gone: set[str] = set()  # names that are removed, which was told
-        self._table = threading.RLock()  # guards both; in itself, as a signal handler may call `close`
+        self._gone: dict[str, None] = {}  # names that are removed, which was told, the longest gone first
+        self._forgotten: WeakValueDictionary[str, Plugin] = WeakValueDictionary()  # that somebody else may still have
+        self._table = threading.RLock()  # guards all three; in itself, as a signal handler may call `close`
         self._listeners: list[Callable[[Plugin], object]] = []
 
     # One plugin.
@@ -79,7 +85,7 @@ class Activator:
         Raises:
             PluginNotFound, SpecError: as the registry does.
         """
-        self._check_open(name)
+        self.check_open(name)
         plugin = self._plugins.get(name)
         if plugin is not None and name not in self._gone and self.registry.stamp(plugin.spec) == plugin.spec.stamp:
             return plugin
@@ -94,10 +100,10 @@ class Activator:
                 self._tell_removed(name)
             raise
         with self._table:
-            self._gone.discard(name)
-            plugin = self._plugins.get(name)
+            self._gone.pop(name, None)
+            plugin = self._plugins.get(name) or self._recall(name)
             if plugin is None:
-                self._check_open(name)  # `close` looks at the table after it said so
+                self.check_open(name)  # `close` looks at the table after it said so
                 plugin = Plugin(spec, self._connect(spec.address, tls=spec.tls, plugin=name))
                 plugin.changed = self._tell
                 self._plugins[name] = plugin
@@ -150,10 +156,26 @@ class Activator:
         with self._table:
             is_news = (name in self._plugins or subject in self._failures) and name not in self._gone
             if is_news:
-                self._gone.add(name)
+                self._gone[name] = None
+                self._forget(list(self._gone)[:-REMEMBERED])
         if is_news:
             self._failures.clear(subject)
             self._news.tell("plugin_removed", name=name)
+
+    def _forget(self, names: Sequence[str]) -> None:
+        """Keep plugins that are long gone only for those who have them, or have drivers of theirs."""
+        for name in names:
+            del self._gone[name]
+            plugin = self._plugins.pop(name, None)
+            if plugin is not None:
+                self._forgotten[name] = plugin
+            self._failures.clear_plugin(name)
+
+    def _recall(self, name: str) -> Plugin | None:
+        plugin = self._forgotten.pop(name, None)
+        if plugin is not None:
+            self._plugins[name] = plugin
+        return plugin
 
     def _tell(self, plugin: Plugin, state: State, reason: str) -> None:
         # Called under the plugin's lock, so that things are told in the order in which they happen.
@@ -175,9 +197,9 @@ class Activator:
         return lambda: self._listeners.remove(listener)
 
     def plugins(self) -> list[Plugin]:
-        """Return all plugins that were asked for."""
+        """Return all plugins that were asked for, and that somebody may still use."""
         with self._table:
-            return list(self._plugins.values())
+            return [*self._plugins.values(), *self._forgotten.values()]
 
     def dispatch_all(self) -> None:
         """Give every active plugin to the handlers that are due, in this thread."""
@@ -192,6 +214,11 @@ class Activator:
         for plugin in self.plugins():
             plugin.close()
 
-    def _check_open(self, name: str) -> None:
+    def check_open(self, name: str | None = None) -> None:
+        """Do nothing while something may be activated.
+
+        Raises:
+            ExtframeError: the manager is closed.
+        """
         if self.closed.is_set():
             raise ExtframeError("this PluginManager is closed; make a new one", plugin=name)

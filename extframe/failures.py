@@ -57,6 +57,12 @@ class Failures:
             for subject in [each for each in self._standing if isinstance(each, tuple) and each[:2] == (of, key)]:
                 del self._standing[subject]
 
+    def clear_plugin(self, name: str) -> None:
+        """Forget the failures of a plugin, of the entries of its manifest and of handlers on it."""
+        with self._lock:
+            for subject in [each for each in self._standing if _is_about(each, name)]:
+                del self._standing[subject]
+
     def exception(self, subject: Hashable) -> BaseException | None:
         """Return what a subject raised, or None if it did not fail."""
         failure = self._standing.get(subject)
@@ -69,6 +75,12 @@ class Failures:
         """Return them, the oldest first."""
         with self._lock:
             return sorted(self._standing.values(), key=lambda failure: failure.when)
+
+
+def _is_about(subject: Hashable, plugin: str) -> bool:
+    if not isinstance(subject, tuple):
+        return False
+    return subject[:2] in (("plugin", plugin), ("entry", plugin)) or (subject[0] == "handler" and subject[2] == plugin)
 
 
 def kind_of(error: BaseException | None) -> tuple[type[BaseException], ...]:

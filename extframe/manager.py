@@ -151,10 +151,14 @@ class PluginManager(HookManager):
         Args:
             implements: the extension point.
             timeout: seconds for everything.
+
+        Raises:
+            ExtframeError: the manager is closed.
         """
         from .plugin import point_of
 
         point, activator = point_of(implements), self._activator
+        activator.check_open()
         deadline = deadlines.after(timeout)
         names = list(dict.fromkeys(self.scan()))
         rest = [name for name in names if not activator.is_ready(name)]
@@ -199,8 +203,7 @@ class PluginManager(HookManager):
         Args:
             timeout: seconds for a plugin's handshake. One that does not answer costs the others nothing.
         """
-        if self._closed.is_set():
-            raise ExtframeError("this PluginManager is closed; make a new one")
+        self._activator.check_open()
         from .watch import Watch  # a host that does not watch needs none of it
 
         watch = Watch(self._activator, timeout=timeout)

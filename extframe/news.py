@@ -53,12 +53,20 @@ class News:
         caller = getattr(self._relay, hook)
         if not caller.get_hookimpls():
             return
+        is_told = True
         with self._lock:
             self._untold.append((caller, arguments))
             if self._teller is None:
                 self._teller = Worker(self._tell_all, "extframe news")
-                if not self._teller.started:
-                    self._teller = None  # the system has no thread for it: the next piece of news takes it along
+                is_told = self._teller.started
+                if not is_told:
+                    self._teller = None
+        if not is_told:
+            logger.warning(
+                "the system has no thread to tell %s of plugin %r; it is told with what comes next",
+                hook,
+                arguments["name"],
+            )
 
     def _tell_all(self) -> None:
         while True:

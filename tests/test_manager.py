@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -1009,6 +1010,48 @@ def test_a_plugin_that_was_missed_while_it_was_away_is_the_same_when_it_is_back(
         assert driver.path("x") == "/new"
         assert calls == ["photos"]
         assert pm.failures() == []
+
+
+def test_plugins_that_are_long_gone_are_kept_only_for_those_who_have_them(
+    plugins: Directory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("extframe.activation.REMEMBERED", 3)
+    caplog.set_level(logging.CRITICAL, "extframe")  # else pytest keeps tracebacks, whose frames have plugins in them
+    with plugins.manager() as pm:
+        calls: list[str] = []
+
+        def refuse(name: str, client: object) -> None:
+            calls.append(name)
+            raise RuntimeError("no")
+
+        pm.handle("VolumeDriver", refuse)
+        held = None
+        for number in range(10):
+            server = plugins.serve(f"p{number}", plugin("VolumeDriver"))
+            found = pm.get(f"p{number}")
+            held = held or found
+            server.close()
+            os.unlink(server.path)
+            with pytest.raises(PluginNotFound):
+                pm.get(f"p{number}")
+        del found
+        gc.collect()
+        assert {each.name for each in pm._activator.plugins()} == {"p0", "p7", "p8", "p9"}
+        assert len(pm.failures()) == 6  # of p7, p8 and p9 two each
+        calls.clear()
+        for name in ("p0", "p5", "p9"):
+            plugins.serve(name, plugin("VolumeDriver"))
+        assert pm.get("p0") is held
+        assert pm.get("p9").state is State.ACTIVE
+        assert [each.name for each in pm.get_all("authz")] == []
+        assert calls.count("p5") == 1
+
+
+def test_get_all_of_a_closed_manager_says_so(plugins: Directory) -> None:
+    pm = plugins.manager()
+    pm.close()
+    with pytest.raises(ExtframeError, match="this PluginManager is closed"):
+        pm.get_all("VolumeDriver")
 
 
 def test_a_closed_manager_says_so_and_leaves_no_connection(plugins: Directory) -> None:
