@@ -10,6 +10,7 @@ from .client import Client
 from .dispatch import Dispatcher
 from .errors import ExtframeError, PluginNotFound
 from .failures import Failure, Failures, kind_of
+from .flag import Flag
 from .news import News
 from .plugin import Plugin, State
 from .registry import Registry
@@ -39,7 +40,7 @@ class Activator:
         dispatcher: Dispatcher,
         failures: Failures,
         news: News,
-        closed: threading.Event,
+        closed: Flag,
     ) -> None:
         self.registry = registry
         self.dispatcher = dispatcher
@@ -209,8 +210,7 @@ class Activator:
 
     def close(self) -> None:
         """Close every client; nothing is activated from now on."""
-        if not self.closed.is_set():
-            self.closed.set()
+        self.closed.set()
         for plugin in self.plugins():
             plugin.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 from .breaker import Breaker, Circuit
 from .deadline import check_timeout
 from .errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError, TransportError
+from .flag import Flag
 from .protocol import ACTIVATE, Address, TLSConfig, encode_json, excerpt
 from .replies import UNTYPED, is_whole, reader_of, refusal
 from .retry import Retry
@@ -79,7 +79,7 @@ class Client:
         self._limits = limits
         self._pool = pool
         self._circuit = Circuit(breaker)
-        self._closed = threading.Event()
+        self._closed = Flag()
         self._sessions: dict[int, PluginSession] = {}  # by process
         self._transport = self._transport_to(address, tls)
 

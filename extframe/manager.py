@@ -22,6 +22,7 @@ from .errors import (
     PluginNotFound,
     SpecError,
 )
+from .flag import Flag
 from .hookmanager import HookManager
 
 # A program that builds a manager may never use a plugin: what speaks to plugins is imported at the first use of one.
@@ -70,7 +71,7 @@ class PluginManager(HookManager):
         self._registry = registry
         self._timeout = check_timeout(timeout)
         self._breaker = breaker
-        self._closed = threading.Event()
+        self._closed = Flag()
         self._watches: WeakSet[Watch] = WeakSet()
         self._watching = threading.RLock()  # guards it; in itself, as a signal handler may call `close`
         self._load(groups)
@@ -220,8 +221,7 @@ class PluginManager(HookManager):
             timeout: seconds to wait for what watches; handlers that are running are not waited for.
         """
         deadline = deadlines.after(timeout)
-        if not self._closed.is_set():  # Event.set is not to be called inside itself, by a signal handler
-            self._closed.set()
+        self._closed.set()
         with self._watching:
             watches = list(self._watches)
         for watch in watches:
@@ -248,7 +248,7 @@ class PluginManager(HookManager):
         from .sidebyside import SideBySide
 
         outcomes: dict[str, Exception | None] = {}
-        ended = threading.Event()
+        ended = Flag()
 
         def note(name: str, error: Exception | None) -> None:
             outcomes[name] = error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +9,7 @@ from time import monotonic
 
 from .activation import Activator
 from .deadline import left
+from .flag import Flag
 from .handshakes import Handshakes
 from .plugin import Plugin
 from .pool import affordable
@@ -79,7 +79,7 @@ class SideBySide:
         while self._not_begun and len(self._handshakes) < self._at_once:
             self._begin(*self._not_begun.popleft())
 
-    def finish(self, ended: threading.Event, deadline: float) -> None:
+    def finish(self, ended: Flag, deadline: float) -> None:
         """Take turns until ``ended`` is set, or the deadline has passed."""
         while not ended.is_set() and left(deadline):
             if len(self._handshakes):

@@ -19,6 +19,7 @@ from .changes import changes_in
 from .deadline import check_timeout
 from .errors import ExtframeError, PluginNotFound
 from .failures import kind_of
+from .flag import Flag
 from .logs import get_logger
 from .plugin import Plugin
 from .retry import nobody_listens
@@ -69,7 +70,7 @@ class Watch:
         self._entries: dict[str, _Entry] = {}
         self._outcomes: deque[tuple[str, Exception | None]] = deque()
         self._lost: deque[str] = deque()
-        self._closing = threading.Event()
+        self._closing = Flag()
         self._next_look = 0.0
         self._earliest_look = 0.0
         self._wrong: Exception | None = None  # with the last look
@@ -101,8 +102,7 @@ class Watch:
             timeout: seconds to wait for the thread, which takes that long only where the registry does.
         """
         deadline = deadlines.after(timeout)
-        if not self._closing.is_set():
-            self._closing.set()
+        self._closing.set()
         self._wake.up()
         if threading.current_thread() is not self._thread:
             self._thread.join(deadlines.left(deadline))

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from .deadline import left
 from .errors import ExtframeError
+from .flag import Flag
 
 T = TypeVar("T")
 
@@ -136,7 +137,7 @@ def side_by_side(work: Callable[[str], T], names: Sequence[str], deadline: float
     What has not begun by then never does; what has not ended goes on alone.
     """
     outcomes: dict[str, Outcome[T]] = {}
-    ended = threading.Event()
+    ended = Flag()
 
     def note(name: str) -> None:
         outcomes[name] = _outcome(work, name)
