@@ -72,6 +72,7 @@ class Plugin:
         self._failure: Exception | None = None  # of the last handshake, for those who waited for it
         self._last_error: Exception | None = None
         self.planned_try: float | None = None  # a ``time.monotonic()`` value; whoever plans it keeps it
+        self._renewal: PluginSpec | None = None  # to be taken over when the handshake under way has ended
         self._handshakes = 0  # that have ended
         self._leader: int | None = None  # the thread that makes one
         self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
@@ -257,14 +258,19 @@ class Plugin:
     def renew(self, spec: PluginSpec) -> None:
         """Take over what the registry found when the source had changed. A handshake under way ends first."""
         with self._lock:
-            if self._state in (State.ACTIVATING, State.CLOSED):
-                return  # the next use finds the stamp unchanged, and comes again
-            if spec == self._spec and spec.stamp == self._spec.stamp:
-                return  # another thread saw the change too, and was here before
-            # Also to the same address: behind a socket that was replaced the process of the old one may live on.
-            self.client.retarget(spec.address, tls=spec.tls)
-            self._spec = spec
-            self._lose("its source changed")
+            if self._state is State.ACTIVATING:
+                self._renewal = spec
+            elif self._state is not State.CLOSED:
+                self._take_over(spec)
+
+    def _take_over(self, spec: PluginSpec) -> None:
+        if spec == self._spec and spec.stamp == self._spec.stamp:
+            return  # another thread saw the change too, and was here before
+        # Also to the same address: behind a socket that was replaced the process of the old one may live on.
+        self.client.retarget(spec.address, tls=spec.tls)
+        self._spec = spec
+        self._failure = None  # it says nothing of what the plugin is now
+        self._lose("its source changed")
 
     def lose(self) -> None:
         """Note that the plugin refused a connection: the next use makes a new handshake."""
@@ -359,6 +365,9 @@ class Plugin:
                 self._enter(state)
             self._leader = None
             self._changed.notify_all()
+            renewal, self._renewal = self._renewal, None
+            if renewal is not None and self._state is not State.CLOSED:
+                self._take_over(renewal)
 
     def _shake_hands(self, deadline: float) -> Manifest:
         seconds = left(deadline)

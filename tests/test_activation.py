@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 
 import pytest
-from faultserver import eventually
+from faultserver import FaultServer, answer, eventually, read_and_hang
 
-from extframe import LocalRegistry, Plugin, PluginManager, PluginNotFound, PluginSpec, hookimpl
+from extframe import ActivationError, LocalRegistry, Plugin, PluginManager, PluginNotFound, PluginSpec, hookimpl
 from extframe.testing import FakePlugin
 
 
@@ -152,6 +152,22 @@ def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
     with pytest.raises(PluginNotFound):
         pm.get("photos")
     assert eventually(lambda: told.news == ["lost", "activated", "lost", "removed"])
+
+
+def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where_the_plugin_is_by_then(
+    short_path: Path, fault_server: Callable[..., FaultServer]
+) -> None:
+    hung, good = fault_server(read_and_hang, "tcp"), fault_server(answer(b'{"Implements": ["Backup"]}'), "tcp")
+    spec = short_path / "photos.spec"
+    spec.write_text(hung.address)
+    with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm:
+        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "photos", timeout=1))
+        leader.start()
+        assert eventually(lambda: hung.requests)
+        spec.write_text(good.address)
+        assert pm.get("photos", "Backup", timeout=10).address == good.address
+        assert len(hung.requests) == 1
+        leader.join()
 
 
 # --- handlers -----------------------------------------------------------------------------------------
