@@ -202,11 +202,11 @@ class Activator:
         with self._table:
             return [*self._plugins.values(), *self._forgotten.values()]
 
-    def dispatch_all(self) -> None:
-        """Give every active plugin to the handlers that are due, in this thread."""
+    def dispatch_all(self, handler: object) -> None:
+        """Give every active plugin to a handler that has come, in this thread."""
         for plugin in self.plugins():
             if plugin.state is State.ACTIVE:
-                self.dispatcher.dispatch_here(plugin)
+                self.dispatcher.dispatch_here(plugin, only=handler)
 
     def close(self) -> None:
         """Close every client; nothing is activated from now on."""

@@ -95,7 +95,14 @@ class Delivery:
 
     # What it does.
 
-    def run(self, arguments: Mapping[str, object], *, again: bool = False, monitors: Sequence[Monitor] = ()) -> None:
+    def run(
+        self,
+        arguments: Mapping[str, object],
+        *,
+        again: bool = False,
+        only: object = None,
+        monitors: Sequence[Monitor] = (),
+    ) -> None:
         """Call every handler that is due, each on its own: one that raises stops no other.
 
         Wrappers among them run once around the whole. Failures are kept in ``failed()``.
@@ -103,12 +110,13 @@ class Delivery:
         Args:
             arguments: ``name`` and ``client``.
             again: call those that failed before, too.
+            only: the one handler to be called, where it is not all.
             monitors: see the dispatch as they see any hook call.
         """
         claimed: list[HookImpl] = []
         # Ctrl-C may come between any two steps, and must not leave a handler claimed that nobody calls.
         try:
-            self._claim(claimed, again)
+            self._claim(claimed, again, only)
             if claimed:
                 copy_context().run(self._call_inside, claimed, arguments, monitors)
             self._release(claimed)
@@ -121,9 +129,9 @@ class Delivery:
             called |= self._failed.keys()
         return [impl for impl in self._caller.get_hookimpls() if impl not in called]
 
-    def _claim(self, claimed: list[HookImpl], again: bool) -> None:
+    def _claim(self, claimed: list[HookImpl], again: bool, only: object) -> None:
         with self._lock:
-            claimed += self._due(again)
+            claimed += [impl for impl in self._due(again) if only is None or impl.plugin is only]
             self._claimed.update(claimed)
 
     def _release(self, claimed: list[HookImpl]) -> None:

@@ -78,9 +78,12 @@ class Dispatcher:
                 raise self.late(plugin) from None
         self.wait(plugin, deadline)
 
-    def dispatch_here(self, plugin: Plugin, *, again: str = "") -> None:
-        """Call the handlers that are due in this thread, for as long as they take; wait for no others."""
-        self._run(plugin, self._due(plugin, again))
+    def dispatch_here(self, plugin: Plugin, *, again: str = "", only: object = None) -> None:
+        """Call the handlers that are due in this thread, for as long as they take; wait for no others.
+
+        ``only`` is the one handler to be called, where it is not all: others that take long are not its maker's affair.
+        """
+        self._run(plugin, self._due(plugin, again), only)
 
     def wait(self, plugin: Plugin, deadline: float) -> None:
         """Wait for the handlers that other threads are running; inside a handler, for none.
@@ -154,9 +157,10 @@ class Dispatcher:
 
     # Calling.
 
-    def _run(self, plugin: Plugin, dues: Sequence[Due]) -> None:
+    def _run(self, plugin: Plugin, dues: Sequence[Due], only: object = None) -> None:
+        arguments = {"name": plugin.name, "client": plugin.client}
         for due in dues:
-            due.delivery.run({"name": plugin.name, "client": plugin.client}, again=due.again, monitors=self._monitors())
+            due.delivery.run(arguments, again=due.again, only=only, monitors=self._monitors())
             self._note_outcome(plugin, due)
 
     def _note_outcome(self, plugin: Plugin, due: Due) -> None:

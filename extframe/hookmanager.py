@@ -69,7 +69,7 @@ class HookManager(pluggy.PluginManager):
         with self._lock:
             registered = self._register(plugin, name)
         if registered is not None:
-            self._handler_added()
+            self._handler_added(plugin)
         return registered
 
     def _register(self, handler: object, name: str | None) -> str | None:
@@ -84,7 +84,7 @@ class HookManager(pluggy.PluginManager):
             raise
         return registered
 
-    def _handler_added(self) -> None:
+    def _handler_added(self, handler: object) -> None:
         """Do what a new handler calls for. No lock is held."""
 
     def unregister(self, plugin: object | None = None, name: str | None = None) -> Any | None:
@@ -122,7 +122,7 @@ class HookManager(pluggy.PluginManager):
             names = [wanted, *(f"{wanted}-{count}" for count in range(2, len(self.list_name_plugin()) + 3))]
             free = next(name for name in names if not self.has_plugin(name) and not self.is_blocked(name))
             self._register(handler, free)
-        self._handler_added()
+        self._handler_added(handler)
         return free
 
     def add_hookspecs(self, module_or_class: Any) -> None:

@@ -290,9 +290,9 @@ class PluginManager(HookManager):
     def _see_calls(self) -> Sequence[Monitor]:
         return self._monitors
 
-    def _handler_added(self) -> None:
+    def _handler_added(self, handler: object) -> None:
         if self._is_used():
-            self._activator.dispatch_all()
+            self._activator.dispatch_all(handler)
 
     def _handler_removed(self, handler: object) -> None:
         if self._is_used():

@@ -214,6 +214,36 @@ def test_a_thread_that_has_read_an_older_manifest_calls_no_handler_of_the_new_on
     assert given == ["photos"]
 
 
+def test_who_registers_a_handler_does_not_wait_for_those_of_others(
+    pm: PluginManager, photos: FakePlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    release, given = threading.Event(), list[str]()
+
+    def hang(name: str, client: object) -> None:
+        release.wait(10)
+        given.append("hung")
+
+    pm.handle("Backup", hang)
+    photos.answer("Plugin.Activate", {"Implements": ["Backup"]})
+    photos.refuse()
+    photos.accept()
+    pause, log = Pause("is active"), logging.getLogger("extframe.plugin")
+    log.addFilter(pause)
+    getting = threading.Thread(target=pm.get, args=("photos",))
+    try:
+        with caplog.at_level(logging.INFO, log.name):
+            getting.start()
+            assert pause.reached.wait(5)  # it is active, and nobody has called its handlers yet
+            pm.handle("Backup", lambda name, client: given.append("new"))
+            assert given == ["new"]
+    finally:
+        log.removeFilter(pause)
+        pause.release.set()
+        release.set()
+        getting.join(10)
+    assert given == ["new", "hung"]
+
+
 def test_get_all_does_not_mind_handlers_that_come_meanwhile(pm: PluginManager, photos: FakePlugin) -> None:
     points = [f"Point{number}" for number in range(400)]
     photos.answer("Plugin.Activate", {"Implements": points})
