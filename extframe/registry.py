@@ -11,6 +11,7 @@ import os
 import shlex
 import stat
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import NamedTuple, Protocol
 
@@ -195,9 +196,11 @@ class LocalRegistry:
                 continue
             if status is None:
                 continue
-            if _accepts(candidate.extension, status):
+            if not _accepts(candidate.extension, status):
+                passed_over[candidate.path] = "not a socket"
+                continue
+            with suppress(FileNotFoundError):  # it went since its status was read, as at a restart
                 return self._read(name, candidate, status)
-            passed_over[candidate.path] = "not a socket"
         raise PluginNotFound(self._searched(name, passed_over), plugin=name)
 
     def sources(self, name: str) -> list[str]:
@@ -238,6 +241,8 @@ class LocalRegistry:
                 content, status = _content(path, status)
                 self._check_writers(candidate, status)
                 address, tls = SPEC_READERS[candidate.extension](content)
+        except FileNotFoundError:
+            raise
         except OSError as error:
             # What leads to the file was passed, so that it is the file itself that is kept from us.
             remedy = f"chmod a+r {shlex.quote(path)}" if isinstance(error, PermissionError) else None

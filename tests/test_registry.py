@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from program import Program
 
-from extframe.errors import PluginNotFound, SpecError
+from extframe.errors import ExtframeError, PluginNotFound, SpecError
 from extframe.protocol import SPEC_READERS, PluginSpec, TLSConfig
 from extframe.registry import SPEC_LIMIT, LocalRegistry, Registry
 
@@ -1059,3 +1060,32 @@ def test_a_users_plugin_in_their_own_directories_is_found_by_their_host(disk, mo
             os.chown(owned, NOBODY, NOBODY)
     with ordinary_user():
         assert LocalRegistry.for_app("myhost").find("p").address == f"unix://{path}"
+
+
+# --- sockets that come and go -------------------------------------------------------------------------
+
+RESTARTED_WITHOUT_END = """
+    import os, socket, sys
+    while True:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(sys.argv[1])
+            listening.listen()
+        os.unlink(sys.argv[1])
+"""
+
+
+def test_a_socket_that_goes_while_it_is_looked_at_is_missing_and_not_broken(short_path: Path) -> None:
+    registry = LocalRegistry(short_path, [])
+
+    def look() -> str:
+        try:
+            return registry.find("photos").name
+        except ExtframeError as error:
+            return type(error).__name__
+
+    found = set[str]()
+    with Program(RESTARTED_WITHOUT_END, short_path / "photos.sock", measured=False):
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            found.add(look())
+    assert found == {"photos", "PluginNotFound"}
