@@ -55,8 +55,11 @@ class Client:
         SpecError: the address cannot be used.
     """
 
-    refused: Callable[[], object] | None = None
-    """Called when the plugin refused a connection, which is one sign that it was restarted."""
+    refused: Callable[[float], object] | None = None
+    """Called when the plugin refused a connection, which is one sign that it was restarted.
+
+    With the ``time.monotonic()`` value at which the attempt began.
+    """
 
     was_active = False
     """Whether the plugin has been active: where nobody listens then, calls wait for a restart (`Retry.restart`)."""
@@ -274,6 +277,7 @@ class Client:
         circuit = self._circuit
         probe = circuit.is_open and not _is_handshake(method) and circuit.enter()
         failed: list[type[TransportError]] = []
+        began = started
         try:
             while True:
                 transport = self._transport
@@ -282,11 +286,13 @@ class Client:
                 except TransportError as failure:
                     if isinstance(failure, ConnectError) and self._transport is not transport:
                         continue  # `retarget` closed the way as it was about to be taken
+                    self._tell_of_refusal(failure, began)
                     failed.append(type(failure))
                     if not self._wait_after(failure, failed, method, started, seconds, idempotent):
                         self._name(failure, method, seconds)
                         circuit.failed(failure, started, probe=probe)
                         raise
+                    began = monotonic()
                 else:
                     if circuit.failures:
                         circuit.answered()
@@ -294,6 +300,10 @@ class Client:
         finally:
             if probe:
                 circuit.leave()
+
+    def _tell_of_refusal(self, failure: TransportError, began: float) -> None:
+        if self.refused is not None and isinstance(failure.__cause__, ConnectionRefusedError | FileNotFoundError):
+            self.refused(began)
 
     def _wait_after(
         self,
@@ -305,8 +315,6 @@ class Client:
         idempotent: bool,
     ) -> bool:
         """Return True after the wait that `Retry` has for this failure, False where there is to be no attempt."""
-        if self.refused is not None and isinstance(failure.__cause__, ConnectionRefusedError | FileNotFoundError):
-            self.refused()
         elapsed = monotonic() - started
         was_active = self.was_active and not _is_handshake(method)
         attempts = failed.count(type(failure))

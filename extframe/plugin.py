@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import math
 import threading
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
@@ -74,6 +76,7 @@ class Plugin:
         self.planned_try: float | None = None  # a ``time.monotonic()`` value; whoever plans it keeps it
         self._renewal: PluginSpec | None = None  # to be taken over when the handshake under way has ended
         self._handshakes = 0  # that have ended
+        self._made_at = 0.0  # the last that was made, a ``time.monotonic()`` value
         self._leader: int | None = None  # the thread that makes one
         self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
         self._changed = threading.Condition(self._lock)
@@ -272,10 +275,14 @@ class Plugin:
         self._failure = None  # it says nothing of what the plugin is now
         self._lose("its source changed")
 
-    def lose(self) -> None:
-        """Note that the plugin refused a connection: the next use makes a new handshake."""
+    def lose(self, began: float = math.inf) -> None:
+        """Note that the plugin refused a connection: the next use makes a new handshake.
+
+        Where the attempt began, a ``time.monotonic()`` value, before the last handshake was made, it says nothing.
+        """
         with self._lock:
-            self._lose("it refused a connection")
+            if began >= self._made_at:
+                self._lose("it refused a connection")
 
     def miss(self, why: str) -> None:
         """Note that its source has gone or cannot be used. It stays what it is, for the day when it is back."""
@@ -343,6 +350,7 @@ class Plugin:
             for gone in self.deliveries.keys() - {hook_name(point) for point in manifest.implements}:
                 self.deliveries.pop(gone, None)
         self.client.was_active = True
+        self._made_at = monotonic()
         self._end(State.ACTIVE)
         logger.info(
             "plugin %r at %s is active: %s", self.name, self.address, ", ".join(manifest.implements) or "nothing"

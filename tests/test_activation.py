@@ -154,6 +154,33 @@ def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
     assert eventually(lambda: told.news == ["lost", "activated", "lost", "removed"])
 
 
+def test_a_refusal_from_before_a_handshake_does_not_lose_the_plugin_after_it(
+    pm: PluginManager, photos: FakePlugin, told: Told
+) -> None:
+    photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
+    client, refused, release = pm.get("photos").client, threading.Event(), threading.Event()
+    lose = client.refused
+    assert lose is not None
+
+    def told_late(began: float) -> None:
+        refused.set()
+        release.wait(10)
+        lose(began)
+
+    client.refused = told_late
+    photos.refuse()
+    calling = threading.Thread(target=client.call, args=("VolumeDriver.Get", {"Name": "a"}))
+    calling.start()
+    assert refused.wait(5)
+    photos.accept()
+    pm.get("photos")
+    release.set()
+    calling.join(10)
+    pm.get("photos")
+    assert [call.method for call in photos.calls].count("Plugin.Activate") == 2
+    assert eventually(lambda: told.news == ["lost", "activated"])
+
+
 def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where_the_plugin_is_by_then(
     short_path: Path, fault_server: Callable[..., FaultServer]
 ) -> None:

@@ -183,12 +183,12 @@ def test_closing_the_client_ends_a_wait(short_path):
 def test_a_refused_connection_is_told_to_whoever_asked(short_path, client_of):
     told = []
     with Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(0.0,))) as client:
-        client.refused = lambda: told.append("refused")
+        client.refused = lambda began: told.append("refused")
         with pytest.raises(ConnectError):
             client.call("A.B")
     assert told == ["refused"] * 2
     client = client_of(close_after_read)
-    client.refused = lambda: told.append("lost")
+    client.refused = lambda began: told.append("lost")
     with pytest.raises(ConnectionLost):
         client.call("A.B", idempotent=True)
     assert "lost" not in told
