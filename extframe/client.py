@@ -271,7 +271,7 @@ class Client:
     def _persist(self, method: str, attempt: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
         """Return what ``attempt`` returns, which takes a deadline, after as many attempts as `Retry` allows.
 
-        A handshake passes the breaker, and waits for no restart: by it a restart is noticed.
+        A handshake passes the breaker, in failure too, and waits for no restart: by it a restart is noticed.
         """
         started = monotonic()
         circuit = self._circuit
@@ -290,7 +290,7 @@ class Client:
                     failed.append(type(failure))
                     if not self._wait_after(failure, failed, method, started, seconds, idempotent):
                         self._name(failure, method, seconds)
-                        circuit.failed(failure, started, probe=probe)
+                        self._count(failure, method, started, probe)
                         raise
                     began = monotonic()
                 else:
@@ -300,6 +300,10 @@ class Client:
         finally:
             if probe:
                 circuit.leave()
+
+    def _count(self, failure: TransportError, method: str, started: float, probe: bool) -> None:
+        if not _is_handshake(method):  # who waits for a plugin makes one after the other, and calls wait beside
+            self._circuit.failed(failure, started, probe=probe)
 
     def _tell_of_refusal(self, failure: TransportError, began: float) -> None:
         if self.refused is not None and isinstance(failure.__cause__, ConnectionRefusedError | FileNotFoundError):

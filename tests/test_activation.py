@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 from faultserver import FaultServer, answer, eventually, read_and_hang
 
-from extframe import ActivationError, LocalRegistry, Plugin, PluginManager, PluginNotFound, PluginSpec, hookimpl
+from extframe import (
+    ActivationError,
+    ConnectError,
+    LocalRegistry,
+    Plugin,
+    PluginManager,
+    PluginNotFound,
+    PluginSpec,
+    hookimpl,
+)
 from extframe.testing import FakePlugin
 
 
@@ -179,6 +188,22 @@ def test_a_refusal_from_before_a_handshake_does_not_lose_the_plugin_after_it(
     pm.get("photos")
     assert [call.method for call in photos.calls].count("Plugin.Activate") == 2
     assert eventually(lambda: told.news == ["lost", "activated"])
+
+
+def test_who_waits_for_a_restart_in_get_does_not_fail_those_who_wait_for_it_in_a_call(
+    pm: PluginManager, photos: FakePlugin
+) -> None:
+    photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
+    client = pm.get("photos").client
+    photos.refuse()
+    with pytest.raises(ConnectError):
+        client.call("VolumeDriver.Get", {"Name": "a"}, timeout=0.1)
+    with pytest.raises(ActivationError):
+        pm.get("photos", wait=0.5)
+    restart = threading.Timer(0.3, photos.accept)
+    restart.start()
+    assert client.call("VolumeDriver.Get", {"Name": "a"}) == {"Volume": {"Name": "a"}}
+    restart.join()
 
 
 def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where_the_plugin_is_by_then(
