@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from faultserver import Behaviour, FaultServer, Request, answer_with, eventually
+from leftovers import descriptors, nothing_left_over
 from program import Program
 from scripted_plugin import ok
 
@@ -25,7 +26,7 @@ from extframe import ConnectionLost, LocalRegistry, Plugin, PluginManager, Volum
 
 RESTARTS = int(os.environ.get("EXTFRAME_RESTARTS", "8"))
 LONG = RESTARTS > 20
-CALLERS, PAUSE = 5, 0.1  # threads and seconds: 50 calls a second
+CALLERS, PAUSE = 10, 0.2  # threads and seconds: 50 calls a second
 WITHIN = 1.0  # seconds in which a restart is to count; busy machines are given more
 SLACK = 4.0
 
@@ -189,19 +190,6 @@ class Told:
     @hookimpl
     def plugin_lost(self, name: str) -> None:
         self.news.append("lost")
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
-@contextlib.contextmanager
-def nothing_left_over() -> Iterator[None]:
-    """Check that there are as many threads and file descriptors after the block as there were before it."""
-    threads, files = threading.active_count(), descriptors()
-    yield
-    assert eventually(lambda: threading.active_count() <= threads), threading.enumerate()
-    assert eventually(lambda: descriptors() <= files), (files, os.listdir("/proc/self/fd"))
 
 
 @contextlib.contextmanager
