@@ -47,7 +47,7 @@ class Circuit:
         self.failures = 0  # in a row
         self._breaker = breaker
         self._patience = breaker.longest if breaker else 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # in itself, for signal handlers
         self._last: Exception | None = None
         self._failed_at = 0.0
         self._pause = 0.0

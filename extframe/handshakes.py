@@ -71,6 +71,16 @@ class Handshakes:
         if monotonic() >= self._first_deadline:
             yield from self._expire()
 
+    def drop(self, plugin: Plugin) -> bool:
+        """End a plugin's handshake, of which nobody hears; return whether one was under way."""
+        for descriptor, each in list(self._under_way.items()):
+            if each.plugin is plugin:
+                self._remove(descriptor)
+                each.call.abandon()
+                plugin.drop()
+                return True
+        return False
+
     def close(self) -> None:
         """End those that are under way; nobody hears of them."""
         for descriptor in list(self._under_way):

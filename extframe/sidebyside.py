@@ -66,6 +66,10 @@ class SideBySide:
         except Exception as error:  # noqa: BLE001 - of a registry that somebody else wrote, perhaps
             self._done(name, error)
 
+    def drop(self, plugin: Plugin) -> bool:
+        """Give up a plugin's handshake, so that another can be begun; return whether one was under way here."""
+        return self._handshakes.drop(plugin)
+
     def turn(self, until: float) -> None:
         """Do what can be done, after waiting until then at most for something to happen."""
         if self._crew.tend():

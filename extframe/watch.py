@@ -190,10 +190,15 @@ class Watch:
 
     def _see(self, name: str) -> None:
         entry = self._entries.setdefault(name, _Entry())
-        if entry.under_way or self._activator.is_current(name):
+        if self._activator.is_current(name):
             return
         plugin = self._activator.known(name)
         stamp = None if plugin is None else self._activator.stamp(plugin)
+        if entry.under_way:
+            # What the plugin was is asked no longer where it was replaced: it may hang, and that be the reason.
+            if plugin is None or stamp in (None, entry.stamp) or not self._plugins.drop(plugin):
+                return
+            entry.under_way = False
         if stamp is None:  # nobody knows whether its file changed: it is tried, and no shorter pause follows
             entry.next_try = min(entry.next_try, monotonic())
         elif stamp != entry.stamp:
@@ -201,6 +206,9 @@ class Watch:
 
     def _see_gone(self, name: str) -> None:
         self._entries.pop(name, None)
+        plugin = self._activator.known(name)
+        if plugin is not None:
+            self._plugins.drop(plugin)
         with suppress(ExtframeError):  # which tells that it is removed
             self._activator.find(name)
 

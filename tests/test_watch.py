@@ -171,6 +171,22 @@ def test_a_plugin_in_a_directory_of_its_own_is_noticed(pm: PluginManager, told: 
             assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
 
 
+@pytest.mark.parametrize("how", ["replaced", "removed, and made anew"])
+def test_a_plugin_that_hung_and_was_replaced_is_not_waited_for(
+    pm: PluginManager, told: Told, directory: Path, how: str
+) -> None:
+    directory.mkdir(parents=True)
+    hung = FaultServer(hang, path=str(directory / "photos.sock"))  # goes on hanging, beside the one that replaces it
+    good = FaultServer(answer(b'{"Implements": ["VolumeDriver"]}'), path=str(directory.parent / "other"))
+    with hung, good, pm.watch(timeout=60):
+        assert soon(lambda: hung.connections)
+        if how != "replaced":
+            os.unlink(hung.path)
+            time.sleep(0.3)
+        os.replace(good.path, hung.path)
+        assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+
+
 def test_what_notifications_lose_is_found_by_looking_again(
     pm: PluginManager, told: Told, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
