@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import socket
+import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -105,54 +106,56 @@ def test_what_happens_beside_a_directory_that_is_missing_is_none_of_our_business
         changes.close()
 
 
-@linux
-def test_where_the_system_gives_no_more_notifications_directories_are_looked_at(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    limit = Path("/proc/sys/fs/inotify/max_user_instances")
-    if os.geteuid() != 0 or not os.access(limit, os.W_OK):
-        pytest.skip("only root may lower the limit")
-    before = limit.read_text()
-    try:
-        limit.write_text("0")
-    except OSError as refused:
-        pytest.skip(f"the limit cannot be lowered here: {refused.strerror}")
-    try:
-        with caplog.at_level(logging.WARNING, "extframe"):
-            changes = changes_in([str(tmp_path)])
-    finally:
-        limit.write_text(before)
-    assert isinstance(changes, DirectoryTimes)
-    assert "fs.inotify.max_user_instances" in caplog.text
+def in_a_namespace(source: str, *arguments: object) -> list[str]:
+    """Return the lines that a program prints which is root of a user namespace, and may lower limits there alone.
+
+    Its ``limit`` takes the name of one of /proc/sys/user and a number.
+    """
+    program = f"""
+import logging, sys
+from pathlib import Path
+from extframe.changes import DirectoryTimes, Notifications, changes_in
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+
+def limit(name, number):
+    Path("/proc/sys/user", name).write_text(str(number))
+{textwrap.dedent(source)}"""
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-Ur", "true"], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("no user namespace can be made here, in which to lower a limit")
+    command = [unshare, "-Ur", sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout.splitlines()
 
 
 @linux
-def test_where_notifications_run_out_directories_are_looked_at_more_often(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    limit = Path("/proc/sys/fs/inotify/max_user_watches")
-    if os.geteuid() != 0 or not os.access(limit, os.W_OK):
-        pytest.skip("only root may lower the limit")
-    changes = Notifications([str(tmp_path)])
-    rarely = changes.rescan
-    before = limit.read_text()
-    (tmp_path / "photos").mkdir()
-    try:
-        limit.write_text("0")
-    except OSError as refused:
-        pytest.skip(f"the limit cannot be lowered here: {refused.strerror}")
-    try:
-        with caplog.at_level(logging.WARNING, "extframe"):
-            changes.arm()
-            changes.arm()
-    finally:
-        limit.write_text(before)
-    assert changes.rescan == DirectoryTimes.rescan
-    assert len(caplog.records) == 1
-    assert "fs.inotify.max_user_watches" in caplog.text
-    changes.arm()
-    assert changes.rescan == rarely
-    changes.close()
+def test_where_the_system_gives_no_more_notifications_directories_are_looked_at(tmp_path: Path) -> None:
+    source = """
+        limit("max_inotify_instances", 0)
+        print(type(changes_in([sys.argv[1]])).__name__)
+    """
+    warning, kind = in_a_namespace(source, tmp_path)
+    assert "fs.inotify.max_user_instances" in warning
+    assert kind == "DirectoryTimes"
+
+
+@linux
+def test_where_notifications_run_out_directories_are_looked_at_more_often(tmp_path: Path) -> None:
+    source = """
+        changes = Notifications([sys.argv[1]])
+        rarely = changes.rescan
+        Path(sys.argv[1], "photos").mkdir()
+        limit("max_inotify_watches", 0)
+        changes.arm()
+        changes.arm()
+        print(changes.rescan == DirectoryTimes.rescan)
+        limit("max_inotify_watches", 1000)
+        changes.arm()
+        print(changes.rescan == rarely)
+    """
+    warning, *as_expected = in_a_namespace(source, tmp_path)
+    assert "fs.inotify.max_user_watches" in warning
+    assert as_expected == ["True", "True"]
 
 
 def test_without_the_extra_directories_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
