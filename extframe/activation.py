@@ -15,9 +15,8 @@ from .news import News
 from .plugin import Plugin, State
 from .registry import Registry
 
-REMEMBERED = (
-    256  # plugins that are removed: one that is back meanwhile is the same, and its handlers are not called again
-)
+REMEMBERED = 256
+"""Plugins that are removed: one that is back meanwhile is the same, and its handlers are not called again."""
 
 
 class Activator:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 from .breaker import Breaker, Circuit
 from .deadline import check_timeout
-from .errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError, TransportError
+from .errors import CallTimeout, ConnectError, ExtframeError, SpecError, TransportError
 from .flag import Flag
-from .protocol import ACTIVATE, Address, TLSConfig, encode_json, excerpt
-from .replies import UNTYPED, is_whole, reader_of, refusal
+from .protocol import ACTIVATE, Address, TLSConfig, encode_json
+from .replies import UNTYPED, body_of, reader_of, refusal, whole
 from .retry import Retry
 from .transport import Transport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from .http1 import Limits, Response
+    from .http1 import Limits
     from .session import PluginSession
     from .transport import ConnectionPool, Exchange
 
@@ -179,9 +179,9 @@ class Client:
         seconds = self.timeout if timeout is None else check_timeout(timeout)
         try:
             response = self._persist(
-                method, lambda deadline: _whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
+                method, lambda deadline: whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
             )
-            return read(_body(response))
+            return read(body_of(response))
         except ExtframeError as failure:
             self._name(failure, method, seconds)
             raise
@@ -261,9 +261,9 @@ class Client:
         seconds = self.timeout if timeout is None else check_timeout(timeout)
         try:
             response = self._persist(
-                method, lambda deadline: _whole(self._transport.upload(path, data, deadline)), seconds
+                method, lambda deadline: whole(self._transport.upload(path, data, deadline)), seconds
             )
-            return read(_body(response))
+            return read(body_of(response))
         except ExtframeError as failure:
             self._name(failure, method, seconds)
             raise
@@ -429,13 +429,13 @@ class PendingCall:
             response = self._exchange.advance()
             if response is None:
                 return None
-            _whole(response)
+            whole(response)
         except TransportError as failure:
             if self._is_repeated(failure) and self.send():
                 return None
             raise
         self._client._circuit.answered()
-        return _body(response)
+        return body_of(response)
 
     def abandon(self) -> None:
         """Wait no longer for the answer."""
@@ -463,24 +463,12 @@ class PendingCall:
         return False
 
 
-# --- what plugins give --------------------------------------------------------------------------------
-
-
-def _whole(response: Response) -> Response:
-    if not response.complete and not is_whole(response.status, response.body):
-        raise ConnectionLost(f"the reply ended after {len(response.body)} bytes: {excerpt(response.body)}")
-    return response
+# --- attempts that failed -----------------------------------------------------------------------------
 
 
 def _tell_attempts(failure: TransportError, attempts: int, elapsed: float) -> None:
     if attempts > 1:
         failure.message += f"; {attempts} attempts in {elapsed:.1f} s"
-
-
-def _body(response: Response) -> bytes:
-    if response.status != 200:
-        raise refusal(response.status, response.header("Location"), response.body)
-    return response.body
 
 
 # --- what callers give --------------------------------------------------------------------------------

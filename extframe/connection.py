@@ -35,7 +35,7 @@ _EVENTS = {
     "body": "the body of the answer was there",
 }
 
-_LONGEST_WAIT = 3600.0  # seconds for one poll, whose milliseconds are a C int; deadlines may be infinite
+LONGEST_WAIT = 3600.0  # seconds for one poll, whose milliseconds are a C int; deadlines may be infinite
 _RECEIVE_SIZE = 64 * 1024  # bytes: more than most answers, less than malloc takes from mmap
 
 
@@ -176,7 +176,7 @@ def wait(poll: select.poll, deadline: float, phase: str) -> None:
         CallTimeout: the deadline passed.
     """
     while (seconds := deadline - monotonic()) > 0:
-        if poll.poll(min(seconds, _LONGEST_WAIT) * 1000):
+        if poll.poll(min(seconds, LONGEST_WAIT) * 1000):
             return
     raise late(phase)
 

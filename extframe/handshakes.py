@@ -9,9 +9,8 @@ from time import monotonic
 from typing import NamedTuple
 
 from .client import PendingCall
+from .connection import LONGEST_WAIT
 from .plugin import Plugin
-
-LONGEST_WAIT = 3600.0  # seconds for one poll, whose milliseconds are a C int
 
 
 class _UnderWay(NamedTuple):
@@ -73,19 +72,20 @@ class Handshakes:
 
     def drop(self, plugin: Plugin) -> bool:
         """End a plugin's handshake, of which nobody hears; return whether one was under way."""
-        for descriptor, each in list(self._under_way.items()):
-            if each.plugin is plugin:
-                self._remove(descriptor)
-                each.call.abandon()
-                plugin.drop()
-                return True
-        return False
+        found = [descriptor for descriptor, each in self._under_way.items() if each.plugin is plugin]
+        for descriptor in found:
+            self._drop(descriptor)
+        return bool(found)
 
     def close(self) -> None:
         """End those that are under way; nobody hears of them."""
         for descriptor in list(self._under_way):
-            each = self._remove(descriptor)
-            each.plugin.expire(each.call)
+            self._drop(descriptor)
+
+    def _drop(self, descriptor: int) -> None:
+        each = self._remove(descriptor)
+        each.call.abandon()
+        each.plugin.drop()
 
     def _add(self, each: _UnderWay) -> None:
         descriptor = each.call.fileno()

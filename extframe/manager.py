@@ -139,7 +139,7 @@ class PluginManager(HookManager):
                 return activator.use(name, point, deadline)
             except (PluginNotFound, SpecError, ActivationError) as missing:
                 if not _may_yet_come(missing) or time.monotonic() + POLL >= patience:
-                    self._activator.failed(name, missing)
+                    activator.failed(name, missing)
                     raise
             self._closed.wait(POLL)
 

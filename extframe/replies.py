@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .errors import ProtocolError, RemoteError
+from .errors import ConnectionLost, ProtocolError, RemoteError
 from .protocol import decode_json, error_in, error_words, excerpt
+
+if TYPE_CHECKING:
+    from .http1 import Response
 
 UNTYPED: Any = object()
 """What ``reply`` is where a caller does not give it."""
@@ -151,3 +154,25 @@ def is_whole(status: int, body: bytes) -> bool:
     except ProtocolError:
         return False
     return True
+
+
+def whole(response: Response) -> Response:
+    """Return a response that is one, or that can be used as one.
+
+    Raises:
+        ConnectionLost: it ended before its announced end, in the middle of its JSON.
+    """
+    if not response.complete and not is_whole(response.status, response.body):
+        raise ConnectionLost(f"the reply ended after {len(response.body)} bytes: {excerpt(response.body)}")
+    return response
+
+
+def body_of(response: Response) -> bytes:
+    """Return the body of a response that is no error.
+
+    Raises:
+        RemoteError: its status is another than 200; in the plugin's words.
+    """
+    if response.status != 200:
+        raise refusal(response.status, response.header("Location"), response.body)
+    return response.body
