@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,9 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
 if find_spec("extframe") is None:
     raise pytest.UsageError("extframe is not installed for this Python: pip install -e '.[cli,test]'")
+
+# A script's background job ignores Ctrl-C, and so does what it starts: programs that tests interrupt would not hear.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
