@@ -283,7 +283,7 @@ class PluginManager(HookManager):
     def _late(self, name: str, plugin: Plugin | None) -> ExtframeError:
         if plugin is None:
             return CallTimeout("there was no time left for it", plugin=name, phase="handshake")
-        return self._activator.dispatcher.late(plugin)
+        return self._activator.dispatcher.late(plugin) if plugin.is_made else plugin.late()
 
     # What HookManager tells, and is asked for.
 

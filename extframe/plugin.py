@@ -254,6 +254,13 @@ class Plugin:
         error.__cause__ = failure
         return error
 
+    def late(self) -> ActivationError:
+        """Return the error for a handshake that another thread makes, and that did not end in time."""
+        failure = CallTimeout("another thread's handshake did not end in time", phase="handshake")
+        error = self._activation_error(failure)
+        error.__cause__ = failure
+        return error
+
     def drop(self) -> None:
         """End the handshake that this thread began, if it has not ended."""
         self._end(State.FAILED)
@@ -325,8 +332,7 @@ class Plugin:
             waited_from = self._handshakes
             while self._state is State.ACTIVATING and self._leader != threading.get_ident():
                 if not self._changed.wait(left(deadline)):
-                    late = CallTimeout("another thread's handshake did not end in time", phase="handshake")
-                    raise self._activation_error(late) from late
+                    raise self.late()
             if self._state is State.CLOSED:
                 raise ExtframeError(f"plugin {self.name!r} is closed, as its manager is", plugin=self.name)
             if self._handshakes != waited_from and self._state is State.ACTIVE:

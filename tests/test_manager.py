@@ -609,6 +609,24 @@ def test_get_all_does_without_threads_where_the_system_has_none(
         assert [each.name for each in pm.get_all("VolumeDriver")] == ["one", "other"]
 
 
+def test_get_all_says_that_a_handshake_of_another_thread_is_late_though_that_thread_says_nothing(
+    plugins: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extframe.manager.GRACE", -0.2)  # as where a machine stalls, and nothing is heard in time
+    server = plugins.serve("stuck", hang)
+    with plugins.manager() as pm:
+        other = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "stuck", timeout=30))
+        other.start()
+        assert eventually(lambda: is_activating(pm, "stuck"))
+        assert pm.get_all("VolumeDriver", timeout=0.3) == []
+        (failure,) = pm.failures()
+        assert isinstance(failure.exception, ActivationError)
+        assert isinstance(failure.exception.__cause__, CallTimeout)
+        assert failure.exception.__cause__.phase == "handshake"
+        server.close()
+        other.join()
+
+
 def test_get_all_reports_a_handler_that_hangs_and_leaves_its_plugin_out(plugins: Directory) -> None:
     plugins.serve("good", plugin("VolumeDriver"))
     plugins.serve("stuck", plugin("VolumeDriver"))
