@@ -324,7 +324,9 @@ class Client:
         attempts = failed.count(type(failure))
         wait = self.retry.wait_after(failure, attempts, elapsed, idempotent=idempotent, was_active=was_active)
         if wait is not None and elapsed + wait < seconds and not self._closed.wait(wait):
-            return True
+            elapsed = monotonic() - started
+            if elapsed < seconds:  # on a busy machine a wait may take longer
+                return True
         _tell_attempts(failure, len(failed), elapsed)
         return False
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+import signal
 import threading
+import time
 
 import msgspec
 import pytest
 from faultserver import (
     FaultServer,
+    Peer,
     answer,
     answer_and_close,
     close_after_read,
@@ -22,7 +26,7 @@ from faultserver import (
 from served_client import ends_within, served_clients
 
 from extframe.client import Client
-from extframe.errors import ConnectError, ConnectionLost, ProtocolError, RemoteError
+from extframe.errors import CallTimeout, ConnectError, ConnectionLost, ProtocolError, RemoteError
 from extframe.retry import Retry
 
 PHOTOS = {"Name": "photos", "Opts": {"quota": "5G"}}
@@ -41,7 +45,7 @@ def digests(server: FaultServer) -> list[str]:
 
 
 def test_a_refused_connection_fails_at_once(short_path):
-    with Client(f"unix://{short_path}/none.sock") as client, ends_within(0.5), pytest.raises(ConnectError) as caught:
+    with Client(f"unix://{short_path}/none.sock") as client, ends_within(8), pytest.raises(ConnectError) as caught:
         client.call("A.B", idempotent=True)
     assert isinstance(caught.value.__cause__, FileNotFoundError)
     assert "attempts" not in str(caught.value)
@@ -51,7 +55,7 @@ def test_a_refused_connection_is_tried_again_on_the_schedule_that_was_asked_for(
     path = str(short_path / "late.sock")
     servers = []
     timer = threading.Timer(0.2, lambda: servers.append(fault_server(answer(b'{"Late": 1}'), path=path)))
-    with Client(f"unix://{path}", retry=Retry(refused=(0.02,) * 200)) as client:
+    with Client(f"unix://{path}", retry=Retry(refused=(0.02,) * 1000)) as client:
         timer.start()
         assert client.call("VolumeDriver.Create", PHOTOS) == {"Late": 1}
     timer.join()
@@ -72,21 +76,31 @@ def test_a_call_waits_for_a_plugin_that_was_active_and_is_restarted(short_path, 
 
 
 def test_waiting_for_a_restart_ends_in_time_for_the_deadline(short_path):
-    with Client(f"unix://{short_path}/none.sock") as client, ends_within(0.5):
+    with Client(f"unix://{short_path}/none.sock") as client:
         client.was_active = True
-        with pytest.raises(ConnectError, match=r"; \d+ attempts in 0\.\d s$"):
-            client.call("A.B", timeout=0.3)
+        for timeout in (0.3, 1.0, 3.0):
+            with ends_within(8), pytest.raises((ConnectError, CallTimeout)) as caught:
+                client.call("A.B", timeout=timeout)
+            if caught.type is ConnectError:  # a stall of the machine may let the deadline pass within an attempt
+                break
+    assert caught.type is ConnectError
+    assert re.search(r"; \d+ attempts in \d\.\d s$", str(caught.value))
 
 
 def test_a_call_that_was_lost_waits_for_the_restart_only_where_it_is_idempotent(short_path, fault_server):
     path = str(short_path / "photos.sock")
     for idempotent in (True, False):
-        dying = fault_server(lambda peer: (peer.read_request(), os.unlink(path)), path=path)
         servers = []
         restart = threading.Timer(0.3, lambda to=servers: to.append(fault_server(answer(b'{"Back": 1}'), path=path)))
+
+        def die(peer: Peer, restart: threading.Timer = restart) -> None:
+            peer.read_request()
+            os.unlink(path)
+            restart.start()
+
+        dying = fault_server(die, path=path)
         with Client(f"unix://{path}") as client:
             client.was_active = True
-            restart.start()
             if idempotent:
                 assert client.call("VolumeDriver.Get", PHOTOS, idempotent=True) == {"Back": 1}
             else:
@@ -105,7 +119,7 @@ def test_an_idempotent_call_outlasts_a_plugin_that_ends_and_takes_one_connection
 
 
 def test_a_handshake_waits_for_no_restart(short_path):
-    with Client(f"unix://{short_path}/none.sock") as client, ends_within(0.5):
+    with Client(f"unix://{short_path}/none.sock") as client, ends_within(8):
         client.was_active = True
         with pytest.raises(ConnectError):
             client.call("Plugin.Activate")
@@ -119,7 +133,7 @@ def test_a_connection_that_is_closed_before_it_takes_the_request_counts_as_refus
 
 def test_an_error_after_attempts_says_how_many_and_how_long(short_path):
     client = Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(0.01, 0.02, 0.04)))
-    with pytest.raises(ConnectError, match=r"; 4 attempts in 0\.\d s$"):
+    with pytest.raises(ConnectError, match=r"; 4 attempts in \d\.\d s$"):
         client.call("A.B")
 
 
@@ -168,15 +182,27 @@ def test_a_connection_that_the_plugin_closes_after_each_answer_costs_no_call(cli
 
 
 def test_a_wait_that_would_pass_the_deadline_is_not_begun(short_path):
-    client = Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(30.0,)), timeout=5)
-    with ends_within(1), pytest.raises(ConnectError):
+    client = Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(30.0,)), timeout=20)
+    with ends_within(8), pytest.raises(ConnectError):
         client.call("A.B")
+
+
+def test_after_a_wait_that_took_longer_than_the_deadline_the_error_is_that_of_the_last_attempt(short_path):
+    client = Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(0.3,)), timeout=0.4)
+    before = signal.signal(signal.SIGALRM, lambda number, frame: time.sleep(0.5))  # as if the machine stalled
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(ConnectError, match="no such socket"):
+            client.call("A.B")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_closing_the_client_ends_a_wait(short_path):
     client = Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(30.0,)), timeout=60)
     threading.Timer(0.1, client.close).start()
-    with ends_within(3), pytest.raises(ConnectError):
+    with ends_within(8), pytest.raises(ConnectError):
         client.call("A.B")
 
 
