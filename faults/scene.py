@@ -62,8 +62,8 @@ class Scene:
         return short if self.short else number
 
     def patience(self, seconds: float) -> float:
-        """Return a deadline for work that is to end in time; a short run, which may have neighbours, has more."""
-        return 5 * seconds if self.short else seconds
+        """Return a deadline for work that is to end in time; a short run, which may have neighbours, has 2 s more."""
+        return seconds + 2 if self.short else seconds
 
     # What misbehaves.
 
@@ -109,6 +109,6 @@ class Scene:
         """Start moby's client."""
         if self._moby is None:
             raise RuntimeError("this scene has no moby")
-        moby = Moby(self._moby, self.directory, cap=3.5 if self.short else 20.0, **environment)
+        moby = Moby(self._moby, self.directory, cap=8.0 if self.short else 20.0, **environment)
         self._stack.callback(moby.close)
         return moby

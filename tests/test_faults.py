@@ -15,14 +15,14 @@ FAULTS = Path(__file__).parent.parent / "faults"
 
 def run_faults(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(FAULTS), "--no-go", "--short", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
     """A run of everything, and the directory of its record and page."""
     directory = tmp_path_factory.mktemp("faults")
-    done = run_faults("--slack", 3, "--json", directory / "record.json", "--page", directory / "faults.md")
+    done = run_faults("--slack", 5, "--json", directory / "record.json", "--page", directory / "faults.md")
     return done, directory
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from fault import Fault, Seen
 from faultserver import FaultServer, Peer, reply
@@ -38,8 +37,13 @@ def broken(scene: Scene, breaker: Breaker | None = Breaker()) -> tuple[FaultServ
     return server, client
 
 
-def next_call(breaker: Breaker | None, scene: Scene) -> Seen:
-    _, client = broken(scene, breaker)
+def next_call(scene: Scene) -> Seen:
+    _, client = broken(scene, Breaker(pause=scene.patience(PAUSE)))
+    return watched(lambda: client.call(GET, PHOTOS, timeout=0.5), answer_of)
+
+
+def next_call_without(scene: Scene) -> Seen:
+    _, client = broken(scene, None)
     return watched(lambda: client.call(GET, PHOTOS, timeout=0.5), answer_of)
 
 
@@ -68,22 +72,22 @@ def recovered(scene: Scene) -> Seen:
     server, client = broken(scene)
     server.behaviour = in_good_order
     time.sleep(PAUSE)
-    client.call(GET, PHOTOS, timeout=0.5)
-    return watched(lambda: client.call(GET, PHOTOS, timeout=0.5), answer_of)
+    client.call(GET, PHOTOS, timeout=scene.patience(0.5))
+    return watched(lambda: client.call(GET, PHOTOS, timeout=scene.patience(0.5)), answer_of)
 
 
 FAULTS = (
     Fault(
         f"{FAILURES} calls in a row timed out: the next call(timeout=0.5)",
         "PluginUnavailable",
-        partial(next_call, Breaker()),
+        next_call,
         next_call_of_moby,
         within=0.01,
     ),
     Fault(
         "the same, with breaker=None: the next call(timeout=0.5)",
         "CallTimeout",
-        partial(next_call, None),
+        next_call_without,
         after=0.5,
         within=0.6,
     ),

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
 from fault import Fault, Seen
-from faultserver import Behaviour, FaultServer, drip, full_backlog, hang, read_and_hang, reply, send_and_hang
+from faultserver import (
+    Behaviour,
+    FaultServer,
+    drip,
+    eventually,
+    full_backlog,
+    hang,
+    read_and_hang,
+    reply,
+    send_and_hang,
+)
 from scene import GET, PHOTOS, POINT, VOLUME, Scene, silent_but_for_handshakes
 from watched import answer_of, failures_of, watched
 
@@ -112,7 +121,7 @@ class Impatient(Interface, implements=POINT):
 
 def timeout_of_manager(scene: Scene) -> Seen:
     scene.plugin(behaviour=silent_but_for_handshakes)
-    client = scene.manager(timeout=TIMEOUT).get("p").client
+    client = scene.manager(timeout=TIMEOUT).get("p", timeout=30).client
     return watched(lambda: client.call(GET, PHOTOS), answer_of)
 
 
@@ -141,12 +150,13 @@ SETTINGS = {
 
 def get_beside_another(scene: Scene) -> Seen:
     """Another thread's handshake, with the same plugin, has a deadline that is further away."""
-    scene.plugin(behaviour=hang)
+    server = scene.plugin(behaviour=hang)
     manager = scene.manager()
-    other = threading.Thread(target=lambda: watched(lambda: manager.get("p", timeout=1)))
+    other = threading.Thread(target=lambda: watched(lambda: manager.get("p", timeout=30)))
     other.start()
-    time.sleep(0.1)
+    eventually(lambda: server.connections)
     seen = watched(lambda: manager.get("p", POINT, timeout=TIMEOUT))
+    server.close()
     other.join()
     return seen
 
@@ -159,7 +169,7 @@ def get_all_beside_a_handler(scene: Scene) -> Seen:
     manager.handle(POINT, lambda name, client: released.wait() if name == "p" else None)
     try:
         return watched(
-            lambda: manager.get_all(POINT, timeout=TIMEOUT),
+            lambda: manager.get_all(POINT, timeout=scene.patience(TIMEOUT)),
             lambda found: f"{len(found)} plugins; {failures_of(manager)}",
         )
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -51,11 +52,12 @@ def moby_waits(scene: Scene) -> Callable[[], Seen]:
 def while_it_comes(host: Host, scene: Scene) -> Seen:
     wait = host(scene)
     coming = threading.Timer(LATER, scene.plugin)
+    started = time.monotonic()
     coming.start()
-    try:
-        return wait()
-    finally:
-        coming.join()
+    seen = wait()
+    seconds = time.monotonic() - started
+    coming.join()
+    return Seen(seen.words, seconds)
 
 
 def while_it_is_dead(host: Host, scene: Scene) -> Seen:

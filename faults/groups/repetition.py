@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -15,6 +14,7 @@ from faultserver import (
     Request,
     answer_with,
     close_after_read,
+    eventually,
     in_turn,
     reply,
     reset_after_read,
@@ -55,7 +55,7 @@ def get(scene: Scene, server: FaultServer) -> Seen:
 def get_twice(scene: Scene, server: FaultServer) -> Seen:
     client = scene.client(server.address)
     client.call(GET, PHOTOS)
-    time.sleep(0.2)  # the plugin closes meanwhile
+    eventually(lambda: not server._open)
     return watched(lambda: client.call(CREATE, PHOTOS, timeout=5), answer_of)
 
 

@@ -153,7 +153,7 @@ def hooks_are_told(scene: Scene) -> Seen:
     manager.get("p")
     (scene.directory / "p.sock").unlink()
     watched(lambda: manager.get("p"))
-    seconds = time_until(lambda: len(diary.told) >= len(TOLD), limit=2)
+    seconds = time_until(lambda: len(diary.told) >= len(TOLD), limit=10)
     return Seen(", ".join(diary.told), seconds)
 
 

@@ -124,7 +124,7 @@ def everything_at_once(scene: Scene) -> Seen:
         closing = time.monotonic()
         manager.close()
         closed = time.monotonic() - closing
-    words = f"{crowd.words}; close ends " + ("within 1 s" if closed < 1 else f"after {closed:.1f} s")
+    words = f"{crowd.words}; close ends " + ("within 1 s" if closed < scene.patience(1) else f"after {closed:.1f} s")
     detail = f"{len(crowd.taken):,} steps, the longest {crowd.longest:.2f} s; close took {closed * 1000:.0f} ms"
     return Seen(words, time.monotonic() - started, detail)
 
@@ -161,7 +161,7 @@ def handler_blocks(scene: Scene) -> Seen:
     released = threading.Event()
     manager.handle(POINT, lambda name, client: released.wait() if name == "slow" else None)
     try:
-        slow = watched(lambda: manager.get("slow", POINT, timeout=0.5))
+        slow = watched(lambda: manager.get("slow", POINT, timeout=scene.patience(0.5)))
         other = watched(lambda: manager.get("other", POINT), lambda plugin: plugin.state.value)
     finally:
         released.set()
