@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from faultserver import FaultServer
+from hypothesis import HealthCheck, settings
 
 # `python -m pytest` puts the working directory first, where the checkout would hide what is installed.
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -21,6 +22,9 @@ if find_spec("extframe") is None:
 
 # A script's background job ignores Ctrl-C, and so does what it starts: programs that tests interrupt would not hear.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# A machine that stalls is no fault of what is tested: no example and no making of examples is too slow.
+settings.register_profile("stalls", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("stalls")
 
 
 @pytest.fixture

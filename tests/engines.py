@@ -51,7 +51,7 @@ class Engine:
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
-        started = eventually(lambda: self._process.poll() is not None or self._answers(), timeout=60)
+        started = eventually(lambda: self._process.poll() is not None or self._answers(), timeout=120)
         assert started, self.log
         assert self._process.poll() is None, self.log
 
@@ -65,12 +65,12 @@ class Engine:
     def log(self) -> str:
         return (self.directory / "log").read_text()
 
-    def docker(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def docker(self, *arguments: str, timeout: float = 180.0) -> subprocess.CompletedProcess[str]:
         """Run the command line."""
         command = ["docker", "--host", self.address, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
 
-    def __call__(self, *arguments: str, timeout: float = 60.0) -> str:
+    def __call__(self, *arguments: str, timeout: float = 180.0) -> str:
         """Run the command line, which must succeed, and return what it said."""
         done = self.docker(*arguments, timeout=timeout)
         assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}\n{self.log[-3000:]}"
@@ -124,7 +124,7 @@ class PluginProcess:
         self._process = subprocess.Popen(
             self._command, env={**os.environ, "PYTHONPATH": str(HERE)}, stdout=self._said, stderr=self._said
         )
-        assert eventually(self._answers, timeout=20), self.said
+        assert eventually(self._answers, timeout=60), self.said
         return self
 
     def _answers(self) -> bool:
@@ -141,7 +141,7 @@ class PluginProcess:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """End it by a signal and return how it ended."""
         self._process.send_signal(number)
-        return self._process.wait(timeout=20)
+        return self._process.wait(timeout=60)
 
     def __enter__(self) -> PluginProcess:
         return self.start()

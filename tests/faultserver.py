@@ -90,7 +90,7 @@ class Peer:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
-    def wait_closed(self, timeout: float = 5.0) -> bool:
+    def wait_closed(self, timeout: float = 30.0) -> bool:
         """Whether the client ends the connection within ``timeout``; what it sends until then is dropped."""
         self.socket.settimeout(timeout)
         try:
@@ -213,6 +213,9 @@ class FaultServer:
             self._open.add(connection)
             self.connections += 1
             self._start(self._serve, connection, self.connections - 1)
+            if self.closing.is_set():  # close() may not have seen it
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _serve(self, connection: socket.socket, number: int) -> None:
         sock = connection
@@ -357,7 +360,7 @@ def full_backlog(server: FaultServer) -> Iterator[None]:
 # --- waiting ------------------------------------------------------------------------------------------
 
 
-def eventually(condition: Callable[[], object], timeout: float = 5.0) -> bool:
+def eventually(condition: Callable[[], object], timeout: float = 30.0) -> bool:
     """Whether ``condition`` becomes true within ``timeout`` seconds."""
     end = time.monotonic() + timeout
     while not condition():

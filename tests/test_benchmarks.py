@@ -16,7 +16,7 @@ EVERY_SUITE = {"call", "many", "start", "dispatch", "served", "steps"}
 
 def run_benchmarks(*arguments: object) -> str:
     command = [sys.executable, str(BENCHMARKS), "--short", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -18,8 +18,8 @@ from extframe.protocol import encode_json
 from extframe.subsystems.log_entries import LogEntry, PartialLogMetadata, pack_entry, unpack_entries
 
 # There are some forty methods, and a slow machine is no fault.
-few = settings(max_examples=25, deadline=None)
-many = settings(max_examples=500, deadline=None)
+few = settings(max_examples=25)
+many = settings(max_examples=500)
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 every_method_with_arguments = pytest.mark.parametrize(
     "method", [each for each in METHODS.values() if each.signature.parameters], ids=lambda method: method.wire

@@ -26,7 +26,7 @@ class Answer(NamedTuple):
 class Wire(http.client.HTTPConnection):
     """A connection to an address such as ``unix:///path``, kept open between requests."""
 
-    def __init__(self, address: str, *, tls: ssl.SSLContext | None = None, timeout: float = 10.0) -> None:
+    def __init__(self, address: str, *, tls: ssl.SSLContext | None = None, timeout: float = 30.0) -> None:
         parts = urlsplit(address)
         super().__init__(parts.hostname or "localhost", parts.port or 80, timeout=timeout)
         self._path = parts.path if parts.scheme == "unix" else ""
@@ -81,7 +81,7 @@ class Wire(http.client.HTTPConnection):
         self.close()
 
 
-def post(address: str, method: str, arguments: object = None, *, timeout: float = 10.0) -> Answer:
+def post(address: str, method: str, arguments: object = None, *, timeout: float = 30.0) -> Answer:
     """Make one call on a connection of its own."""
     with Wire(address, timeout=timeout) as wire:
         return wire.post(method, arguments)

@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 def test_suites_that_need_go_run_with_it(need, tmp_path):
     need("go")
     command = [sys.executable, str(BENCHMARKS), "call", "many", "served", "--short", "--json", str(tmp_path / "all")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "all").read_text())
     assert all("moby" not in suite["skipped"] for suite in results.values())
