@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import pickle
 import signal
 import subprocess
@@ -217,7 +218,7 @@ FAILURES = {
 
 @pytest.mark.parametrize(("kind", "behaviour"), FAILURES.items())
 def test_an_error_names_plugin_method_and_address_and_can_be_pickled(client_of, kind, behaviour):
-    client = client_of(behaviour, timeout=0.3)
+    client = client_of(behaviour, timeout=0.3 if kind is CallTimeout else 10)
     with pytest.raises(kind) as caught:
         client.call("/VolumeDriver.Get")
     for error in (caught.value, pickle.loads(pickle.dumps(caught.value))):
@@ -264,21 +265,21 @@ SLOW = {
 @pytest.mark.parametrize("behaviour", SLOW.values(), ids=SLOW)
 def test_a_call_ends_at_its_deadline_whatever_the_plugin_does(client_of, behaviour):
     client = client_of(behaviour)
-    with ends_within(2), pytest.raises(CallTimeout) as caught:
+    with ends_within(8), pytest.raises(CallTimeout) as caught:
         client.call("A.B", timeout=0.3, idempotent=True)
     assert caught.value.timeout == pytest.approx(0.3)
     assert isinstance(caught.value, TimeoutError)
 
 
 def test_the_clients_timeout_holds_where_the_call_has_none(client_of):
-    with ends_within(2), pytest.raises(CallTimeout):
+    with ends_within(8), pytest.raises(CallTimeout):
         client_of(read_and_hang, timeout=0.3).call("A.B")
 
 
 def test_a_call_that_timed_out_is_not_sent_again(client_of):
     client = client_of(read_and_hang, retry=Retry(refused=(0.0,) * 9, lost=(0.0,) * 9))
     with pytest.raises(CallTimeout):
-        client.call("A.B", timeout=0.2, idempotent=True)
+        client.call("A.B", timeout=0.5, idempotent=True)
     assert len(client.server.requests) == 1
 
 
@@ -369,19 +370,22 @@ def test_a_forked_child_uses_no_connection_of_its_parent(fault_server):
 
 
 def test_ctrl_c_in_a_call_leaves_a_client_that_works(client_of):
-    client = client_of(in_turn(read_and_hang, answer(b'{"New": 1}')))
+    def press_ctrl_c(peer: Peer) -> None:
+        peer.read_request()
+        peer.wait(0.1)  # by then the call waits for its answer
+        os.kill(os.getpid(), signal.SIGUSR1)
+        peer.hang()
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, interrupt)
+    client = client_of(in_turn(press_ctrl_c, answer(b'{"New": 1}')))
+    before = signal.signal(signal.SIGUSR1, interrupt)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
-        with ends_within(5), pytest.raises(KeyboardInterrupt):
+        with ends_within(8), pytest.raises(KeyboardInterrupt):
             client.call("A.B", timeout=30)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGUSR1, before)
     assert client.call("A.B") == {"New": 1}
 
 

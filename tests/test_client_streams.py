@@ -53,7 +53,7 @@ def in_pieces(*pieces: bytes, end: Callable[[Peer], object] = lambda peer: None)
             peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             for piece in pieces:
                 peer.send(b"%x\r\n%b\r\n" % (len(piece), piece))
-                peer.server.go.acquire(timeout=10)
+                peer.server.go.acquire(timeout=30)
             end(peer)
 
     return behaviour
@@ -92,16 +92,16 @@ def test_a_stream_without_a_timeout_may_last_longer_than_the_clients(client_of):
     def behaviour(peer: Peer) -> None:
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-        peer.wait(0.6)
+        peer.wait(1.2)
         peer.send(b"late")
 
-    with client_of(behaviour, timeout=0.3).stream("GraphDriver.Diff") as reader:
+    with client_of(behaviour, timeout=1).stream("GraphDriver.Diff") as reader:
         assert reader.read() == b"late"
 
 
 def test_a_stream_that_does_not_begin_ends_at_the_clients_timeout(client_of):
     client = client_of(read_and_hang, timeout=0.3)
-    with ends_within(2), pytest.raises(CallTimeout) as caught, client.stream("GraphDriver.Diff"):
+    with ends_within(8), pytest.raises(CallTimeout) as caught, client.stream("GraphDriver.Diff"):
         pytest.fail("there is no reply")
     assert caught.value.method == "GraphDriver.Diff"
 
@@ -113,7 +113,7 @@ def test_a_streams_timeout_is_for_all_of_it(client_of):
         peer.drip(b"x" * 1000, pause=0.02)
 
     client = client_of(behaviour)
-    with ends_within(2), pytest.raises(CallTimeout) as caught, client.stream("GraphDriver.Diff", timeout=0.4) as reader:
+    with ends_within(8), pytest.raises(CallTimeout) as caught, client.stream("GraphDriver.Diff", timeout=0.4) as reader:
         reader.read()
     assert (caught.value.plugin, caught.value.method) == ("rec", "GraphDriver.Diff")
     assert caught.value.timeout == pytest.approx(0.4)
@@ -135,7 +135,7 @@ def test_a_stream_that_is_refused_is_the_plugins_error(client_of):
 
 def test_the_words_of_an_error_are_not_waited_for_beyond_the_clients_timeout(client_of):
     client = client_of(send_and_hang(reply(b"half of them", status="500 No", length=100)), timeout=0.3)
-    with ends_within(2), pytest.raises(CallTimeout), client.stream("LogDriver.ReadLogs"):
+    with ends_within(8), pytest.raises(CallTimeout), client.stream("LogDriver.ReadLogs"):
         pytest.fail("there is no stream")
 
 
@@ -236,7 +236,7 @@ def test_a_file_that_is_refused_is_the_plugins_error(client_of):
 
 def test_a_file_ends_at_the_deadline_where_nobody_reads_it(client_of):
     client = client_of(hang)
-    with ends_within(3), pytest.raises(CallTimeout) as caught:
+    with ends_within(8), pytest.raises(CallTimeout) as caught:
         client.send_file("GraphDriver.ApplyDiff", io.BytesIO(bytes(50_000_000)), timeout=0.4)
     assert caught.value.method == "GraphDriver.ApplyDiff"
 

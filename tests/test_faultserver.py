@@ -17,7 +17,7 @@ def connect(server: FaultServer) -> socket.socket:
         sock.connect(server.path)
     else:
         sock = socket.create_connection(("127.0.0.1", server.port))
-    sock.settimeout(5)
+    sock.settimeout(30)
     return sock
 
 

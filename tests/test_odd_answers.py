@@ -187,7 +187,7 @@ def outcome(fault_server):
 
     def call(answer: OddAnswer, **options) -> object:
         server = fault_server(send_and_close(answer.bytes()))
-        with Client(server.address, timeout=5) as client:
+        with Client(server.address, timeout=30) as client:
             try:
                 return client.call("VolumeDriver.Create", {"Name": answer.name, "Opts": None}, **options)
             except (RemoteError, ProtocolError, ConnectionLost) as error:

@@ -495,9 +495,9 @@ def test_any_error_body_gives_words(body):
 
 @pytest.mark.parametrize("opening", [b"<head", b"<!--", b"<", b"<script>"])
 def test_a_page_that_opens_tags_and_closes_none_costs_little(opening):
-    started = time.monotonic()
+    started = time.thread_time()  # of the processor, which neighbours do not take
     error_words(b"<html>" + opening * 50_000)
-    assert time.monotonic() - started < 1.5
+    assert time.thread_time() - started < 1.5
 
 
 # --- the handshake ------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from faultserver import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from program import Program
@@ -422,9 +423,12 @@ def test_a_directory_that_may_not_be_entered_is_named_and_the_search_goes_on(dis
 
 
 def test_a_missing_plugin_is_reported_within_50_ms(disk):
-    started = time.monotonic()
-    disk.is_missing("p")
-    assert time.monotonic() - started < 0.05
+    def seconds() -> float:
+        started = time.monotonic()
+        disk.is_missing("p")
+        return time.monotonic() - started
+
+    assert min(seconds() for _ in range(10)) < 0.05  # a stall of the machine makes a try slower, and none quicker
 
 
 # --- names that leave the directory -------------------------------------------------------------------
@@ -440,7 +444,7 @@ def test_a_name_that_could_leave_the_directory_is_refused_though_a_file_is_there
         disk.registry.find(name)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(name=st.text() | st.sampled_from(["p", "../secret/p", "p/p"]))
 def test_any_text_as_a_name_gives_a_file_inside_the_directories_or_one_of_two_errors(disk, name):
     if not disk.registry.scan():
@@ -453,7 +457,7 @@ def test_any_text_as_a_name_gives_a_file_inside_the_directories_or_one_of_two_er
     assert Path(spec.source).parent == disk.run
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     extension=st.sampled_from([*SPEC_READERS]),
     content=st.binary()
@@ -613,7 +617,6 @@ BELOW = [f"{name}/{name}{extension}" for name in NAMES for extension in (".sock"
 PLACES = [f"{directory}/{name}" for directory in ("run", "etc") for name in FLAT + BELOW]
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(PLACES), st.sampled_from(sorted(KINDS)), max_size=8))
 def test_a_scan_lists_exactly_the_names_for_which_find_has_an_answer(entries):
     with tempfile.TemporaryDirectory(prefix="ef-") as base:
@@ -715,7 +718,7 @@ OPEN: list[Arrange] = [
 def run_the_command_in(message: str) -> None:
     command = re.search(r"; to mend it: (.*)$", message)
     assert command, message
-    subprocess.run(command[1], shell=True, check=True, timeout=10)
+    subprocess.run(command[1], shell=True, check=True, timeout=60)
 
 
 @pytest.mark.parametrize("arrange", OPEN)
@@ -849,11 +852,11 @@ def test_a_fifo_that_takes_a_spec_files_place_meanwhile_holds_nobody(disk, monke
     path = disk.file("etc/p.spec")
     os.mkfifo(disk.etc / "fifo")
     just_after(monkeypatch, "lstat", path, lambda: os.replace(disk.etc / "fifo", path))
-    release = threading.Timer(3, lambda: os.close(os.open(path, os.O_RDWR)))
+    release = threading.Timer(30, lambda: os.close(os.open(path, os.O_RDWR)))
     release.start()
     started = time.monotonic()
     assert "it is empty" in disk.refusal("p")
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     release.cancel()
     release.join()
 
@@ -883,6 +886,12 @@ def test_a_stamp_stays_while_nothing_changes_however_often_the_source_is_read(di
     assert {spec.stamp} == {disk.registry.stamp(spec), disk.registry.find("p").stamp, disk.registry.stamp(spec)}
 
 
+def await_tick(path: Path) -> None:
+    """Wait until the file system's clock has gone on: a change within one tick that keeps the size is not seen."""
+    last, probe = path.stat().st_ctime_ns, path.parent / "tick"
+    assert eventually(lambda: probe.touch() or probe.stat().st_ctime_ns > last)
+
+
 def test_a_stamp_changes_when_the_socket_is_made_anew_also_under_its_old_inode_number(disk):
     stamps, inodes = set(), set()
     for _ in range(10):
@@ -891,12 +900,12 @@ def test_a_stamp_changes_when_the_socket_is_made_anew_also_under_its_old_inode_n
         assert spec.stamp == disk.registry.stamp(spec)
         stamps.add(spec.stamp)
         os.unlink(spec.source)
-        time.sleep(0.02)  # more than a tick of the file system's clock; no plugin starts faster
+        await_tick(disk.run)  # no plugin starts faster
     assert len(stamps) == 10
 
 
 def rewrite(path: Path) -> None:
-    time.sleep(0.02)  # as above: a change within one tick that keeps the size would not be seen
+    await_tick(path)
     path.write_text("tcp://host:2")
 
 
@@ -1085,6 +1094,7 @@ def test_a_socket_that_goes_while_it_is_looked_at_is_missing_and_not_broken(shor
 
     found = set[str]()
     with Program(RESTARTED_WITHOUT_END, short_path / "photos.sock", measured=False):
+        assert eventually(lambda: found.add(look()) or found >= {"photos", "PluginNotFound"})
         end = time.monotonic() + 1.5
         while time.monotonic() < end:
             found.add(look())

@@ -69,9 +69,9 @@ def test_text_that_is_no_err_is_cut_to_a_length_that_can_be_read(body):
 
 @pytest.mark.parametrize("piece", [b"<script ", b"<!--", b"<head>", b"<", b"</script", b"&amp"])
 def test_a_page_that_never_closes_anything_costs_no_more_than_another(piece):
-    started = time.monotonic()
+    started = time.thread_time()  # of the processor, which neighbours do not take
     refusal(500, None, b"<html>" + piece * 1_000_000)
-    assert time.monotonic() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 @pytest.mark.parametrize(

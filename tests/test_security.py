@@ -282,7 +282,7 @@ on_linux = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="n
 def growth(server: FaultServer, way: str) -> tuple[str, int]:
     """Make a call in a process of its own; return what came of it, and by how many bytes its memory grew."""
     with Program(GREW, server.address, way, measured=False) as program:
-        code, said = program.end(timeout=150)
+        code, said = program.end(timeout=300)
     assert code == 0, said
     outcome, grown = said.splitlines()
     return outcome, int(grown)
@@ -348,7 +348,7 @@ def test_gzip_in_millions_of_pieces_does_not_outlast_the_deadline(client_of, cal
     nothing = gzip.compress(b"")
     flood = nothing * (48 * MIB // len(nothing))
     client = client_of(send_and_close(reply(flood, headers="Content-Encoding: gzip\r\n")), timeout=0.5)
-    with ends_within(3), pytest.raises(CallTimeout):
+    with ends_within(8), pytest.raises(CallTimeout):
         call(client)
 
 
@@ -372,7 +372,7 @@ FLOODS = {
 @pytest.mark.parametrize(("start", "more"), FLOODS.values(), ids=FLOODS)
 def test_a_flood_of_what_is_no_body_is_refused(client_of, call, start, more):
     client = client_of(endless(start, more))
-    with ends_within(5), pytest.raises(ProtocolError, match="which is Limits.headers|not HTTP"):
+    with ends_within(8), pytest.raises(ProtocolError, match="which is Limits.headers|not HTTP"):
         call(client)
 
 
@@ -381,8 +381,8 @@ def test_a_flood_in_the_handshake_is_an_activation_error(short_path, start, more
     registry = LocalRegistry(short_path, [short_path])
     server = FaultServer(endless(start, more), path=str(short_path / "p.sock"))
     refused = pytest.raises(ActivationError, match="Limits.headers|not HTTP")
-    with server, PluginManager(registry, groups=()) as pm, ends_within(5), refused:
-        pm.get("p", timeout=10)
+    with server, PluginManager(registry, groups=()) as pm, ends_within(8), refused:
+        pm.get("p", timeout=20)
 
 
 # --- TLS that is too old ------------------------------------------------------------------------------
@@ -422,7 +422,7 @@ def old_server(request, authority) -> Iterator[int]:
     try:
         context = old_context(ssl.TLSVersion[request.param])
         if context is not None:
-            eventually(lambda: serves(port, context) or server.poll() is not None)
+            assert eventually(lambda: serves(port, context) or server.poll() is not None)
         if context is None or server.poll() is not None:
             pytest.skip(f"this openssl speaks no {request.param} any more")
         yield port

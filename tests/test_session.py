@@ -144,7 +144,7 @@ def test_a_request_has_the_clients_timeout_or_its_own(client_of, kind, options):
     started = time.monotonic()
     with pytest.raises(requests.exceptions.ReadTimeout):
         client.session.post("A.B", **options)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
 
 
 def test_a_socket_that_takes_no_more_connections_is_an_error_and_no_wait(client_of, fault_server):
@@ -176,7 +176,7 @@ def test_a_request_may_have_no_timeout(client_of):
     thread.join(0.6)
     assert thread.is_alive()
     client.server.close()
-    thread.join(10)
+    thread.join(30)
     assert not isinstance(result[0], requests.exceptions.Timeout)
 
 

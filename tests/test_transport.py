@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import resource
+import select
 import signal
 import socket
 import threading
@@ -202,28 +203,22 @@ def test_a_thousand_calls_to_a_server_that_says_it_closes_give_no_error(fault_se
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_an_idle_connection_that_the_server_closed_is_noticed_before_it_is_used(fault_server, transport_to, kind):
-    closed = threading.Semaphore(0)
-
-    def answer_then_close(peer: Peer) -> None:
-        answer_and_close(announced=False)(peer)
-        peer.socket.close()
-        closed.release()
-
-    server = fault_server(answer_then_close, kind=kind)
+    server = fault_server(answer_and_close(announced=False), kind=kind)
     transport = transport_to(server)
     for _ in range(200):
         assert call(transport).status == 200
-        closed.acquire()
+        (kept,) = transport._shelf
+        assert select.select([kept._socket], [], [], 30)[0]  # the end has come
     assert (server.connections, len(server.requests)) == (200, 200)
 
 
 def test_an_idle_connection_on_which_something_came_is_not_used(fault_server, transport_to):
-    spoken = threading.Event()
+    answered, spoken = threading.Event(), threading.Event()
 
     def answer_twice(peer: Peer) -> None:
         peer.read_request()
         peer.send(reply(b"1"))
-        time.sleep(0.05)
+        answered.wait(30)
         peer.send(reply(b"stray"))
         spoken.set()
         peer.hang()
@@ -231,7 +226,8 @@ def test_an_idle_connection_on_which_something_came_is_not_used(fault_server, tr
     server = fault_server(in_turn(answer_twice, answer(b"2")))
     transport = transport_to(server)
     assert call(transport).body == b"1"
-    spoken.wait(5)
+    answered.set()
+    assert spoken.wait(30)
     assert call(transport).body == b"2"
 
 
@@ -255,9 +251,9 @@ def test_a_connection_whose_answer_forbids_it_is_not_used_again(fault_server, tr
 def test_a_connection_is_not_used_again_after_an_error(fault_server, transport_to):
     server = fault_server(in_turn(read_and_hang, send_and_hang(b"nonsense\r\n"), send_and_hang(ENDS_LATER), answer()))
     transport = transport_to(server)
-    for error in (CallTimeout, ProtocolError, CallTimeout):
+    for error, seconds in ((CallTimeout, 0.5), (ProtocolError, 10), (CallTimeout, 0.5)):
         with pytest.raises(error):
-            call(transport, seconds=0.2)
+            call(transport, seconds=seconds)
     assert call(transport).status == 200
     assert server.connections == 4
 
@@ -288,9 +284,12 @@ def test_a_child_process_shares_no_connection(fault_server, transport_to):
     transport = transport_to(server)
     call(transport)
     child = os.fork()
-    if child == 0:  # no assert and no return: pytest must not go on in here
-        bodies = [call(transport, body=b"child %d" % number).body for number in range(3)]
-        os._exit(0 if bodies == [b"child 0", b"child 1", b"child 2"] else 1)
+    if child == 0:
+        bodies = []
+        try:
+            bodies = [call(transport, body=b"child %d" % number).body for number in range(3)]
+        finally:  # no assert, no error and no return: pytest must not go on in here
+            os._exit(0 if bodies == [b"child 0", b"child 1", b"child 2"] else 1)
     for number in range(3):
         assert call(transport, body=b"parent %d" % number).body == b"parent %d" % number
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -326,7 +325,7 @@ def test_no_file_descriptor_stays_open_whatever_happened(fault_server, transport
     for server in servers:
         server.behaviour = close_at_once
     assert eventually(lambda: all(not server._open or server.behaviour is hang for server in servers[:5]))
-    assert open_files() - before <= len(servers[5]._open)
+    assert eventually(lambda: open_files() - before <= len(servers[5]._open))
 
 
 # --- closing ------------------------------------------------------------------------------------------
@@ -337,7 +336,7 @@ def test_closing_ends_what_is_idle_now_and_what_is_under_way_at_its_end(fault_se
 
     def answer_late(peer: Peer) -> None:
         peer.read_request()
-        go_on.wait(5)
+        go_on.wait(30)
         peer.send(reply(b"late"))
         ended.append(peer.wait_closed())
 
@@ -476,7 +475,7 @@ def test_a_host_whose_first_address_is_silent_is_reached_at_the_next(fault_serve
     found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", server.port)) for server in (silent, good)]
     with full_backlog(silent):
         monkeypatch.setattr(connection, "_look_up", lambda host, port, deadline: found)
-        assert call(transport_to("tcp://plugin.example:80"), seconds=0.6).status == 200
+        assert call(transport_to("tcp://plugin.example:80"), seconds=2).status == 200
 
 
 def test_requests_are_not_held_back_by_tcp(fault_server, transport_to):
@@ -538,7 +537,7 @@ def refuse_large(peer: Peer) -> None:
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_an_answer_that_comes_before_the_request_was_sent_is_read(fault_server, transport_to, kind):
     server = fault_server(lambda peer: (refuse_large(peer), peer.hang()), kind=kind)
-    with ends_within(5):
+    with ends_within(8):
         response = call(transport_to(server), body=b"x" * 20_000_000)
     assert (response.status, response.body) == (413, b"too large")
 
@@ -577,6 +576,23 @@ def test_a_large_request_to_a_server_that_closes_is_lost(fault_server, transport
 # --- deadlines ----------------------------------------------------------------------------------------
 
 
+def timeout_in(phase: str, act: Callable[[float], object]) -> CallTimeout:
+    """Return how ``act(seconds)`` ends in a phase; a stall of the machine may end it before: then it has longer."""
+    for seconds in (0.3, 1.0, 3.0):
+        with ends_within(seconds + 8), pytest.raises(CallTimeout) as caught:
+            act(seconds)
+        if caught.value.phase == phase:
+            break
+    return caught.value
+
+
+def drip_body(peer: Peer) -> None:
+    """Send the headers, and then a byte at a time, for longer than any test waits."""
+    while peer.read_request():
+        peer.send(ENDS_LATER)
+        peer.drip(b"x" * 1000, 0.02)
+
+
 @pytest.mark.parametrize(
     ("behaviour", "phase", "words"),
     [
@@ -584,8 +600,8 @@ def test_a_large_request_to_a_server_that_closes_is_lost(fault_server, transport
         (read_and_hang, "status line", "before the plugin began to answer"),
         (send_and_hang(b"HTTP/1.1 200 OK\r\nA: b\r\n"), "headers", "before the headers of the answer were there"),
         (send_and_hang(ENDS_LATER + b"x"), "body", "before the body of the answer was there"),
-        (drip(reply(b"x" * 100), 0.02), "headers", "before the headers"),
-        (drip(ENDS_LATER + b"x" * 1000, 0.001), "body", "before the body"),
+        (drip(b"HTTP/1.1 200 OK\r\nA: " + b"b" * 1000, 0.02), "headers", "before the headers"),
+        (drip_body, "body", "before the body"),
         (drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 100, 0.01), "headers", "before the headers"),
         (endless(chunked(b"x").removesuffix(b"0\r\n\r\n"), b"1\r\nx\r\n"), "body", "before the body"),
     ],
@@ -594,21 +610,22 @@ def test_a_large_request_to_a_server_that_closes_is_lost(fault_server, transport
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_a_deadline_holds_for_the_whole_and_names_the_phase(fault_server, transport_to, behaviour, phase, words, kind):
     server = fault_server(behaviour, kind=kind)
-    with ends_within(1.5), pytest.raises(CallTimeout, match=words) as caught:
-        call(transport_to(server), seconds=0.3)
-    assert (caught.value.phase, caught.value.address) == (phase, server.address)
+    timeout = timeout_in(phase, lambda seconds: call(transport_to(server), seconds=seconds))
+    assert (timeout.phase, timeout.address) == (phase, server.address)
+    assert words in timeout.message
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_a_deadline_holds_for_sending(fault_server, transport_to, kind):
-    with ends_within(1.5), pytest.raises(CallTimeout, match="had taken the request") as caught:
-        call(transport_to(fault_server(hang, kind=kind)), body=b"x" * 20_000_000, seconds=0.3)
-    assert caught.value.phase == "send"
+    transport = transport_to(fault_server(hang, kind=kind))
+    timeout = timeout_in("send", lambda seconds: call(transport, body=b"x" * 20_000_000, seconds=seconds))
+    assert timeout.phase == "send"
+    assert "had taken the request" in timeout.message
 
 
 def test_a_deadline_holds_for_a_full_backlog_of_a_unix_socket(fault_server, transport_to):
     server = fault_server(answer(), backlog=0, accepting=False)
-    with full_backlog(server), ends_within(1.5), pytest.raises(CallTimeout, match="plugin accepted") as caught:
+    with full_backlog(server), ends_within(8), pytest.raises(CallTimeout, match="plugin accepted") as caught:
         call(transport_to(server), seconds=0.3)
     assert caught.value.phase == "connect"
 
@@ -625,7 +642,7 @@ def test_a_full_backlog_that_empties_in_time_is_no_error(fault_server, transport
 
 def test_a_deadline_holds_for_connecting_over_tcp(fault_server, transport_to):
     server = fault_server(answer(), kind="tcp", backlog=0, accepting=False)
-    with full_backlog(server), ends_within(1.5), pytest.raises(CallTimeout) as caught:
+    with full_backlog(server), ends_within(8), pytest.raises(CallTimeout) as caught:
         call(transport_to(server), seconds=0.3)
     assert caught.value.phase == "connect"
 
@@ -636,12 +653,12 @@ def test_a_deadline_holds_for_looking_up_a_name(transport_to, monkeypatch):
 
     def resolve(host, *rest, flags=0, **options):
         if not flags:
-            release.wait(5)
+            release.wait(30)
         return real(host, *rest, flags=flags, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     try:
-        with ends_within(1.5), pytest.raises(CallTimeout, match="host name was found") as caught:
+        with ends_within(8), pytest.raises(CallTimeout, match="host name was found") as caught:
             call(transport_to("tcp://plugin.example:80"), seconds=0.2)
         assert caught.value.phase == "name lookup"
     finally:
@@ -671,7 +688,7 @@ def test_a_deadline_holds_under_a_rain_of_signals(fault_server, transport_to):
     signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
     try:
         transport = transport_to(fault_server(in_turn(read_and_hang, drip(pause=0.01))))
-        with ends_within(1.5), pytest.raises(CallTimeout):
+        with ends_within(8), pytest.raises(CallTimeout):
             call(transport, seconds=0.3)
         assert call(transport).body == b'{"Err": ""}'
     finally:
@@ -684,7 +701,7 @@ def test_a_deadline_holds_under_a_rain_of_signals(fault_server, transport_to):
 
 def test_a_claim_of_200_mib_is_refused_before_the_body_comes(fault_server, transport_to):
     server = fault_server(send_and_hang(reply(b"", length=200 * MIB)))
-    with ends_within(1.5), pytest.raises(ProtocolError, match=f"over {64 * MIB} bytes, which is Limits.body") as caught:
+    with ends_within(8), pytest.raises(ProtocolError, match=f"over {64 * MIB} bytes, which is Limits.body") as caught:
         call(transport_to(server))
     assert caught.value.address == server.address
 
@@ -716,7 +733,7 @@ def test_an_answer_of_the_size_of_the_limit_takes_no_more_memory_than_twice_that
 
 @pytest.mark.parametrize("data", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02\x46", b"{}\n", b"\0" * 1000])
 def test_what_is_not_http_is_a_protocol_error(fault_server, transport_to, data):
-    with ends_within(1.5), pytest.raises(ProtocolError, match="not HTTP"):
+    with ends_within(8), pytest.raises(ProtocolError, match="not HTTP"):
         call(transport_to(fault_server(send_and_hang(data))))
 
 
@@ -743,7 +760,7 @@ def test_a_stream_is_read_while_it_comes(fault_server, transport_to):
     def follow(peer: Peer) -> None:
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\nX-Kind: log\r\nTransfer-Encoding: chunked\r\n\r\n4\r\none\n\r\n")
-        go_on.wait(5)
+        go_on.wait(30)
         peer.send(b"4\r\ntwo\n\r\n0\r\n\r\n")
         peer.hang()
 
@@ -807,27 +824,30 @@ def test_a_stream_that_ends_before_its_end_is_lost(fault_server, transport_to):
 
 
 def test_a_deadline_holds_for_reading_a_stream(fault_server, transport_to):
-    transport = transport_to(fault_server(drip(ENDS_LATER + b"x" * 1000, 0.005)))
-    with ends_within(2), transport.open("/A.B", b"", soon(0.6)) as stream, pytest.raises(CallTimeout) as caught:
-        stream.read()
-    assert caught.value.phase == "body"
+    transport = transport_to(fault_server(drip_body))
+
+    def read(seconds: float) -> None:
+        with transport.open("/A.B", b"", soon(seconds)) as stream:
+            stream.read()
+
+    assert timeout_in("body", read).phase == "body"
 
 
 def test_reading_a_stream_may_have_a_deadline_of_its_own(fault_server, transport_to):
     def late(peer: Peer) -> None:
         peer.read_request()
         peer.send(ENDS_LATER)
-        peer.wait(0.6)
+        peer.wait(1.2)
         peer.send(b"x" * 1000)
 
     transport = transport_to(fault_server(late))
-    with transport.open("/A.B", b"", soon(0.3), body_deadline=math.inf) as stream:
+    with transport.open("/A.B", b"", soon(1), body_deadline=math.inf) as stream:
         assert len(stream.read()) == 1000
 
 
 @pytest.mark.parametrize("behaviour", [read_and_hang, send_and_hang(b"HTTP/1.1 200 OK\r\n")])
 def test_a_stream_that_does_not_begin_fails_at_the_deadline(fault_server, transport_to, behaviour):
-    with ends_within(1.5), pytest.raises(CallTimeout):
+    with ends_within(8), pytest.raises(CallTimeout):
         transport_to(fault_server(behaviour)).open("/A.B", b"", soon(0.3), body_deadline=math.inf)
 
 
@@ -835,7 +855,7 @@ def test_a_stream_of_nonsense_is_a_protocol_error(fault_server, transport_to):
     def turn_to_nonsense(peer: Peer) -> None:
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
-        go_on.wait(5)
+        go_on.wait(30)
         peer.send(b"zz\r\n")
         peer.hang()
 
@@ -900,7 +920,7 @@ def test_an_answer_that_comes_early_ends_the_sending(fault_server, transport_to,
             return bytes(piece_size)
 
     server = fault_server(lambda peer: (refuse_large(peer), after(peer)), kind=kind)
-    with ends_within(5):
+    with ends_within(8):
         assert transport_to(server).upload("/A.B", Endless(), soon()).status == 413
 
 
@@ -912,9 +932,8 @@ def test_a_deadline_holds_for_sending_a_file(fault_server, transport_to, behavio
             time.sleep(0.001)
             return bytes(piece_size)
 
-    with ends_within(2), pytest.raises(CallTimeout) as caught:
-        transport_to(fault_server(behaviour)).upload("/A.B", Slow(), soon(0.3))
-    assert caught.value.phase == "send"
+    transport = transport_to(fault_server(behaviour))
+    assert timeout_in("send", lambda seconds: transport.upload("/A.B", Slow(), soon(seconds))).phase == "send"
 
 
 @pytest.mark.parametrize("wrong", ["text", None])
@@ -932,7 +951,7 @@ def test_a_file_that_gives_no_bytes_is_the_callers_error_and_ends_the_connection
 # --- any bytes ----------------------------------------------------------------------------------------
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.one_of(st.binary(max_size=200), st.binary(max_size=100).map(lambda tail: b"HTTP/1.1 200 OK\r\n" + tail)))
 def test_whatever_a_peer_sends_gives_an_answer_or_an_error_of_ours(data):
     ours, theirs = socket.socketpair()
@@ -942,7 +961,7 @@ def test_whatever_a_peer_sends_gives_an_answer_or_an_error_of_ours(data):
         transport = Transport(Address.parse("unix:///unused"))
         transport._pool.add(transport._shelf, sock := connection.Connection(ours))
         try:
-            transport._receive_response(sock, soon(5))
+            transport._receive_response(sock, soon(30))
         except (ProtocolError, ConnectionLost):
             pass
         finally:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+from faultserver import eventually
 from scripted_client import DriverClient, ScriptedClient
 
 from extframe.errors import DoesNotImplement, ProtocolError, RemoteError
@@ -175,12 +177,18 @@ def test_a_record_of_the_very_limit_is_read(monkeypatch):
 def test_entries_are_read_from_a_pipe_as_they_come():
     read, write = os.pipe()
     with open(read, "rb", buffering=0) as pipe, open(write, "wb", buffering=0) as writer:
-        stream = unpack_entries(pipe)
         record = pack_entry(FULL)
-        for piece in (record[:1], record[1:7], record[7:]):
-            threading.Timer(0.05, writer.write, [piece]).start()
-            threading.Event().wait(0.1)
+
+        def feed() -> None:
+            for piece in (record[:1], record[1:7], record[7:]):
+                writer.write(piece)
+                assert eventually(lambda: not select.select([pipe], [], [], 0)[0]), "not read"
+
+        thread = threading.Thread(target=feed)
+        thread.start()
+        stream = unpack_entries(pipe)
         assert next(stream) == FULL
+        thread.join()
         writer.close()
         assert list(stream) == []
 
