@@ -5,6 +5,7 @@ Everything that a scene makes ends with it.
 
 from __future__ import annotations
 
+import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -74,10 +75,12 @@ class Scene:
         return self._stack.enter_context(FaultServer(behaviour, **options))
 
     def plugin(self, name: str = "p", behaviour: Behaviour = GOOD, **options: Any) -> FaultServer:
-        """Start a server in the plugin directory, in the place of the one of that name."""
+        """Start a server in the plugin directory, in the place of the one of that name, which is never missing."""
+        server = self.server(behaviour, path=str(self.outside / f"{name}.new"), **options)
         path = self.directory / f"{name}.sock"
-        path.unlink(missing_ok=True)
-        return self.server(behaviour, path=str(path), **options)
+        os.rename(server.path, path)
+        server.path = str(path)
+        return server
 
     def dead(self, name: str = "dead") -> None:
         """Leave a socket where nobody listens, as after kill -9."""

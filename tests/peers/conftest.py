@@ -39,7 +39,7 @@ class Program:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env={**os.environ, **environment}
             )
 
-    def wait_for(self, pattern: str, timeout: float = 30.0) -> re.Match[str]:
+    def wait_for(self, pattern: str, timeout: float = 120.0) -> re.Match[str]:
         """Return the match of ``pattern`` in what the program has said, as soon as there is one."""
         deadline = time.monotonic() + timeout
         while True:

@@ -31,7 +31,7 @@ def rclone(need: Callable[[str], str], start: Callable, short_path: Path) -> Ite
 
 def check(directory: Path, *options: str) -> tuple[int, dict[str, dict[str, str]]]:
     command = [sys.executable, "-m", "extframe.cli", "check", "rclone", "--dir", directory, "-o", "json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=directory)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=directory)
     return done.returncode, {line["check"]: line for line in json.loads(done.stdout)}
 
 

@@ -172,6 +172,6 @@ def test_the_log_of_a_running_container_can_be_followed(engine, tmp_path):
         assert follow.stdout.readline() == "hello\n"
         assert follow.poll() is None
         engine("kill", name)
-        assert follow.wait(timeout=20) == 0
+        assert follow.wait(timeout=60) == 0
         follow.stdout.close()
         engine("rm", name)

@@ -146,7 +146,7 @@ def announce(specs, certificates) -> Callable[..., Path]:
 def refused(manager: PluginManager) -> str:
     """Return what is said of a plugin that cannot be activated."""
     with pytest.raises(ActivationError) as refusal:
-        manager.get("echo", timeout=10)
+        manager.get("echo", timeout=60)
     assert isinstance(refusal.value.__cause__, ConnectError)
     return str(refusal.value)
 

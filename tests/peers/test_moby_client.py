@@ -40,7 +40,7 @@ def moby(need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -
     def call(name: str, *calls: tuple[str, object], point: str = "Lab") -> list[str]:
         words = [word for method, arguments in calls for word in (method, json.dumps(arguments))]
         done = subprocess.run(
-            [directory / "moby", name, point, *words], capture_output=True, text=True, timeout=60, check=False
+            [directory / "moby", name, point, *words], capture_output=True, text=True, timeout=180, check=False
         )
         assert "panic" not in done.stderr
         return done.stdout.splitlines()

@@ -19,5 +19,5 @@ import pytest
     ],
 )
 def test_a_peer_starts_and_says_its_version(need, program, argument):
-    said = subprocess.run([need(program), argument], check=True, capture_output=True, text=True, timeout=60).stdout
+    said = subprocess.run([need(program), argument], check=True, capture_output=True, text=True, timeout=180).stdout
     assert any(character.isdigit() for character in said)

@@ -35,7 +35,7 @@ class Podman:
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [*self._command, *arguments]
         return subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
+            command, env=self._environment, capture_output=True, text=True, timeout=180, stdin=subprocess.DEVNULL
         )
 
     def __call__(self, *arguments: str) -> str:
