@@ -129,12 +129,13 @@ class FakePlugin:
         """Accept connections, at a new socket, as a plugin does that was restarted."""
         if self._listening is not None:
             return
-        with suppress(FileNotFoundError):
-            self.path.unlink()
+        # In one step: a host that watches would see a socket that is gone, or one where nobody listens yet.
+        draft = self.path.with_suffix(".new")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(str(self.path))
-        self.path.chmod(0o660)
+        listening.bind(str(draft))
+        draft.chmod(0o660)
         listening.listen(128)
+        draft.replace(self.path)
         self._listening = listening
         threading.Thread(target=self._serve, args=(listening,), name=f"fake plugin {self.name}", daemon=True).start()
 
