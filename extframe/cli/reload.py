@@ -19,32 +19,36 @@ def run_again_on_changes(directory: Path, arguments: Sequence[str]) -> int:
 
     A run that ends by itself, such as one of code that does not parse, is followed by the next at the next change.
     """
+    running: subprocess.Popen[bytes] | None = None
     with _terminated_as_interrupted():
-        while True:
-            seen = _times(directory)
-            running = subprocess.Popen([sys.executable, "-m", "extframe.cli", *arguments])
-            try:
-                while _times(directory) == seen:
+        try:
+            while True:
+                seen = _look(directory)
+                running = subprocess.Popen([sys.executable, "-m", "extframe.cli", *arguments])
+                while _look(directory) == seen:
                     time.sleep(INTERVAL)
-            except KeyboardInterrupt:
-                return _stop(running)
-            _stop(running)
+                _stop(running)
+        except KeyboardInterrupt:
+            return 0 if running is None else _stop(running)
 
 
 def _stop(running: subprocess.Popen[bytes]) -> int:
     running.terminate()
-    return running.wait()
+    code = running.wait()
+    return 0 if code == -signal.SIGTERM else code  # it had not come so far as to hear of signals
 
 
-def _times(directory: Path) -> dict[Path, int]:
-    times = {}
+def _look(directory: Path) -> dict[Path, tuple[int, int]]:
+    """Return the time and the size of each file: one that is being written changes twice at one time of the clock."""
+    seen = {}
     for path in directory.rglob("*.py"):
         if not any(part.startswith(".") or part in _SKIPPED for part in path.relative_to(directory).parts):
             try:
-                times[path] = path.stat().st_mtime_ns
+                found = path.stat()
+                seen[path] = found.st_mtime_ns, found.st_size
             except FileNotFoundError:
                 continue
-    return times
+    return seen
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def serve(start, module, short_path) -> Callable:
 
 def volumes(directory: Path, name: str = "photos") -> list[str]:
     spec = LocalRegistry(directory, [directory]).find(name)
-    with Client(spec.address, plugin=name, timeout=5.0) as client:
+    with Client(spec.address, plugin=name, timeout=30.0) as client:
         return [volume["Name"] for volume in client.call("VolumeDriver.List")["Volumes"]]
 
 
@@ -82,7 +82,7 @@ def is_served(directory: Path) -> bool:
             return bool(implements(directory))
         return False
 
-    return eventually(answers, 30.0)
+    return eventually(answers, 60.0)
 
 
 def refusal(process) -> str:
@@ -254,13 +254,20 @@ def test_without_the_extra_serve_says_what_to_install(module):
 # --- reload -------------------------------------------------------------------------------------------
 
 
+def change(module: Path, text: str) -> None:
+    """Write it as one change: what is written in place is empty for a moment, which is a change of its own."""
+    draft = module.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(module)
+
+
 def test_with_reload_a_change_is_served_and_a_mistake_waits_for_the_next(serve, module, short_path):
     process = serve("photos:Photos", "--name", "photos", "--reload")
     assert is_served(short_path)
     assert volumes(short_path) == ["holiday"]
-    module.write_text("this does not parse")
-    assert eventually(lambda: not (short_path / "photos.sock").exists(), 30.0)
-    module.write_text(PHOTOS.format(name="winter"))
+    change(module, "this does not parse")
+    assert eventually(lambda: not (short_path / "photos.sock").exists(), 60.0)
+    change(module, PHOTOS.format(name="winter"))
     assert is_served(short_path)
     assert volumes(short_path) == ["winter"]
     process.terminate()
@@ -268,8 +275,41 @@ def test_with_reload_a_change_is_served_and_a_mistake_waits_for_the_next(serve, 
     assert list(short_path.iterdir()) == []
 
 
+STARTING = """
+import pathlib, signal, time
+
+def end(number, frame):
+    if pathlib.Path("told").exists():
+        raise SystemExit(0)
+    pathlib.Path("told").touch()
+
+signal.signal(signal.SIGTERM, {handler})
+pathlib.Path("started").touch()
+while True:
+    time.sleep(1)
+"""
+
+
+def test_with_reload_a_signal_ends_a_run_that_is_only_starting(serve, module):
+    module.write_text(STARTING.format(handler="signal.SIG_DFL"))
+    process = serve("photos:Photos", "--name", "photos", "--reload")
+    assert eventually((module.parent / "started").exists, 60.0)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_with_reload_a_signal_ends_a_run_that_is_being_stopped(serve, module):
+    module.write_text(STARTING.format(handler="end"))
+    process = serve("photos:Photos", "--name", "photos", "--reload")
+    assert eventually((module.parent / "started").exists, 60.0)
+    change(module, "photos = None")
+    assert eventually((module.parent / "told").exists, 60.0)
+    process.terminate()
+    assert process.wait(30) == 0
+
+
 def test_without_reload_a_change_is_not_served(serve, module, short_path):
     serve("photos:Photos", "--name", "photos")
     assert is_served(short_path)
-    module.write_text(PHOTOS.format(name="winter"))
+    change(module, PHOTOS.format(name="winter"))
     assert not eventually(lambda: volumes(short_path) != ["holiday"], 1.0)
