@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -102,8 +103,8 @@ def test_plugins_that_hang_cost_the_others_nothing(run, add, short_path):
         add(name, read_and_hang)
     add("hung-5", hang)
     started = time.monotonic()
-    rows = listing(run("ls", "--dir", short_path, "--timeout", "0.4", "-o", "json"))
-    assert time.monotonic() - started < 1.9, "one after the other they would take 2"
+    rows = listing(run("ls", "--dir", short_path, "--timeout", "2", "-o", "json"))
+    assert time.monotonic() - started < 10, "one after the other they would take 10"
     assert rows["good"]["state"] == "active"
     assert {rows[f"hung-{number}"]["state"] for number in range(1, 6)} == {"failed"}
 
@@ -118,11 +119,13 @@ def test_more_plugins_than_are_asked_at_once_are_all_asked(run, add, short_path,
 
 def test_a_host_name_that_does_not_resolve_in_time_is_given_up(run, short_path, monkeypatch):
     (short_path / "far.spec").write_text("tcp://far.example:1")
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: time.sleep(3) or [])
+    tired = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments, **options: tired.wait(60) and [])
     started = time.monotonic()
     rows = listing(run("ls", "--dir", short_path, "--timeout", "0.2", "-o", "json"))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
     assert rows["far"]["state"] == "failed"
+    tired.set()
 
 
 def test_a_socket_with_nobody_behind_it_is_failed_with_the_remedy(run, leave_dead_socket, short_path):

@@ -102,7 +102,7 @@ def test_a_new_plugin_is_served_as_its_readme_says(start, run, short_path, tmp_p
     root = {"PHOTOS_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(tmp_path / "photos" / "src")}
     start("serve", "photos.plugin:make_driver", "--name", "photos", "--dir", short_path, env=root)
     address = f"unix://{short_path}/photos.sock"
-    assert eventually(lambda: run("check", address).exit_code == 0, 30.0)
+    assert eventually(lambda: run("check", address).exit_code == 0, 60.0)
     assert run("check", address, "--destructive", "--mount").exit_code == 0
     with Client(address) as client:
         client.call("VolumeDriver.Create", {"Name": "../x", "Opts": None})

@@ -78,9 +78,9 @@ def interruptible():
 def test_ctrl_c_ends_a_call_that_hangs_with_130_and_no_traceback(start, add, command, short_path):
     server = add("hung", read_and_hang)
     process = start(*command, "--dir", short_path, "--timeout", "60")
-    assert eventually(lambda: server.requests, timeout=20)
+    assert eventually(lambda: server.requests, timeout=60)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=5)
+    out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (Exit.INTERRUPTED, "", "")
 
 
@@ -96,9 +96,9 @@ def test_ctrl_c_ends_the_wait_for_standard_input(start, add, short_path):
     read_end, write_end = os.pipe()
     process = start("call", "rclone", "VolumeDriver.Get", "-", "--dir", short_path, stdin=read_end)
     os.write(write_end, b'{"Name": ')
-    assert eventually(lambda: is_drained(read_end), timeout=20)
+    assert eventually(lambda: is_drained(read_end), timeout=60)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=5)
+    _, err = process.communicate(timeout=30)
     os.close(read_end)
     os.close(write_end)
     assert (process.returncode, err) == (Exit.INTERRUPTED, "")
