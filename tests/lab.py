@@ -95,7 +95,7 @@ class AsyncLab:
 BOTH = (SyncLab, AsyncLab)
 
 
-def in_threads(*functions: Callable[[], Any], timeout: float = 30.0) -> list[Any]:
+def in_threads(*functions: Callable[[], Any], timeout: float = 60.0) -> list[Any]:
     """Run all at the same time and return what they returned."""
     results: list[Any] = [None] * len(functions)
 

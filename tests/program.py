@@ -29,13 +29,13 @@ class Program:
             **options,  # type: ignore[call-overload]
         )
 
-    def stop(self, number: int, timeout: float = 20.0) -> tuple[int, str]:
+    def stop(self, number: int, timeout: float = 60.0) -> tuple[int, str]:
         """Send a signal and return with which code the program ended, and what it has said."""
         self.process.send_signal(number)
         said, _ = self.process.communicate(timeout=timeout)
         return self.process.returncode, said
 
-    def end(self, timeout: float = 20.0) -> tuple[int, str]:
+    def end(self, timeout: float = 60.0) -> tuple[int, str]:
         """Wait for its end and return its code, and what it has said."""
         said, _ = self.process.communicate(timeout=timeout)
         return self.process.returncode, said

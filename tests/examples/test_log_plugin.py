@@ -129,7 +129,7 @@ def test_a_log_that_is_followed_comes_while_it_is_written_and_ends_with_its_read
     logs.start_logging(path, INFO)
     first, second = entries(2)
     write(first)
-    with serving(logs) as plugin, Wire(plugin.address) as wire:
+    with serving(logs, drain=300) as plugin, Wire(plugin.address) as wire:
         asked = {"Info": {"ContainerID": INFO.container_id}, "Config": {"Tail": -1, "Follow": True}}
         assert eventually(lambda: (logs.root / f"{INFO.container_id}.log").read_bytes())
         wire.request("POST", "/LogDriver.ReadLogs", json.dumps(asked))
@@ -140,7 +140,7 @@ def test_a_log_that_is_followed_comes_while_it_is_written_and_ends_with_its_read
         wire.close()
         records.close()
         began = time.monotonic()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
     logs.stop_logging(path)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("copy to")]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from faultserver import eventually
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from wire import Wire, post
 
@@ -155,9 +155,9 @@ def test_all_hostile_names_have_directories_of_their_own(module):
     assert len({module.safe_name(name) for name in HOSTILE}) == len(HOSTILE)
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(names=st.lists(st.text(), min_size=2, max_size=2, unique=True))
-def test_two_names_never_share_a_directory(names):
-    module = sys.modules["examples_volume_plugin"]
+def test_two_names_never_share_a_directory(module, names):
     first, second = map(module.safe_name, names)
     assert first != second
     assert all("/" not in each and each[0] != "." and 0 < len(each) <= 200 for each in (first, second))
@@ -192,7 +192,7 @@ class Killed:
 
     def __enter__(self) -> Killed:
         self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
-        assert eventually(self._answers, timeout=20)
+        assert eventually(self._answers, timeout=60)
         return self
 
     def _answers(self) -> bool:
@@ -282,7 +282,7 @@ def test_many_mounts_of_one_volume_at_once_are_all_counted(volumes):
     with serving(volumes, serialize="name") as plugin:
 
         def mount(index: int) -> None:
-            with Wire(plugin.address) as wire:
+            with Wire(plugin.address, timeout=60) as wire:  # a call waits for others, and they for the disk
                 for _ in range(10):
                     wire.post("VolumeDriver.Mount", {"Name": "photos", "ID": str(index % 2)})
 

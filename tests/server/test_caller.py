@@ -9,7 +9,7 @@ from extframe.server.caller import Caller, caller_gone
 
 
 def run(scenario) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), timeout=5))
+    asyncio.run(asyncio.wait_for(scenario(), timeout=30))
 
 
 def receiving(asked: list[str], disconnected: asyncio.Event):

@@ -10,7 +10,7 @@ from extframe.server.turns import Turns
 
 
 def run(scenario) -> None:
-    asyncio.run(asyncio.wait_for(scenario(), timeout=5))
+    asyncio.run(asyncio.wait_for(scenario(), timeout=30))
 
 
 async def settle() -> None:

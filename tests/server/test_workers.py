@@ -18,15 +18,15 @@ def threads() -> list[threading.Thread]:
 
 @pytest.fixture
 def workers():
-    assert eventually(lambda: not threads())
+    assert eventually(lambda: not threads(), timeout=30)
     workers = Workers(3)
     yield workers
     workers.close()
-    assert eventually(lambda: not threads())
+    assert eventually(lambda: not threads(), timeout=30)
 
 
 def run(scenario):
-    return asyncio.run(asyncio.wait_for(scenario, timeout=5))
+    return asyncio.run(asyncio.wait_for(scenario, timeout=30))
 
 
 def test_what_the_work_returns_or_raises_comes_back(workers):
@@ -103,7 +103,7 @@ def test_work_that_ends_after_its_loop_is_no_error(workers):
 
     run(scenario())
     may_end.set()
-    assert ended.wait(5)
+    assert ended.wait(30)
     assert run(workers.run(lambda: 5)) == 5
 
 
