@@ -72,6 +72,8 @@ async def _send_on_loop(reply: StreamReply, records: AsyncIterator[Any], caller:
     task = asyncio.current_task()
     caller.when_gone = task.cancel if task is not None else None
     try:
+        if caller.gone:  # before its turn came: nobody says so again
+            return
         async for record in records:
             await reply.send(record)
     except asyncio.CancelledError:

@@ -555,6 +555,42 @@ def test_a_stream_is_closed_when_its_reader_goes(lab):
         assert closed.wait(30)
 
 
+def test_a_stream_whose_reader_went_before_its_turn_came_is_not_left_open(lab):
+    blocked, begun, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Endless(lab):
+        if lab is SyncLab:
+
+            def records(self, name: str = ""):
+                begun.set()
+                try:
+                    while True:
+                        time.sleep(0.01)
+                        yield "tick"
+                finally:
+                    ended.set()
+        else:
+
+            async def records(self, name: str = ""):
+                begun.set()
+                try:
+                    yield "tick"
+                    await asyncio.sleep(60)
+                finally:
+                    ended.set()
+
+    driver = Endless(waiting(lab, blocked))
+    with serving(driver, serialize="name") as plugin, Wire(plugin.address) as first:
+        first.request("POST", "/Lab.Work", b'{"Name": "a"}')
+        assert eventually(lambda: driver.log)
+        with Wire(plugin.address) as reader:
+            reader.request("POST", "/Lab.Records", b'{"Name": "a"}')
+        time.sleep(0.2)  # the time in which it is noticed; later is right, too, and proves less
+        blocked.set()
+        assert post(plugin.address, "Lab.Work", {"Name": "a"}).status == 200
+        assert not begun.is_set() or ended.wait(30)
+
+
 def test_a_stream_learns_that_its_reader_is_gone(lab):
     learnt = threading.Event()
 
