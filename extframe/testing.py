@@ -131,6 +131,7 @@ class FakePlugin:
             return
         # In one step: a host that watches would see a socket that is gone, or one where nobody listens yet.
         draft = self.path.with_suffix(".new")
+        draft.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listening.bind(str(draft))
         draft.chmod(0o660)
