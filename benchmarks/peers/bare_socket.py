@@ -1,6 +1,7 @@
 """The floor: a blocking socket, the request's bytes prepared, the answer's counted and not read."""
 
 import socket
+import threading
 from collections.abc import Callable
 
 from . import BODY, METHOD, path_of
@@ -9,19 +10,26 @@ REQUEST = b"POST /%b HTTP/1.1\r\nHost: plugin\r\nContent-Length: %d\r\n\r\n%b" %
 
 
 def connect(address: str, ca: str) -> Callable[[], object]:
-    """Connect to a unix socket, or to TCP without TLS. One thread only."""
+    """Connect to a unix socket, or to TCP without TLS. Each thread has a connection of its own."""
     sock = _connected(address)
     sock.sendall(REQUEST)
     answer = b""
     while not _is_whole(answer):
         answer += sock.recv(1 << 16)
     size = len(answer)
+    mine = threading.local()
+    mine.sock = sock
 
     def call() -> None:
+        sock: socket.socket = mine.sock if hasattr(mine, "sock") else connect_here()
         sock.sendall(REQUEST)
         received = 0
         while received < size:
             received += len(sock.recv(1 << 16))
+
+    def connect_here() -> socket.socket:
+        mine.sock = _connected(address)
+        return mine.sock
 
     return call
 

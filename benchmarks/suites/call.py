@@ -11,6 +11,11 @@ from programs import MissingError
 OURS = ("extframe_call", "extframe_typed")
 OTHERS = ("requests_unixsocket", "httpx_client", "aiohttp_client", "urllib3_pool", "http_client", "pycurl_handle")
 THREADS = (1, 2, 4, 8, 16, 32)
+PLOTTED = {
+    "extframe_call": "extframe (threads)",
+    "moby": "moby (goroutines)",
+    "bare_socket": "a bare socket in Python (threads)",
+}
 
 
 def run(bench: Bench) -> Report:
@@ -60,7 +65,7 @@ def _words(peer: str) -> str:
 def _throughput(bench: Bench, report: Report) -> None:
     server = bench.server()
     contenders = {}
-    for peer in ("extframe_call", "moby"):
+    for peer in PLOTTED:
         for threads in THREADS[:3] if bench.short else THREADS:
             contender = bench.contender(peer, server, 2400, threads)
             if contender is not None:
@@ -77,10 +82,12 @@ def _throughput(bench: Bench, report: Report) -> None:
             at_least=1.0,
         ),
         ratio("calls a second, 4 threads / moby's best", rounds, "extframe_call 4", best, "rate", at_least=0.8),
+        ratio("calls a second, 4 threads / a bare socket's", rounds, "extframe_call 4", "bare_socket 4", "rate"),
+        ratio("calls a second, a bare socket's 4 threads / moby's best", rounds, "bare_socket 4", best, "rate"),
     )
     lines = {
         words: [(int(name.split()[1]), _rate(rounds, name)) for name in rounds if name.startswith(peer)]
-        for peer, words in (("extframe_call", "extframe (threads)"), ("moby", "moby (goroutines)"))
+        for peer, words in PLOTTED.items()
     }
     report.plots.append({"name": "throughput", "title": "Calls a second, by threads", "lines": lines, "log": True})
 
