@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import socket
 import threading
@@ -45,6 +46,7 @@ from extframe import (
     LocalRegistry,
     PluginManager,
     PluginNotFound,
+    Retry,
     SpecError,
     VolumeDriver,
     hookimpl,
@@ -52,6 +54,7 @@ from extframe import (
 from extframe.plugin import State
 
 MiB = 1024 * 1024
+AT_ONCE = 10.0  # seconds: a busy machine's; who waits when there is nothing to wait for waits for the 30 s of a default
 
 
 def plugin(*points: str, **replies: object) -> Callable[[Any], None]:
@@ -188,7 +191,7 @@ def test_a_missing_plugin_fails_at_once_and_names_every_place(plugins: Directory
         start = time.monotonic()
         with pytest.raises(PluginNotFound, match=f"no plugin 'rclone'.*rclone.sock in {plugins.path}.*rclone.spec"):
             pm.get("rclone")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE
         assert pm.failures() == []  # names that users mistype are no plugins, and would add up
 
 
@@ -205,7 +208,7 @@ def test_a_dead_socket_fails_at_once_with_the_remedy(plugins: Directory) -> None
         with pytest.raises(ActivationError, match="start it, or remove .*dead.sock") as caught:
             pm.get("dead")
         assert isinstance(caught.value.__cause__, ConnectError)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE
 
 
 ODD_HANDSHAKES = {
@@ -229,7 +232,7 @@ def test_a_handshake_that_makes_no_sense_is_an_activation_error(plugins: Directo
     plugins.serve("odd", behaviour)
     with plugins.manager() as pm:
         with pytest.raises(ActivationError, match=words) as caught:
-            pm.get("odd", timeout=5)
+            pm.get("odd")
         assert "'odd'" in str(caught.value)
         assert isinstance(caught.value.__cause__, ExtframeError)
         assert [failure.what for failure in pm.failures()] == ["plugin 'odd'"]
@@ -260,7 +263,7 @@ def test_a_manifest_is_read_as_the_engine_reads_it(plugins: Directory, body: byt
 
 @pytest.mark.parametrize(
     "behaviour",
-    [read_and_hang, send_and_hang(b"HTTP/1.1 200 OK\r\nConte"), drip(pause=0.1)],
+    [read_and_hang, send_and_hang(b"HTTP/1.1 200 OK\r\nConte"), drip(pause=1)],
     ids=["silent", "half", "drip"],
 )
 def test_a_handshake_that_hangs_or_drips_ends_at_the_deadline(plugins: Directory, behaviour: Any) -> None:
@@ -269,7 +272,7 @@ def test_a_handshake_that_hangs_or_drips_ends_at_the_deadline(plugins: Directory
         start = time.monotonic()
         with pytest.raises(ActivationError) as caught:
             pm.get("slow", timeout=0.3)
-        assert 0.25 < time.monotonic() - start < 1.5
+        assert 0.25 < time.monotonic() - start < AT_ONCE
         assert isinstance(caught.value.__cause__, CallTimeout)
 
 
@@ -293,14 +296,14 @@ def test_waiting_ends_when_the_plugin_is_there(plugins: Directory) -> None:
     came = []
 
     def appear() -> None:
-        plugins.serve("late", plugin("VolumeDriver"))
         came.append(time.monotonic())
+        plugins.serve("late", plugin("VolumeDriver"))
 
     timer = threading.Timer(0.3, appear)
     timer.start()
     with plugins.manager() as pm:
-        assert pm.get("late", wait=10).name == "late"
-        assert time.monotonic() - came[0] < 0.5
+        assert pm.get("late", wait=60, timeout=60).name == "late"
+        assert time.monotonic() - came[0] < AT_ONCE
     timer.join()
 
 
@@ -309,7 +312,7 @@ def test_waiting_covers_a_plugin_that_still_refuses_connections(plugins: Directo
     timer = threading.Timer(0.2, lambda: plugins.serve("late", plugin("VolumeDriver")))
     timer.start()
     with plugins.manager() as pm:
-        assert pm.get("late", wait=10).name == "late"
+        assert pm.get("late", wait=30).name == "late"
     timer.join()
 
 
@@ -318,7 +321,7 @@ def test_waiting_in_vain_ends_in_time_with_the_reason(plugins: Directory) -> Non
         start = time.monotonic()
         with pytest.raises(PluginNotFound):
             pm.get("nobody", wait=0.2)
-        assert 0.1 < time.monotonic() - start < 1.5
+        assert 0.1 < time.monotonic() - start < AT_ONCE
         with pytest.raises(PluginNotFound):
             pm.get("nobody", wait=60, timeout=0.1)
 
@@ -389,15 +392,16 @@ def test_threads_that_wait_for_a_handshake_share_its_failure(plugins: Directory)
 
 
 def test_a_thread_that_waits_keeps_its_own_deadline(plugins: Directory) -> None:
-    plugins.serve("hung", read_and_hang)
+    server = plugins.serve("hung", read_and_hang)
     with plugins.manager() as pm:
-        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "hung", timeout=1.5))
+        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "hung", timeout=60))
         leader.start()
-        assert eventually(lambda: is_activating(pm, "hung"))
+        assert eventually(lambda: is_activating(pm, "hung"), 30)
         start = time.monotonic()
         with pytest.raises(ActivationError, match="another thread's handshake"):
             pm.get("hung", timeout=0.1)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE
+        server.close()
         leader.join()
 
 
@@ -405,16 +409,20 @@ def test_a_leader_without_time_leaves_the_handshake_to_those_who_wait(plugins: D
     release = threading.Event()
 
     def once_released(request: Request) -> bytes:
-        release.wait(10)
+        release.wait(30)
         return reply(b'{"Implements": ["VolumeDriver"]}')
+
+    def lead() -> None:
+        with pytest.raises(ActivationError):
+            pm.get("slow", timeout=1)
+        release.set()
 
     plugins.serve("slow", answer_with(once_released))
     with plugins.manager() as pm:
-        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "slow", timeout=0.3))
+        leader = threading.Thread(target=lead)
         leader.start()
-        assert eventually(lambda: is_activating(pm, "slow"))
-        threading.Timer(0.5, release.set).start()
-        assert pm.get("slow", timeout=10).state is State.ACTIVE
+        assert eventually(lambda: is_activating(pm, "slow") or release.is_set(), 30)
+        assert pm.get("slow", timeout=30).state is State.ACTIVE
         leader.join()
 
 
@@ -430,8 +438,8 @@ def test_one_bad_plugin_costs_the_others_nothing(plugins: Directory) -> None:
     plugins.serve("garbage", send_and_close(b"\x00\xff" * 40))
     with plugins.manager() as pm:
         start = time.monotonic()
-        found = pm.get_all(VolumeDriver, timeout=0.5)
-        assert time.monotonic() - start < 2
+        found = pm.get_all(VolumeDriver, timeout=2)
+        assert time.monotonic() - start < AT_ONCE
         assert [each.name for each in found] == [f"good{number}" for number in range(5)]
         assert {failure.what for failure in pm.failures()} == {"plugin 'hung'", "plugin 'dead'", "plugin 'garbage'"}
         pm.get_all("VolumeDriver", timeout=0.1)
@@ -450,8 +458,8 @@ def test_two_hundred_hung_plugins_cost_no_thread_and_their_neighbours_no_time(pl
         pm.handle("VolumeDriver", lambda name, client: threads.append(threading.active_count()))
         before = threading.active_count()
         start = time.monotonic()
-        found = pm.get_all("VolumeDriver", timeout=0.4)
-        assert time.monotonic() - start < 1.5
+        found = pm.get_all("VolumeDriver", timeout=2)
+        assert time.monotonic() - start < AT_ONCE
         assert [each.name for each in found] == [f"good{number:02}" for number in range(20)]
         assert len(pm.failures()) == 200
         # Each good plugin's server has a thread of its own here, for its connection.
@@ -484,7 +492,7 @@ def test_where_no_file_descriptor_is_left_every_plugin_fails_with_the_remedy(plu
     for name in ("one", "other"):
         plugins.serve(name, plugin("VolumeDriver"))
     with Program(source, plugins.path) as program:
-        code, said = program.end()
+        code, said = program.end(60)
     assert code == 0, said
     empty, *failures, last = said.splitlines()
     assert empty == "[]"
@@ -506,7 +514,7 @@ def test_more_plugins_than_there_are_file_descriptors_take_turns(plugins: Direct
     for number in range(149):
         os.link(server.path, plugins.path / f"photos{number}.sock")
     with Program(source, plugins.path) as program:
-        assert program.end() == (0, "150 []\n")
+        assert program.end(60) == (0, "150 []\n")
 
 
 @pytest.mark.parametrize(
@@ -523,7 +531,7 @@ def test_get_all_takes_what_get_takes(plugins: Directory, behaviour: Any) -> Non
     for name in ("one", "other"):
         plugins.serve(name, behaviour)
     with plugins.manager() as pm:
-        assert [each.name for each in pm.get_all("VolumeDriver", timeout=10)] == ["one", "other"]
+        assert [each.name for each in pm.get_all("VolumeDriver")] == ["one", "other"]
         assert pm.failures() == []
 
 
@@ -533,20 +541,28 @@ def test_get_all_says_of_each_handshake_what_get_says(plugins: Directory, kind: 
     plugins.serve("good", plugin("VolumeDriver"))
     with plugins.manager() as pm, plugins.manager() as other:
         with pytest.raises(ActivationError) as caught:
-            other.get("odd", timeout=5)
-        assert [each.name for each in pm.get_all("VolumeDriver", timeout=5)] == ["good"]
+            other.get("odd")
+        assert [each.name for each in pm.get_all("VolumeDriver")] == ["good"]
         [failure] = pm.failures()
-        assert str(failure.exception) == str(caught.value)
+        assert without_seconds(failure.exception) == without_seconds(caught.value)
 
 
-def test_get_all_waits_for_a_socket_that_takes_no_connection_for_now(plugins: Directory) -> None:
+def without_seconds(error: BaseException) -> str:
+    """Return what an error says, but for how long its attempts took."""
+    return re.sub(r"(?<= attempts in )[\d.]+ s", "a moment", str(error))
+
+
+def test_get_all_waits_for_a_socket_that_takes_no_connection_for_now(
+    plugins: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extframe.manager.GRACE", 30.0)
     full = FaultServer(hang, path=str(plugins.path / "full.sock"), accepting=False, backlog=0)
     plugins.servers.append(full)
     plugins.serve("good", plugin("VolumeDriver"))
     first = socket.socket(socket.AF_UNIX)
     with first, plugins.manager() as pm:
         first.connect(full.path)
-        assert [each.name for each in pm.get_all("VolumeDriver", timeout=0.3)] == ["good"]
+        assert [each.name for each in pm.get_all("VolumeDriver", timeout=2)] == ["good"]
         [failure] = pm.failures()
         assert "before the plugin accepted the connection" in str(failure)
 
@@ -562,14 +578,14 @@ def test_get_all_shares_the_handshake_that_another_thread_makes(plugins: Directo
     release = threading.Event()
 
     def slow() -> dict[str, list[str]]:
-        release.wait(10)
+        release.wait(30)
         return {"Implements": ["VolumeDriver"]}
 
     server = plugins.serve("slow", plugin(Activate=slow))
     with plugins.manager() as pm:
         getter = threading.Thread(target=pm.get, args=("slow",))
         getter.start()
-        assert eventually(lambda: is_activating(pm, "slow"))
+        assert eventually(lambda: is_activating(pm, "slow"), 30)
         threading.Timer(0.1, release.set).start()
         assert [each.name for each in pm.get_all("VolumeDriver")] == ["slow"]
         getter.join()
@@ -577,19 +593,23 @@ def test_get_all_shares_the_handshake_that_another_thread_makes(plugins: Directo
 
 
 def test_ctrl_c_in_get_all_leaves_no_handshake_under_way(plugins: Directory) -> None:
-    for name in ("one", "other"):
-        plugins.serve(name, read_and_hang)
+    servers = [plugins.serve(name, read_and_hang) for name in ("one", "other")]
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        if eventually(lambda: all(server.requests for server in servers), 30):
+            signal.pthread_kill(main, signal.SIGINT)
+
     with plugins.manager() as pm:
-        main = threading.get_ident()
-        threading.Timer(0.2, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
+        threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
-            pm.get_all("VolumeDriver", timeout=10)
+            pm.get_all("VolumeDriver", timeout=60)
         for name in ("one", "other"):
             found = pm._activator.known(name)
             assert found is not None
             assert found.state is State.FAILED
             plugins.serve(name, plugin("VolumeDriver"))
-        assert len(pm.get_all("VolumeDriver", timeout=10)) == 2
+        assert len(pm.get_all("VolumeDriver")) == 2
 
 
 def test_get_all_does_without_threads_where_the_system_has_none(
@@ -634,12 +654,12 @@ def test_get_all_reports_a_handler_that_hangs_and_leaves_its_plugin_out(plugins:
 
     def sleeper(name: str, client: object) -> None:
         if name == "stuck":
-            release.wait(10)
+            release.wait(30)
 
     with plugins.manager() as pm:
         handler = pm.handle("VolumeDriver", sleeper)
         try:
-            assert [each.name for each in pm.get_all("VolumeDriver", timeout=0.3)] == ["good"]
+            assert [each.name for each in pm.get_all("VolumeDriver", timeout=2)] == ["good"]
             [failure] = pm.failures()
             assert "plugin 'stuck'" in str(failure)
             assert handler in str(failure)
@@ -742,7 +762,7 @@ def test_a_handler_that_hangs_costs_its_caller_the_deadline_and_is_named(plugins
 
     def hang(name: str, client: object) -> None:
         if name == "photos":
-            release.wait(10)
+            release.wait(60)
 
     with plugins.manager() as pm:
         pm.handle("VolumeDriver", hang)
@@ -750,12 +770,12 @@ def test_a_handler_that_hangs_costs_its_caller_the_deadline_and_is_named(plugins
             for _ in range(2):  # the one who calls it, and one who finds it called
                 start = time.monotonic()
                 with pytest.raises(CallTimeout, match=r"handler 'VolumeDriver:.*hang' has not returned"):
-                    pm.get("photos", timeout=0.2)
-                assert time.monotonic() - start < 1.5
-            assert pm.get("other", timeout=5).name == "other"
+                    pm.get("photos", timeout=1)
+                assert time.monotonic() - start < AT_ONCE
+            assert pm.get("other").name == "other"
         finally:
             release.set()
-        assert pm.get("photos", "VolumeDriver", timeout=5).name == "photos"
+        assert pm.get("photos", "VolumeDriver").name == "photos"
 
 
 def test_handlers_may_call_any_method_of_the_manager(plugins: Directory) -> None:
@@ -764,9 +784,9 @@ def test_handlers_may_call_any_method_of_the_manager(plugins: Directory) -> None
     seen: list[object] = []
 
     def curious(name: str, client: Any) -> object:
-        seen.append((name, pm.get(name, "VolumeDriver", timeout=5).state))
-        seen.append(pm.get("two" if name == "one" else "one", timeout=5).name)
-        seen.append([each.name for each in pm.get_all("VolumeDriver", timeout=5)])
+        seen.append((name, pm.get(name, "VolumeDriver").state))
+        seen.append(pm.get("two" if name == "one" else "one").name)
+        seen.append([each.name for each in pm.get_all("VolumeDriver")])
         seen.append(client.call("VolumeDriver.Path", {"Name": "x"})["Mountpoint"] if name == "one" else None)
         pm.unregister(name=pm.handle("authz", lambda name, client: None))
         return pm.scan()
@@ -774,8 +794,8 @@ def test_handlers_may_call_any_method_of_the_manager(plugins: Directory) -> None
     with plugins.manager() as pm:
         pm.handle("VolumeDriver", curious)
         start = time.monotonic()
-        assert pm.driver("one", "VolumeDriver", timeout=20) == ["one", "two"]
-        assert time.monotonic() - start < 5
+        assert pm.driver("one", "VolumeDriver", timeout=90) == ["one", "two"]
+        assert time.monotonic() - start < AT_ONCE
         assert ("one", State.ACTIVE) in seen
         assert "/mnt/one" in seen
 
@@ -976,8 +996,10 @@ def test_a_refused_connection_is_a_restart_and_a_closed_idle_one_is_not(plugins:
         assert pm.get("photos").state is State.ACTIVE
         assert activations(server) == 1
         server.close()
+        client = pm.get("photos").client
+        client.retry = Retry(restart=0)
         with pytest.raises(ConnectError):
-            pm.get("photos").client.call("VolumeDriver.Path", timeout=0.2)
+            client.call("VolumeDriver.Path")
         with pytest.raises(ActivationError):
             pm.get("photos")
 
@@ -1053,8 +1075,12 @@ def test_plugins_that_are_long_gone_are_kept_only_for_those_who_have_them(
             with pytest.raises(PluginNotFound):
                 pm.get(f"p{number}")
         del found
-        gc.collect()
-        assert {each.name for each in pm._activator.plugins()} == {"p0", "p7", "p8", "p9"}
+
+        def kept() -> set[str]:
+            gc.collect()  # threads that had the others may only just be ending
+            return {each.name for each in pm._activator.plugins()}
+
+        assert eventually(lambda: kept() == {"p0", "p7", "p8", "p9"}, 30)
         assert len(pm.failures()) == 6  # of p7, p8 and p9 two each
         calls.clear()
         for name in ("p0", "p5", "p9"):
@@ -1084,7 +1110,7 @@ def test_a_closed_manager_says_so_and_leaves_no_connection(plugins: Directory) -
     with pytest.raises(ConnectError):
         driver.path("x")
     server_side = 1  # the fault server's end of the connection, until it notices
-    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + server_side)
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= before + server_side, 30)
 
 
 def test_a_plugin_that_is_found_as_the_manager_closes_is_not_given_out(plugins: Directory) -> None:
@@ -1107,7 +1133,7 @@ def test_closing_wakes_those_who_wait(plugins: Directory) -> None:
 
     def get() -> None:
         try:
-            pm.get("nobody", wait=30)
+            pm.get("nobody", wait=300, timeout=300)
         except ExtframeError as error:
             errors.append(error)
 
@@ -1115,7 +1141,7 @@ def test_closing_wakes_those_who_wait(plugins: Directory) -> None:
     thread.start()
     time.sleep(0.05)
     pm.close()
-    thread.join(2)
+    thread.join(30)
     assert not thread.is_alive()
     assert "closed" in str(errors[0])
 
