@@ -592,7 +592,7 @@ def test_get_all_shares_the_handshake_that_another_thread_makes(plugins: Directo
     assert activations(server) == 1
 
 
-def test_ctrl_c_in_get_all_leaves_no_handshake_under_way(plugins: Directory) -> None:
+def test_ctrl_c_in_get_all_leaves_no_handshake_under_way(plugins: Directory, request: pytest.FixtureRequest) -> None:
     servers = [plugins.serve(name, read_and_hang) for name in ("one", "other")]
     main = threading.get_ident()
 
@@ -600,6 +600,8 @@ def test_ctrl_c_in_get_all_leaves_no_handshake_under_way(plugins: Directory) -> 
         if eventually(lambda: all(server.requests for server in servers), 30):
             signal.pthread_kill(main, signal.SIGINT)
 
+    default = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by programs in the background
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, default))
     with plugins.manager() as pm:
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
