@@ -15,7 +15,7 @@ def descriptors() -> int:
 
 
 @contextlib.contextmanager
-def nothing_left_over(timeout: float = 5.0, *, lost: int = 0) -> Iterator[None]:
+def nothing_left_over(timeout: float = 30.0, *, lost: int = 0) -> Iterator[None]:
     """Check that soon after the block there are no more threads and file descriptors than before, but ``lost`` ones."""
     threads, files = threading.active_count(), descriptors()
     yield

@@ -19,6 +19,7 @@ from extframe import (
     PluginManager,
     PluginNotFound,
     PluginSpec,
+    Retry,
     hookimpl,
 )
 from extframe.testing import FakePlugin
@@ -54,7 +55,7 @@ class Delayed(LocalRegistry):
             self._found = True
             if answer == self.answer:
                 self.looked.set()
-                self.release.wait(10)
+                self.release.wait(60)
 
 
 class Told:
@@ -108,13 +109,13 @@ def late_get(pm: PluginManager, registry: Delayed) -> threading.Thread:
     """Begin a `get` in a thread that has looked by now, and that does nothing more until it is released."""
     thread = threading.Thread(target=get, args=(pm,), name="late")
     thread.start()
-    assert registry.looked.wait(5)
+    assert registry.looked.wait(30)
     return thread
 
 
 def end(thread: threading.Thread, registry: Delayed) -> None:
     registry.release.set()
-    thread.join(10)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -173,14 +174,14 @@ def test_a_refusal_from_before_a_handshake_does_not_lose_the_plugin_after_it(
 
     def told_late(began: float) -> None:
         refused.set()
-        release.wait(10)
+        release.wait(60)
         lose(began)
 
     client.refused = told_late
     photos.refuse()
     calling = threading.Thread(target=client.call, args=("VolumeDriver.Get", {"Name": "a"}))
     calling.start()
-    assert refused.wait(5)
+    assert refused.wait(30)
     photos.accept()
     pm.get("photos")
     release.set()
@@ -196,8 +197,10 @@ def test_who_waits_for_a_restart_in_get_does_not_fail_those_who_wait_for_it_in_a
     photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
     client = pm.get("photos").client
     photos.refuse()
+    waits, client.retry = client.retry, Retry(restart=0)
     with pytest.raises(ConnectError):
-        client.call("VolumeDriver.Get", {"Name": "a"}, timeout=0.1)
+        client.call("VolumeDriver.Get", {"Name": "a"})
+    client.retry = waits
     with pytest.raises(ActivationError):
         pm.get("photos", wait=0.5)
     restart = threading.Timer(0.3, photos.accept)
@@ -213,11 +216,11 @@ def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where
     spec = short_path / "photos.spec"
     spec.write_text(hung.address)
     with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm:
-        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "photos", timeout=1))
+        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "photos", timeout=2))
         leader.start()
-        assert eventually(lambda: hung.requests)
+        assert eventually(lambda: hung.requests, 30)
         spec.write_text(good.address)
-        assert pm.get("photos", "Backup", timeout=10).address == good.address
+        assert pm.get("photos", "Backup", timeout=30).address == good.address
         assert len(hung.requests) == 1
         leader.join()
 
@@ -237,7 +240,7 @@ class Pause(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if self.word in record.getMessage() and not self.reached.is_set():
             self.reached.set()
-            self.release.wait(10)
+            self.release.wait(60)
         return True
 
 
@@ -256,7 +259,7 @@ def test_a_thread_that_has_read_an_older_manifest_calls_no_handler_of_the_new_on
             photos.accept()
             if not late.is_alive():
                 late.start()
-                assert pause.reached.wait(5)
+                assert pause.reached.wait(30)
         driver = pm.driver("photos", "Backup")
     finally:
         log.removeFilter(pause)
@@ -272,7 +275,7 @@ def test_who_registers_a_handler_does_not_wait_for_those_of_others(
     release, given = threading.Event(), list[str]()
 
     def hang(name: str, client: object) -> None:
-        release.wait(10)
+        release.wait(60)
         given.append("hung")
 
     pm.handle("Backup", hang)
@@ -285,7 +288,7 @@ def test_who_registers_a_handler_does_not_wait_for_those_of_others(
     try:
         with caplog.at_level(logging.INFO, log.name):
             getting.start()
-            assert pause.reached.wait(5)  # it is active, and nobody has called its handlers yet
+            assert pause.reached.wait(30)  # it is active, and nobody has called its handlers yet
             pm.handle("Backup", lambda name, client: given.append("new"))
             assert given == ["new"]
     finally:

@@ -35,7 +35,7 @@ def watched(request: pytest.FixtureRequest) -> Iterator[Callable[..., Changes]]:
 
 def noticed(changes: Changes) -> bool:
     """Whether a change is noticed; looks again at what is there, as whoever is told does."""
-    found = eventually(changes.happened, 2.0)
+    found = eventually(changes.happened, 30)
     changes.arm()
     return found
 
@@ -125,7 +125,7 @@ def limit(name, number):
     if unshare is None or subprocess.run([unshare, "-Ur", "true"], stderr=subprocess.DEVNULL).returncode:
         pytest.skip("no user namespace can be made here, in which to lower a limit")
     command = [unshare, "-Ur", sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout.splitlines()
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120).stdout.splitlines()
 
 
 @linux

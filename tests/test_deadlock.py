@@ -29,7 +29,7 @@ from extframe.testing import FakePlugin
 
 SECONDS = float(os.environ.get("EXTFRAME_STRESS", "4"))
 THREADS = 64
-SLACK = 10.0  # seconds beyond a deadline: 64 threads share a core or two, with other tests
+SLACK = 30.0  # seconds beyond a deadline: 64 threads share a core or two, with other tests
 GOOD = [f"good{number}" for number in range(6)]
 RESTARTED = [f"restarted{number}" for number in range(3)]
 BAD = [*(f"hung{number}" for number in range(3)), "drips", "garbage", "dead", "comes-and-goes", "stuck", "missing"]
@@ -229,7 +229,7 @@ class Workers:
 
 def test_64_threads_get_call_register_and_watch_without_a_stall_and_closing_ends_in_time(short_path: Path) -> None:
     release = threading.Event()
-    with nothing_left_over(20), contextlib.ExitStack() as stack:
+    with nothing_left_over(), contextlib.ExitStack() as stack:
         stack.callback(release.set)
         world = stack.enter_context(contextlib.closing(World(short_path)))
         pm = PluginManager(LocalRegistry(short_path, []), groups=())
@@ -269,9 +269,9 @@ FORKING = """
     from extframe import LocalRegistry, PluginManager, VolumeDriver
 
     def use(pm):
-        pm.get("photos", timeout=5)
+        pm.get("photos", timeout=30)
         assert [plugin.name for plugin in pm.get_all("VolumeDriver", timeout=0.2)] == ["photos"]
-        assert pm.driver("photos", VolumeDriver, timeout=5).get("a").name == "a"
+        assert pm.driver("photos", VolumeDriver, timeout=30).get("a").name == "a"
         with pm.watch():
             time.sleep(0.01)
 
@@ -280,7 +280,7 @@ FORKING = """
             use(pm)
 
     def live_alone():
-        faulthandler.dump_traceback_later(20, exit=True)
+        faulthandler.dump_traceback_later(60, exit=True)
         try:
             with PluginManager(LocalRegistry(sys.argv[1], [])) as mine:
                 use(mine)
@@ -340,9 +340,9 @@ INTERRUPTED = """
             return object()
 
     def use():
-        pm.get("photos", timeout=5)
+        pm.get("photos", timeout=30)
         pm.get_all("VolumeDriver", timeout=0.05)
-        pm.driver("photos", VolumeDriver, timeout=5).get("a")
+        pm.driver("photos", VolumeDriver, timeout=30).get("a")
         watch = pm.watch()
         watch.close()
         handler = Handler()
@@ -352,7 +352,7 @@ INTERRUPTED = """
     def live():
         global other
         with PluginManager(LocalRegistry(sys.argv[1], []), groups=()) as other:
-            other.get("photos", timeout=5)
+            other.get("photos", timeout=30)
             other.watch()
 
     registry = LocalRegistry(sys.argv[1], [])
@@ -360,25 +360,25 @@ INTERRUPTED = """
         warm.driver("photos", VolumeDriver).get("a")
         warm.get_all("VolumeDriver", timeout=0.05)
     other = warm
-    assert eventually(lambda: threading.active_count() == 1)
+    assert eventually(lambda: threading.active_count() == 1, 30)
     signal.signal(signal.SIGINT, interrupt)
     # A descriptor is lost where Ctrl-C comes as the system hands it to Python: one of some hundred times.
-    with nothing_left_over(15, lost=int(sys.argv[3])):
+    with nothing_left_over(30, lost=int(sys.argv[3])):
         pm = PluginManager(registry, groups=())
         print("ready", flush=True)
         while not os.path.exists(sys.argv[2]):
-            faulthandler.dump_traceback_later(20, exit=True)
+            faulthandler.dump_traceback_later(60, exit=True)
             interrupted(use)
             interrupted(live)
             other.close()  # Ctrl-C may have come before the end of the block could do it
-        assert pm.get("photos", timeout=5).state.value == "active"
+        assert pm.get("photos", timeout=30).state.value == "active"
         assert [plugin.name for plugin in pm.get_all("VolumeDriver", timeout=0.5)] == ["photos"]
-        assert pm.driver("photos", VolumeDriver, timeout=5).get("a").name == "a"
+        assert pm.driver("photos", VolumeDriver, timeout=30).get("a").name == "a"
         with pm.watch():
             pass
         began = time.monotonic()
         pm.close()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 20
         del pm
         gc.collect()
     print(f"all is well after {interrupts} interrupts")
@@ -399,7 +399,7 @@ def photos(short_path: Path) -> Iterator[Path]:
 
 def test_a_child_that_is_forked_in_the_middle_uses_a_manager_of_its_own(photos: Path) -> None:
     with Program(FORKING, photos, 10 if SECONDS < 30 else 100, measured=False) as program:
-        code, said = program.end(SECONDS + 60)
+        code, said = program.end(SECONDS + 120)
     assert code == 0, said
     assert "all is well" in said
 
@@ -414,6 +414,6 @@ def test_ctrl_c_in_the_middle_of_anything_leaves_nothing_undone_and_nothing_behi
             time.sleep(random.uniform(0, 0.03))
             program.process.send_signal(signal.SIGINT)
         enough.touch()
-        code, said = program.end(60)
+        code, said = program.end(120)
     assert code == 0, said
     print(f"\n{said}")

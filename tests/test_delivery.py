@@ -81,7 +81,7 @@ def test_eight_threads_call_each_handler_once_between_them(hooks: Hooks) -> None
     def run() -> None:
         start.wait()
         hooks.delivery.run(ARGUMENTS)
-        hooks.delivery.wait(time.monotonic() + 5)
+        hooks.delivery.wait(time.monotonic() + 30)
 
     threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:
@@ -144,7 +144,7 @@ INTERRUPTED = """
 
 def test_ctrl_c_at_any_moment_leaves_no_handler_claimed_that_nobody_calls() -> None:
     with Program(INTERRUPTED, measured=False) as program:
-        code, said = program.end()
+        code, said = program.end(90)
     assert (code, said.splitlines()[-1]) == (0, "done"), said
 
 
@@ -342,7 +342,7 @@ def test_waiting_for_a_handler_that_hangs_ends_at_the_deadline_and_names_it(hook
     release = threading.Event()
 
     def sleeper(name: str, client: object) -> None:
-        release.wait(10)
+        release.wait(60)
 
     hooks.handle(sleeper)
     thread = threading.Thread(target=hooks.delivery.run, args=(ARGUMENTS,))
@@ -353,7 +353,7 @@ def test_waiting_for_a_handler_that_hangs_ends_at_the_deadline_and_names_it(hook
         start = time.monotonic()
         with pytest.raises(CallTimeout, match="'sleeper' has not returned"):
             hooks.delivery.wait(start + 0.1)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10
     finally:
         release.set()
         thread.join()

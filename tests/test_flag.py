@@ -23,7 +23,7 @@ INTERRUPTED = """
     end = time.monotonic() + float(sys.argv[1])
     inside = False
     while time.monotonic() < end:
-        faulthandler.dump_traceback_later(10, exit=True)
+        faulthandler.dump_traceback_later(60, exit=True)
         pm = PluginManager(LocalRegistry(sys.argv[2], []), groups=())
         try:
             inside = True
@@ -44,14 +44,14 @@ def test_who_waits_is_woken_and_who_comes_later_does_not_wait() -> None:
     timer = threading.Timer(0.1, flag.set)
     timer.start()
     began = time.monotonic()
-    assert flag.wait(10)
-    assert flag.wait(10)
-    assert time.monotonic() - began < 5
+    assert flag.wait(60)
+    assert flag.wait(60)
+    assert time.monotonic() - began < 30
     assert flag.is_set()
     timer.join()
 
 
 def test_a_manager_whose_close_was_interrupted_can_be_closed(short_path) -> None:
     with Program(INTERRUPTED, 2.0, short_path, measured=False) as program:
-        code, said = program.end(60)
+        code, said = program.end(90)
     assert code == 0, said

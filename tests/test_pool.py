@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import socket
 import time
@@ -86,14 +85,18 @@ def test_a_shelf_that_is_closed_keeps_nothing(connection):
     assert used.closed
 
 
-def test_a_connection_is_closed_with_the_last_reference_to_it(connection):
+def test_a_connection_is_closed_with_the_last_reference_to_it():
     pool, shelf = ConnectionPool(), Shelf()
-    made = connection(pool, shelf)
-    number = made._socket.fileno()
+    ours, theirs = socket.socketpair()
+    made = Connection(ours)
+    pool.add(shelf, made)
     pool.put(shelf, made)
-    del made, pool, shelf
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(number)
+    with theirs:
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1)
+        del ours, made, pool, shelf
+        assert theirs.recv(1) == b""
 
 
 @pytest.mark.parametrize(("descriptors", "connections"), [(20, 16), (300, 100), (1024, 341), (20_000, 1024)])

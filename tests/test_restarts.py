@@ -27,8 +27,7 @@ from extframe import ConnectionLost, LocalRegistry, Plugin, PluginManager, Volum
 RESTARTS = int(os.environ.get("EXTFRAME_RESTARTS", "8"))
 LONG = RESTARTS > 20
 CALLERS, PAUSE = 10, 0.2  # threads and seconds: 50 calls a second
-WITHIN = 1.0  # seconds in which a restart is to count; busy machines are given more
-SLACK = 4.0
+SOON = 30.0  # seconds in which a restart is to count: a busy machine's, which starts processes meanwhile
 
 # Both keep a journal: a line for each handshake and each Create, written before the answer.
 SCRIPTED = """
@@ -105,11 +104,11 @@ class PluginProcess:
         before = self._identity()
         self.number += 1
         self._running = Program(self._source, self.path, self.journal, self.point, measured=False)
-        assert eventually(lambda: self._identity() not in (None, before), 20), self._running.end()
+        assert eventually(lambda: self._identity() not in (None, before), 60), self._running.end()
 
     def stop(self, number: int) -> None:
         assert self._running is not None
-        self._running.stop(number)
+        self._running.stop(number, 60)
 
     def close(self) -> None:
         if self._running is not None:
@@ -149,7 +148,7 @@ class Load:
     def __exit__(self, *exception: object) -> None:
         self._end.set()
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
         assert not any(thread.is_alive() for thread in self._threads)
         self.seconds = time.monotonic() - self._began
 
@@ -201,7 +200,7 @@ def used_now_and_then(pm: PluginManager, interval: float) -> Iterator[None]:
     def use() -> None:
         try:
             while not end.wait(interval):
-                pm.get("photos", wait=20)
+                pm.get("photos", wait=60, timeout=60)
         except BaseException as error:  # noqa: BLE001 - looked at in the end
             errors.append(error)
 
@@ -211,7 +210,7 @@ def used_now_and_then(pm: PluginManager, interval: float) -> Iterator[None]:
         yield
     finally:
         end.set()
-        user.join(30)
+        user.join(90)
     assert errors == []
 
 
@@ -251,11 +250,11 @@ def test_restarts_under_load_are_noticed_once_and_seen_only_by_those_whose_call_
                 time.sleep(random.choice([0.0, 0.05, 0.2]))
                 plugin.start()
                 began = time.monotonic()
-                assert eventually(lambda: given[plugin.point], WITHIN + SLACK), (plugin.number, told.news[-4:])
+                assert eventually(lambda: given[plugin.point], SOON), (plugin.number, told.news[-4:])
                 noticed.append(time.monotonic() - began)
                 assert known.implements(plugin.point)
             assert descriptors() <= files + 2 * CALLERS + 4
-        assert eventually(lambda: told.news[-1:] == ["activated"])
+        assert eventually(lambda: told.news[-1:] == ["activated"], SOON)
         assert pm.get("photos") is known
 
     print(
@@ -304,10 +303,10 @@ def test_a_replaced_spec_file_counts_and_drivers_that_were_made_before_go_along(
     servers = [fault_server(plugin(number), kind) for number, kind in enumerate(("tcp", "unix", "tcp", "unix"))]
     spec.write_text(servers[0].address)
     with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm, NOTICED_BY[noticed_by](pm):
-        driver = pm.driver("photos", VolumeDriver, wait=5)
+        driver = pm.driver("photos", VolumeDriver, wait=20)
         for number, server in enumerate(servers):
             replace(spec, server.address)
-            assert eventually(lambda number=number: driver.path("a") == f"/mnt/{number}", WITHIN + SLACK)  # type: ignore[misc]
+            assert eventually(lambda number=number: driver.path("a") == f"/mnt/{number}", SOON)  # type: ignore[misc]
             assert pm.get("photos", f"Point{number}").implements(VolumeDriver)
 
 
@@ -335,8 +334,8 @@ def test_a_restart_that_moves_a_plugin_from_a_unix_socket_to_tcp_is_seen_by_no_c
             time.sleep(0.2)
             server = FaultServer(answer_with(plugin), "tcp")
             (short_path / "photos.spec").write_text(server.address)
-            assert eventually(lambda: pm.get("photos", wait=5).implements("Moved"), WITHIN + SLACK)
-            assert eventually(lambda: len(server.requests) > 2 * CALLERS)
+            assert eventually(lambda: pm.get("photos", wait=5).implements("Moved"), SOON)
+            assert eventually(lambda: len(server.requests) > 2 * CALLERS, SOON)
         server.close()
     assert [str(error) for kind, error in load.errors if kind == "get"] == []
     assert {type(error) for _, error in load.errors} <= {ConnectionLost}

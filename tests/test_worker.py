@@ -17,7 +17,7 @@ ASKED = ContextVar("ASKED", default="nobody")
 
 
 def soon() -> float:
-    return time.monotonic() + 5
+    return time.monotonic() + 30
 
 
 def test_a_worker_gives_what_its_call_returned_or_raised() -> None:
@@ -28,11 +28,11 @@ def test_a_worker_gives_what_its_call_returned_or_raised() -> None:
 
 def test_who_waits_for_a_worker_stops_at_the_deadline_and_the_call_goes_on() -> None:
     release = threading.Event()
-    worker = Worker(lambda: release.wait(10), "slow")
+    worker = Worker(lambda: release.wait(60), "slow")
     start = time.monotonic()
     with pytest.raises(TimeoutError, match="slow has not ended"):
         worker.result(start + 0.05)
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     release.set()
     assert worker.result(soon()) is True
 
@@ -44,7 +44,7 @@ def test_context_variables_are_those_of_whoever_asked() -> None:
 
 def tend(crew: Crew, until: Callable[[], object]) -> bool:
     """Tend a crew until something is so; return whether it came to that."""
-    return eventually(lambda: (crew.tend(), until())[1])
+    return eventually(lambda: (crew.tend(), until())[1], 30)
 
 
 def test_many_quick_calls_share_a_few_threads() -> None:
@@ -66,11 +66,11 @@ def test_calls_that_hang_cost_threads_and_not_the_time_of_the_others() -> None:
     before = threading.active_count()
     crew = Crew("mixed")
     for _ in range(30):
-        crew.submit(lambda: release.wait(10))
+        crew.submit(lambda: release.wait(60))
     crew.submit(good.set)
     assert tend(crew, good.is_set)
     release.set()
-    assert eventually(lambda: threading.active_count() <= before)
+    assert eventually(lambda: threading.active_count() <= before, 30)
 
 
 def test_an_outcome_gives_what_its_call_returned_or_raises_what_it_raised_each_time() -> None:
@@ -83,11 +83,15 @@ def test_an_outcome_gives_what_its_call_returned_or_raises_what_it_raised_each_t
 
 
 def test_calls_that_have_not_ended_by_the_deadline_have_no_outcome() -> None:
-    release = threading.Event()
-    outcomes = side_by_side(
-        lambda name: release.wait(10) if name == "hung" else True, ["hung", "good"], time.monotonic() + 0.2, "late"
-    )
-    assert outcomes.keys() == {"good"}
+    release, ended = threading.Event(), {}
+    for seconds in (0.2, 2, 20):  # a busy machine may not even get to the good one in the first
+        deadline = time.monotonic() + seconds
+        ended = side_by_side(
+            lambda name: release.wait(60) if name == "hung" else True, ["hung", "good"], deadline, "late"
+        )
+        if ended:
+            break
+    assert ended.keys() == {"good"}
     release.set()
 
 
@@ -97,18 +101,18 @@ def test_a_crew_whose_threads_have_ended_takes_more_calls() -> None:
     for round_ in range(3):
         crew.submit(lambda round_=round_: made.append(round_))
         assert tend(crew, lambda round_=round_: made[-1:] == [round_])
-        assert eventually(lambda: threading.active_count() <= before)
+        assert eventually(lambda: threading.active_count() <= before, 30)
 
 
 def test_a_crew_that_is_not_tended_does_nothing_and_one_that_is_dismissed_begins_nothing_more() -> None:
     release, made = threading.Event(), []
     crew = Crew("late")
     for number in range(20):
-        crew.submit(lambda number=number: (made.append(number), release.wait(10)))
+        crew.submit(lambda number=number: (made.append(number), release.wait(60)))
     time.sleep(3 * TICK)
     assert made == []
     assert crew.tend()
-    assert eventually(lambda: made == [0])
+    assert eventually(lambda: made == [0], 30)
     crew.dismiss()
     release.set()
     time.sleep(3 * TICK)
