@@ -22,7 +22,7 @@ from leftovers import descriptors, nothing_left_over
 from program import Program
 from scripted_plugin import ok
 
-from extframe import ConnectionLost, LocalRegistry, Plugin, PluginManager, VolumeDriver, hookimpl
+from extframe import ConnectionLost, LocalRegistry, Plugin, PluginManager, Retry, VolumeDriver, hookimpl
 
 RESTARTS = int(os.environ.get("EXTFRAME_RESTARTS", "8"))
 LONG = RESTARTS > 20
@@ -220,6 +220,12 @@ NOTICED_BY: dict[str, Callable[[PluginManager], contextlib.AbstractContextManage
 }
 
 
+@pytest.fixture(autouse=True)
+def notified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks by himself at what notifications lose: what is noticed soon was notified."""
+    monkeypatch.setattr("extframe.changes.RESCAN", 300.0)
+
+
 @pytest.fixture(params=["scripted", "served"])
 def plugin(request: pytest.FixtureRequest, short_path: Path) -> Iterator[PluginProcess]:
     process = PluginProcess(short_path, {"scripted": SCRIPTED, "served": SERVED}[request.param])
@@ -242,6 +248,7 @@ def test_restarts_under_load_are_noticed_once_and_seen_only_by_those_whose_call_
         for point in ("VolumeDriver", *(f"Point{number}" for number in range(1, RESTARTS + 2))):
             pm.handle(point, lambda name, client, point=point: given.update([point]))  # type: ignore[misc]
         known = pm.get("photos", wait=20)
+        known.client.retry = Retry(restart=60)  # a busy machine takes its time to start a process
         with NOTICED_BY[noticed_by](pm), Load(pm.driver("photos", VolumeDriver, wait=20)) as load:
             files = descriptors()
             for number in range(RESTARTS):
