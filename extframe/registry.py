@@ -12,7 +12,7 @@ import shlex
 import stat
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, takewhile
 from typing import NamedTuple, Protocol
 
 from .errors import PluginNotFound, SpecError
@@ -213,16 +213,18 @@ class LocalRegistry:
         return list(dict.fromkeys(found))  # a directory may be given twice
 
     def stamp(self, spec: PluginSpec) -> Hashable:
-        """Return the identity of the socket or spec file that ``spec`` came from, as it is now; None when it is gone.
+        """Return the identity of the socket or spec file that ``spec`` came from, as it is now.
 
         It differs from ``spec.stamp`` when the file was changed or the socket was made anew, also under its old
-        inode number: the time of the last change counts, so a chmod counts as well. One ``stat``. A file that
-        comes to stand before this one in the order is not noticed here; the next ``find`` does.
+        inode number: the time of the last change counts, so a chmod counts as well. It is None when the file is
+        gone, or another has come to stand before it in the order. One ``stat``, and one for each place before it.
         """
         try:
-            return _stamp(os.stat(spec.source))
+            stamp = _stamp(os.stat(spec.source))
         except OSError:
             return None
+        before = takewhile(lambda candidate: candidate.path != spec.source, self._candidates(spec.name))
+        return None if any(_is_source(each.path, each.extension) for each in before) else stamp
 
     def _candidates(self, name: str) -> Iterator[_Candidate]:
         """Yield what could say where ``name`` listens, in the engine's order."""

@@ -977,6 +977,20 @@ def test_a_stamp_is_none_once_the_source_is_gone(disk):
     assert disk.registry.stamp(spec) is None
 
 
+@pytest.mark.parametrize("source", ["run/p/p.sock", "etc/p.spec", "lib/p/p.json"])
+def test_a_stamp_is_none_once_another_source_stands_before_it(disk, source):
+    {".sock": disk.sock, ".spec": disk.file, ".json": disk.json}[Path(source).suffix](source)
+    spec = disk.registry.find("p")
+    disk.file("run/p.sock", "no socket, which is passed over")
+    assert disk.registry.stamp(spec) == spec.stamp
+    os.unlink(disk.run / "p.sock")
+    before = disk.sock("run/p.sock")
+    assert disk.registry.stamp(spec) is None
+    assert disk.registry.find("p").source == str(before)
+    before.unlink()
+    assert disk.registry.stamp(spec) == spec.stamp
+
+
 def test_a_spec_that_no_registry_made_never_looks_changed(disk):
     spec = PluginSpec("p", "tcp://h:1")
     assert disk.registry.stamp(spec) == spec.stamp

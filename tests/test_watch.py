@@ -174,6 +174,19 @@ def test_a_spec_file_that_is_replaced_or_written_anew_moves_the_plugin(
         assert "/VolumeDriver.Remove" in [request.path for request in servers[2].requests]
 
 
+def test_a_socket_that_comes_to_stand_before_a_spec_file_is_the_plugin_until_it_goes(
+    pm: PluginManager, told: Told, directory: Path, fault_server: Any
+) -> None:
+    directory.mkdir(parents=True)
+    remote = fault_server(answer(b'{"Implements": ["Remote"]}'), "tcp")
+    (directory / "photos.spec").write_text(remote.address)
+    with pm.watch():
+        assert soon(lambda: told.news == ["photos activated: Remote"])
+        with FakePlugin(directory, "photos", ["VolumeDriver"]):
+            assert soon(lambda: told.news[1:] == ["photos lost", "photos activated: VolumeDriver"])
+        assert soon(lambda: told.news[-1:] == ["photos activated: Remote"])
+
+
 def test_a_plugin_in_a_directory_of_its_own_is_noticed(pm: PluginManager, told: Told, directory: Path) -> None:
     directory.mkdir(parents=True)
     with pm.watch():
