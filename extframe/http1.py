@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -176,12 +177,7 @@ class ResponseParser:
         size_before = message.size
         message.parser = self._parser  # only now: held for longer it would be a cycle, and garbage as large as a body
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            raise ProtocolError("the plugin switched to another protocol, which nobody asked for") from None
-        except httptools.HttpParserError as wrong:
-            if not self.done:
-                raise ProtocolError(f"the answer is not HTTP: {wrong}: {excerpt(data)!r}{_hint(data)}") from None
+            self._parse(data)
         finally:
             del message.parser
         self._overhead += len(data)
@@ -193,6 +189,18 @@ class ResponseParser:
                 self._keep()
         elif self._overhead > self._limits.headers:
             raise self._over_header_limit()
+
+    def _parse(self, data: bytes) -> None:
+        handled = sys.exc_info()[1]
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as stopped:
+            raise _interruption(stopped, handled) from None
+        except httptools.HttpParserUpgrade:
+            raise ProtocolError("the plugin switched to another protocol, which nobody asked for") from None
+        except httptools.HttpParserError as wrong:
+            if not self.done:
+                raise ProtocolError(f"the answer is not HTTP: {wrong}: {excerpt(data)!r}{_hint(data)}") from None
 
     def end(self, *, clean: bool = True) -> None:
         """Note that the connection ended; not ``clean`` where TLS shows that it was cut.
@@ -379,6 +387,16 @@ class _Message:
         else:
             self.keep_alive = self.parser.should_keep_alive()  # is right here and nowhere else
             self.phase = DONE
+
+
+def _interruption(stopped: httptools.HttpParserCallbackError, handled: BaseException | None) -> BaseException:
+    """Return what was raised within `_Message`: by a signal handler, as nothing there raises of itself.
+
+    httptools makes an error of its own of it, be it Ctrl-C. Where the caller is handling another exception, Python has
+    put that in its place, and Ctrl-C is the best guess.
+    """
+    raised = stopped.__context__
+    return KeyboardInterrupt() if raised is None or raised is handled else raised
 
 
 class _Gunzip:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import functools
 import gc
 import gzip
+import signal
+import sys
 import zlib
+from collections.abc import Callable, Iterator
 from itertools import pairwise
+from types import FrameType
 
 import pytest
 from hypothesis import given
@@ -299,6 +303,72 @@ def test_a_whole_response_of_the_common_shape_is_read_at_once(data):
 def test_whatever_is_not_whole_or_not_of_that_shape_is_left_to_the_parser(data):
     for _ in range(2):
         assert read_whole(data, SMALL) is None
+
+
+# --- Ctrl-C -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interrupt_in() -> Iterator[Callable[[str], None]]:
+    """Send Ctrl-C to this process as soon as a method of this name is called."""
+
+    def interrupt_in(name: str) -> None:
+        def look(frame: FrameType, event: str, argument: object) -> None:
+            if event == "call" and frame.f_code.co_name == name:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+        sys.setprofile(look)
+
+    yield interrupt_in
+    sys.setprofile(None)
+
+
+CALLED_BACK = ["on_message_begin", "on_header", "on_headers_complete", "on_body", "on_message_complete"]
+
+
+@pytest.mark.parametrize("name", CALLED_BACK)
+def test_ctrl_c_while_an_answer_is_read_is_ctrl_c(name: str, interrupt_in: Callable[[str], None]) -> None:
+    parser = ResponseParser(SMALL)
+    interrupt_in(name)
+    with pytest.raises(KeyboardInterrupt):
+        parser.feed(with_length(b"{}"))
+
+
+def test_ctrl_c_while_a_whole_answer_is_read_is_neither_lost_nor_remembered(
+    interrupt_in: Callable[[str], None],
+) -> None:
+    data = with_length(b"{}", headers=b"X-Never: seen before\r\n")
+    interrupt_in("on_header")
+    with pytest.raises(KeyboardInterrupt):
+        read_whole(data, SMALL)
+    assert read_whole(data, SMALL) == parse(data)
+
+
+def test_ctrl_c_is_no_other_exception_where_one_is_being_handled(interrupt_in: Callable[[str], None]) -> None:
+    try:
+        raise ValueError("of the caller's")
+    except ValueError:
+        interrupt_in("on_header")
+        with pytest.raises(KeyboardInterrupt):
+            ResponseParser(SMALL).feed(with_length(b"{}"))
+
+
+def test_what_a_signal_handler_of_the_hosts_raises_comes_out_as_it_is(interrupt_in: Callable[[str], None]) -> None:
+    class TakesTooLong(Exception):
+        pass
+
+    def alarm(number: int, frame: object) -> None:
+        raise TakesTooLong
+
+    parser = ResponseParser(SMALL)
+    before = signal.signal(signal.SIGINT, alarm)
+    try:
+        interrupt_in("on_header")
+        with pytest.raises(TakesTooLong):
+            parser.feed(with_length(b"{}"))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- what is refused ----------------------------------------------------------------------------------
