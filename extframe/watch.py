@@ -71,6 +71,8 @@ class Watch:
         self._outcomes: deque[tuple[str, Exception | None]] = deque()
         self._lost: deque[str] = deque()
         self._closing = Flag()
+        self._beginning = threading.RLock()  # guards both; in itself, for signal handlers
+        self._begun = self._given_up = False
         self._next_look = 0.0
         self._earliest_look = 0.0
         self._wrong: Exception | None = None  # with the last look
@@ -85,8 +87,11 @@ class Watch:
         try:
             self._thread.start()
         except RuntimeError as refused:
-            self._end()
+            self._give_up()
             raise no_thread("extframe watch", refused) from refused
+        except BaseException:  # Ctrl-C: nobody has this watch, whether its thread begins or not
+            self._give_up()
+            raise
 
     def next_try(self, name: str) -> float | None:
         """Return the seconds until a plugin that failed is tried again; None where it did not, or is being tried."""
@@ -115,6 +120,16 @@ class Watch:
     ) -> None:
         self.close()
 
+    def _give_up(self) -> None:
+        """Have the thread end all, or do it here where it has not begun: it may yet."""
+        self._closing.set()
+        with self._beginning:
+            self._given_up = not self._begun
+        if self._given_up:
+            self._end()
+        else:
+            self._wake.up()
+
     # In other threads.
 
     def _note(self, name: str, error: Exception | None) -> None:
@@ -128,6 +143,10 @@ class Watch:
     # In the thread.
 
     def _run(self) -> None:
+        with self._beginning:
+            if self._given_up:
+                return
+            self._begun = True
         try:
             while not (self._closing.is_set() or self._activator.closed.is_set()):
                 self._turn()

@@ -14,12 +14,17 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+def threads() -> list[threading.Thread]:
+    """Return the threads that run. ``threading`` also lists for ever what Ctrl-C kept from beginning."""
+    return [thread for thread in threading.enumerate() if thread.ident is not None]
+
+
 @contextlib.contextmanager
 def nothing_left_over(timeout: float = 30.0, *, lost: int = 0) -> Iterator[None]:
     """Check that soon after the block there are no more threads and file descriptors than before, but ``lost`` ones."""
-    threads, files = threading.active_count(), descriptors()
+    count, files = len(threads()), descriptors()
     yield
-    assert eventually(lambda: threading.active_count() <= threads, timeout), threading.enumerate()
+    assert eventually(lambda: len(threads()) <= count, timeout), threads()
     assert eventually(lambda: descriptors() <= files + lost, timeout), (files, [*_open_files()])
 
 

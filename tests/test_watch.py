@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from faultserver import FaultServer, Request, answer, answer_with, eventually, hang, reply, send_and_close
+from leftovers import nothing_left_over
 
 from extframe import (
     ActivationError,
@@ -564,6 +565,23 @@ def test_where_the_system_has_no_thread_it_says_so_and_leaves_nothing(
         with pytest.raises(ExtframeError, match="raise the limit on threads"):
             pm.watch()
     assert len(os.listdir("/dev/fd")) <= before  # less where something that another test has closed ends now
+
+
+@pytest.mark.parametrize("begins", [False, True], ids=["before it begins", "as it begins"])
+def test_ctrl_c_in_the_beginning_leaves_nothing(
+    pm: PluginManager, directory: Path, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        if begins:
+            start(thread)
+        raise KeyboardInterrupt
+
+    with nothing_left_over(), monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)  # no signal could be timed so well
+        with pytest.raises(KeyboardInterrupt):
+            pm.watch()
 
 
 # --- its end ------------------------------------------------------------------------------------------
