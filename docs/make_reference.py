@@ -15,8 +15,8 @@ import msgspec
 
 from extframe import subsystems
 from extframe.interface import Declaration, Interface, declaration
-from extframe.messages import Message
-from extframe.methods import Method
+from extframe.interface.messages import Message
+from extframe.interface.methods import Method
 from extframe.protocol import hook_name
 
 REFERENCE = Path(__file__).with_name("reference.md")

@@ -5,8 +5,11 @@ from importlib import import_module
 TYPE_CHECKING = False  # not typing's, which would be imported for it
 
 if TYPE_CHECKING:
-    from .breaker import Breaker
-    from .client import Client
+    from .client.circuit_breaker import Breaker
+    from .client.client import Client
+    from .client.http1 import Limits
+    from .client.retry import Retry
+    from .client.transport import ConnectionPool
     from .errors import (
         ActivationError,
         CallTimeout,
@@ -22,17 +25,16 @@ if TYPE_CHECKING:
         SpecError,
         TransportError,
     )
-    from .failures import Failure
-    from .hooks import hookimpl, hookspec
-    from .http1 import Limits
-    from .interface import Interface, implements
-    from .manager import PluginManager
-    from .messages import Message
-    from .methods import Key, rpc
-    from .plugin import Plugin, State
+    from .handlers.failures import Failure
+    from .handlers.hooks import hookimpl, hookspec
+    from .host.manager import PluginManager
+    from .host.plugin import Plugin, State
+    from .host.watch import Watch
+    from .interface.declarations import Interface, implements
+    from .interface.messages import Message, format_time, parse_time
+    from .interface.methods import Key, rpc
     from .protocol import Address, Manifest, PluginSpec, TLSConfig
-    from .registry import LocalRegistry, Registry
-    from .retry import Retry
+    from .registry.local import LocalRegistry, Registry
     from .server import Served, ServerTLS, asgi_app, caller_gone, serve, serving
     from .subsystems.authz import Authz, AuthzChain, AuthzRequest, AuthzResponse
     from .subsystems.ipam import AddressSpaces, IpamAddress, IpamCapability, IpamDriver, IpamPool
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
     )
     from .subsystems.secret import EndpointSpec, PortConfig, Secret, SecretProvider
     from .subsystems.volume import Volume, VolumeCapability, VolumeDriver
-    from .transport import ConnectionPool
-    from .watch import Watch
 
 # tests/test_public_names.py holds these three lists together: the imports above, __all__ and _HOMES.
 __all__ = [
@@ -123,9 +123,11 @@ __all__ = [
     "Watch",
     "asgi_app",
     "caller_gone",
+    "format_time",
     "hookimpl",
     "hookspec",
     "implements",
+    "parse_time",
     "rpc",
     "serve",
     "serving",
@@ -139,70 +141,72 @@ _HOMES = {
     "AuthzChain": "subsystems.authz",
     "AuthzRequest": "subsystems.authz",
     "AuthzResponse": "subsystems.authz",
-    "Breaker": "breaker",
+    "Breaker": "client.circuit_breaker",
     "CallTimeout": "errors",
-    "Client": "client",
+    "Client": "client.client",
     "ConnectError": "errors",
     "ConnectionLost": "errors",
-    "ConnectionPool": "transport",
+    "ConnectionPool": "client.transport",
     "DoesNotImplement": "errors",
     "EndpointInterface": "subsystems.network",
     "EndpointSpec": "subsystems.secret",
     "ExtframeError": "errors",
-    "Failure": "failures",
+    "Failure": "handlers.failures",
     "GatewayAllocation": "subsystems.network",
     "HandlerError": "errors",
     "IPAMData": "subsystems.network",
-    "Interface": "interface",
+    "Interface": "interface.declarations",
     "InterfaceName": "subsystems.network",
     "IpamAddress": "subsystems.ipam",
     "IpamCapability": "subsystems.ipam",
     "IpamDriver": "subsystems.ipam",
     "IpamPool": "subsystems.ipam",
     "JoinInfo": "subsystems.network",
-    "Key": "methods",
-    "Limits": "http1",
-    "LocalRegistry": "registry",
+    "Key": "interface.methods",
+    "Limits": "client.http1",
+    "LocalRegistry": "registry.local",
     "LogCapability": "subsystems.log",
     "LogDriver": "subsystems.log",
     "LogEntry": "subsystems.log_entries",
     "LogInfo": "subsystems.log",
     "Manifest": "protocol",
-    "Message": "messages",
+    "Message": "interface.messages",
     "MetricsCollector": "subsystems.metrics",
     "NetworkCapability": "subsystems.network",
     "NetworkDriver": "subsystems.network",
     "PartialLogMetadata": "subsystems.log_entries",
-    "Plugin": "plugin",
-    "PluginManager": "manager",
+    "Plugin": "host.plugin",
+    "PluginManager": "host.manager",
     "PluginNotFound": "errors",
     "PluginSpec": "protocol",
     "PluginUnavailable": "errors",
     "PortConfig": "subsystems.secret",
     "ProtocolError": "errors",
     "ReadConfig": "subsystems.log",
-    "Registry": "registry",
+    "Registry": "registry.local",
     "RemoteError": "errors",
-    "Retry": "retry",
+    "Retry": "client.retry",
     "Secret": "subsystems.secret",
     "SecretProvider": "subsystems.secret",
     "Served": "server",
     "ServerTLS": "server",
     "SpecError": "errors",
-    "State": "plugin",
+    "State": "host.plugin",
     "StaticRoute": "subsystems.network",
     "TLSConfig": "protocol",
     "TransportError": "errors",
     "Volume": "subsystems.volume",
     "VolumeCapability": "subsystems.volume",
     "VolumeDriver": "subsystems.volume",
-    "Watch": "watch",
+    "Watch": "host.watch",
     "asgi_app": "server",
     "caller_gone": "server",
-    "hookimpl": "hooks",
-    "hookspec": "hooks",
-    "implements": "interface",
-    "rpc": "methods",
+    "format_time": "interface.messages",
+    "hookimpl": "handlers.hooks",
+    "hookspec": "handlers.hooks",
+    "implements": "interface.declarations",
+    "parse_time": "interface.messages",
+    "rpc": "interface.methods",
     "serve": "server",
     "serving": "server",
 }

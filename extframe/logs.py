@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 
 from .errors import ExtframeError
-from .words import printable
+from .text import printable
 
 _root = logging.getLogger("extframe")
 

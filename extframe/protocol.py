@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from .errors import ProtocolError, SpecError
-from .words import quoted
+from .text import quoted
 
 ACTIVATE = "Plugin.Activate"
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems

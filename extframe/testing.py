@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .manager import PluginManager
+    from .host.manager import PluginManager
     from .server import Served
 
 __all__ = ["Call", "Error", "FakePlugin", "Fault"]
@@ -283,8 +283,8 @@ def fake_plugin(plugin_dir: Path) -> Iterator[Callable[..., FakePlugin]]:
 @pytest.fixture
 def plugin_manager(plugin_dir: Path) -> Iterator[PluginManager]:
     """A ``PluginManager`` that finds the plugins in ``plugin_dir``, with the handlers that are installed."""
-    from .manager import PluginManager
-    from .registry import LocalRegistry
+    from .host.manager import PluginManager
+    from .registry.local import LocalRegistry
 
     with PluginManager(LocalRegistry(plugin_dir, [plugin_dir])) as manager:
         yield manager

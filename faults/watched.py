@@ -20,22 +20,22 @@ def watched(act: Callable[[], T], say: Callable[[T], str] = str) -> Seen:
     try:
         result = act()
     except Exception as error:  # noqa: BLE001 - whatever it is belongs into the table
-        return Seen(words_of(error), time.monotonic() - started)
+        return Seen(text_of(error), time.monotonic() - started)
     seconds = time.monotonic() - started
     return Seen(say(result), seconds)
 
 
-def words_of(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """Return an error's kind, and say so where it is not of extframe's tree."""
     name = type(error).__name__
     if isinstance(error, ActivationError) and error.__cause__ is not None:
-        return f"{name} from {words_of(error.__cause__)}"
+        return f"{name} from {text_of(error.__cause__)}"
     return name if isinstance(error, ExtframeError) else f"{name}, which is none of extframe's: {error}"
 
 
 def failures_of(manager: PluginManager) -> str:
     """Return what stands in ``failures()``, as words."""
-    found = [f"{failure.what}: {words_of(failure.exception)}" for failure in manager.failures()]
+    found = [f"{failure.what}: {text_of(failure.exception)}" for failure in manager.failures()]
     return "; ".join(sorted(found)) or "no failures"
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from extframe import subsystems
 from extframe.interface import Declaration, Interface, declaration
-from extframe.methods import Method
+from extframe.interface.methods import Method
 
 MODULES = [import_module(f"extframe.subsystems.{found.name}") for found in pkgutil.iter_modules(subsystems.__path__)]
 INTERFACES: list[type[Interface]] = [

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, BinaryIO
 
 from extframe.interface import Interface, implements
-from extframe.methods import rpc
+from extframe.interface.methods import rpc
 
 
 class Lengths:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 
 from faultserver import FaultServer, answer
 
-from extframe.client import Client
+from extframe.client.client import Client
 
 ANSWER = answer()
 

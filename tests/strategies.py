@@ -12,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 from hypothesis import strategies as st
 
-from extframe.methods import Method
+from extframe.interface.methods import Method
 
 # Lone surrogates are no Unicode: no JSON text in UTF-8 has them.
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -14,7 +14,9 @@ import pytest
 import extframe
 
 CHECKOUT = Path(__file__).parent.parent
-MODULES = ["extframe", *(module.name for module in pkgutil.walk_packages(extframe.__path__, "extframe."))]
+DEPRECATED = {"extframe.messages"}  # aliases, which warn when they are imported
+SUBMODULES = {module.name for module in pkgutil.walk_packages(extframe.__path__, "extframe.")}
+MODULES = ["extframe", *sorted(SUBMODULES - DEPRECATED)]
 DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("examples/**/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from strategies import damaged
 
 from extframe import Client, ExtframeError, LocalRegistry, PluginManager, VolumeDriver
+from extframe.client.http1 import Limits
 from extframe.errors import CallTimeout
-from extframe.http1 import Limits
 
 CASES = int(os.environ.get("EXTFRAME_FUZZ", "150"))
 often = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))

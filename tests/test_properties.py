@@ -13,7 +13,7 @@ from scripted_client import ScriptedClient
 from strategies import arguments, as_careless_peers_write, damaged, json_values, results, text
 
 from extframe.errors import ExtframeError, ProtocolError
-from extframe.methods import Method
+from extframe.interface.methods import Method
 from extframe.protocol import encode_json
 from extframe.subsystems.log_entries import LogEntry, PartialLogMetadata, pack_entry, unpack_entries
 

@@ -17,7 +17,13 @@ HEAVY = {"msgspec", "requests", "requests_unixsocket", "urllib3", "pluggy", "htt
 HEAVY |= {"asyncio", "click", "rich", "socket", "ssl", "typing", "uvicorn"}
 FOR_PLUGINS = HEAVY - {"pluggy", "importlib_metadata", "typing", "socket"}  # some importlib_metadata imports socket
 FOR_PLUGINS |= {
-    f"extframe.{module}" for module in ("activation", "client", "http1", "interface", "plugin", "protocol", "transport")
+    "extframe.client.client",
+    "extframe.client.http1",
+    "extframe.client.transport",
+    "extframe.host.activation",
+    "extframe.host.plugin",
+    "extframe.interface.declarations",
+    "extframe.protocol",
 }
 
 BUILD = """
@@ -116,3 +122,10 @@ def test_the_tests_import_the_extframe_that_is_installed(tmp_path):
     installed = run_python("import extframe; print(extframe.__file__)", cwd=tmp_path).strip()
     assert extframe.__file__ == installed
     assert distribution("extframe").metadata["Requires-Python"] == ">=3.10"
+
+
+def test_the_module_that_version_0_1_documented_for_messages_is_an_alias_that_warns():
+    sys.modules.pop("extframe.messages", None)
+    with pytest.warns(DeprecationWarning, match="use extframe.parse_time"):
+        alias = import_module("extframe.messages")
+    assert alias.parse_time is extframe.parse_time

@@ -21,7 +21,7 @@ from scripted_client import ScriptedClient
 
 from extframe.errors import ExtframeError, ProtocolError, RemoteError
 from extframe.interface import routes
-from extframe.methods import Method
+from extframe.interface.methods import Method
 from extframe.protocol import Manifest, encode_json
 from extframe.subsystems.ipam import IpamCapability
 from extframe.subsystems.log import LogCapability

@@ -10,8 +10,8 @@ from bench import Bench, Report
 from measure import Round, alternate, ratio
 
 from extframe import hookimpl
-from extframe.delivery import Delivery
-from extframe.hooks import ExtensionPoints
+from extframe.handlers.hook_calls import Delivery
+from extframe.handlers.hooks import ExtensionPoints
 
 HANDLERS = 50
 

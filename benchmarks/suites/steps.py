@@ -11,12 +11,12 @@ from typing import Any
 from bench import Bench, Report
 
 from extframe import Client, VolumeDriver
-from extframe.connection import Connection, connect
-from extframe.http1 import UNIX_HOST, Limits, RequestWriter, read_whole
+from extframe.client.connection import Connection, connect
+from extframe.client.connection_pool import ConnectionPool, IdleConnections
+from extframe.client.http1 import UNIX_HOST, Limits, RequestWriter, read_whole
+from extframe.client.replies import UNTYPED, reader_of
 from extframe.interface import declaration
-from extframe.pool import ConnectionPool, Shelf
 from extframe.protocol import Address, encode_json
-from extframe.replies import UNTYPED, reader_of
 
 ARGUMENTS = {"Name": "photos"}
 PATH = "/VolumeDriver.Get"
@@ -41,7 +41,7 @@ class Steps:
     def __init__(self, address: Address) -> None:
         self._connection = Connection(connect(address, monotonic() + 10))
         self._writer, self._limits, self._read = RequestWriter(UNIX_HOST), Limits(), reader_of(UNTYPED)
-        self._pool, self._shelf = ConnectionPool(), Shelf()
+        self._pool, self._shelf = ConnectionPool(), IdleConnections()
         self._pool.add(self._shelf, self._connection)
         self._pool.put(self._shelf, self._connection)
         self.body = b""

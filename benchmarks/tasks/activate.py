@@ -8,8 +8,8 @@ import threading
 import time
 
 # A manager imports these at its first use. What get_all takes is measured here; what imports take, in the start.
-import extframe.dispatch
-import extframe.plugin  # noqa: F401
+import extframe.host.dispatch
+import extframe.host.plugin  # noqa: F401
 from extframe import LocalRegistry, PluginManager, VolumeDriver
 
 

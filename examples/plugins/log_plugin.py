@@ -20,8 +20,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from extframe import parse_time
 from extframe.errors import RemoteError
-from extframe.messages import parse_time
 from extframe.server import caller_gone, serve
 from extframe.subsystems.log import ENTRIES, LogCapability, LogDriver, LogInfo, ReadConfig
 from extframe.subsystems.log_entries import LogEntry

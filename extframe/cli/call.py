@@ -42,7 +42,7 @@ def call(name: str, method: str, arguments: str | None, directory: str | None, a
         raise click.BadParameter(f"'{printable(method)}': {expected}.", param_hint="'METHOD'")
     spec = find(registry_of(directory, app), name)
     body = None if arguments is None else _read(arguments)
-    from ..client import Client
+    from ..client.client import Client
 
     with Client(spec.address, tls=spec.tls, plugin=name, timeout=timeout) as client:
         write_json(client.call(method, body))

@@ -10,9 +10,9 @@ from ..errors import CallTimeout, ExtframeError, PluginNotFound, SpecError
 from .exits import cause
 
 if TYPE_CHECKING:
+    from ..concurrency.threads import Worker
     from ..protocol import Manifest, PluginSpec
-    from ..registry import Registry
-    from ..worker import Worker
+    from ..registry.local import Registry
 
 AT_ONCE = 200  # plugins that are asked side by side: each takes a thread and a descriptor
 GRACE = 0.1  # seconds that a thread has to report that its deadline has passed
@@ -36,7 +36,7 @@ class Finding:
 
     @property
     def state(self) -> str:
-        """What `extframe.plugin.State` calls it: new where nobody asked it."""
+        """What `extframe.host.plugin.State` calls it: new where nobody asked it."""
         if self.error is not None:
             return "failed"
         return "new" if self.implements is None else "active"
@@ -102,7 +102,7 @@ def ask(findings: Sequence[Finding], timeout: float) -> Iterator[Finding]:
         findings: those whose file cannot be used are passed on as they are.
         timeout: seconds for each handshake.
     """
-    from .. import deadline as deadlines
+    from ..concurrency import deadlines
 
     for start in range(0, len(findings), AT_ONCE):
         deadline = deadlines.after(timeout)
@@ -112,8 +112,8 @@ def ask(findings: Sequence[Finding], timeout: float) -> Iterator[Finding]:
 
 
 def _start(finding: Finding, deadline: float) -> Worker[Manifest] | None:
-    from ..plugin import Plugin
-    from ..worker import Worker
+    from ..concurrency.threads import Worker
+    from ..host.plugin import Plugin
 
     spec = finding.spec
     if spec is None:

@@ -14,8 +14,8 @@ from .options import output_option, verbose_option
 from .output import shortened, write_json, write_table
 
 if TYPE_CHECKING:
-    from ..entrypoints import Offer
-    from ..manager import PluginManager
+    from ..handlers.entry_points import Offer
+    from ..host.manager import PluginManager
 
 GROUP = "extframe"  # of entry points: what a PluginManager loads unless it is told otherwise
 
@@ -48,7 +48,7 @@ def handlers(output: str) -> None:
     What packages offer in this Python environment: their versions, their hooks, and what failed. They are loaded
     as a host loads them.
     """
-    from ..manager import PluginManager
+    from ..host.manager import PluginManager
 
     # What a package prints while it is imported is not our data.
     with contextlib.redirect_stdout(sys.stderr), PluginManager(groups=(GROUP,)) as manager:
@@ -60,7 +60,7 @@ def handlers(output: str) -> None:
 
 
 def _rows(manager: PluginManager) -> Iterator[Row]:
-    from ..entrypoints import offers, origin
+    from ..handlers.entry_points import offers, origin
 
     loaded = {
         (manager.get_name(handler), found.project_name, found.version): handler

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..errors import ExtframeError
-from ..words import words_of
+from ..text import text_of
 from .output import printable
 
 logger = logging.getLogger(__name__)
@@ -75,4 +75,4 @@ def _made(target: str, found: Any) -> Any:
 
 def _failure(act: str, wrong: Exception) -> ExtframeError:
     logger.debug("%s", act, exc_info=wrong)
-    return ExtframeError(f"{act}: {type(wrong).__name__}: {words_of(wrong)} (-v shows where)")
+    return ExtframeError(f"{act}: {type(wrong).__name__}: {text_of(wrong)} (-v shows where)")

@@ -12,7 +12,7 @@ from .options import output_option, registry_of, registry_options, timeout_optio
 from .output import note, shortened, write_json, write_table
 
 if TYPE_CHECKING:
-    from ..registry import LocalRegistry
+    from ..registry.local import LocalRegistry
 
 EPILOG = """\b
 Examples:

@@ -15,7 +15,7 @@ from .output import printable
 
 if TYPE_CHECKING:
     from ..protocol import PluginSpec
-    from ..registry import LocalRegistry
+    from ..registry.local import LocalRegistry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -39,7 +39,7 @@ def registry_options(command: Command) -> Command:
 
 def registry_of(directory: str | None, app: str | None) -> LocalRegistry:
     """Return the registry that ``--dir`` and ``--app`` ask for."""
-    from ..registry import LocalRegistry
+    from ..registry.local import LocalRegistry
 
     if directory is not None and app is not None:
         raise click.UsageError("--dir and --app exclude each other: give one of them.")

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from ..errors import ExtframeError
-from ..words import printable as printable
+from ..text import printable as printable
 
 REASON_WIDTH = 100  # characters of a reason that a table shows; JSON has all of it
 _STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow", "lost": "yellow"}

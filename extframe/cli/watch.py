@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ExtframeError
-from ..words import words_of
+from ..text import text_of
 from .exits import cause
 from .options import output_option, registry_of, registry_options, timeout_option, verbose_option
 from .output import check_reader, note, shortened, write_json_line, write_line
 
 if TYPE_CHECKING:
-    from ..plugin import Plugin
+    from ..host.plugin import Plugin
 
 EPILOG = """\b
 Examples:
@@ -42,7 +42,7 @@ class Change:
 
 def listener(changes: queue.SimpleQueue[Change]) -> object:
     """Return a handler that puts what it is told in a queue: output is written by the thread that Ctrl-C reaches."""
-    from ..hooks import hookimpl  # pluggy is for those who watch
+    from ..handlers.hooks import hookimpl  # pluggy is for those who watch
 
     class Listener:
         @hookimpl
@@ -52,7 +52,7 @@ def listener(changes: queue.SimpleQueue[Change]) -> object:
         @hookimpl
         def plugin_failed(self, name: str, error: ExtframeError) -> None:
             why = cause(error)
-            changes.put(Change(name, "failed", reason=why.message if isinstance(why, ExtframeError) else words_of(why)))
+            changes.put(Change(name, "failed", reason=why.message if isinstance(why, ExtframeError) else text_of(why)))
 
         @hookimpl
         def plugin_lost(self, name: str, reason: str) -> None:
@@ -77,7 +77,7 @@ def watch(directory: str | None, app: str | None, timeout: float, output: str) -
     fails is tried again: at once when its file changes, else after pauses that grow to 10 s. That is told only when
     something else comes of it.
     """
-    from ..manager import PluginManager
+    from ..host.manager import PluginManager
 
     changes: queue.SimpleQueue[Change] = queue.SimpleQueue()
     registry = registry_of(directory, app)
@@ -101,7 +101,7 @@ def _next(changes: queue.SimpleQueue[Change]) -> Change:
 @contextmanager
 def _without_log_of_failures() -> Iterator[None]:
     """Keep a failure from being told twice; ``-v`` shows the log."""
-    logger = logging.getLogger("extframe.watch")
+    logger = logging.getLogger("extframe.host.watch")
     before = logger.level
     if not logger.isEnabledFor(logging.DEBUG):
         logger.setLevel(logging.ERROR)

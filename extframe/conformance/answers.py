@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..client.http1 import Response
 from ..errors import ProtocolError, RemoteError
-from ..http1 import Response
-from ..methods import Method
+from ..interface.methods import Method
 from ..protocol import decode_json, error_in, excerpt
 from .rules import Outcome, failed, passed, warned
 

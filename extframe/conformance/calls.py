@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ..client.http1 import Response
 from ..errors import ProtocolError
-from ..http1 import Response
-from ..interface import Declaration, declaration
-from ..messages import parse_time
-from ..methods import Method
+from ..interface.declarations import Declaration, declaration
+from ..interface.messages import parse_time
+from ..interface.methods import Method
 from ..protocol import decode_json, encode_json, excerpt
 from ..subsystems.authz import Authz
 from ..subsystems.ipam import IpamDriver

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+from ..client.http1 import ACCEPT, USER_AGENT, Response
 from ..errors import ConnectionLost, TransportError
-from ..http1 import ACCEPT, USER_AGENT, Response
 from ..protocol import ACTIVATE, excerpt
 from .check import Check
 from .line import Line

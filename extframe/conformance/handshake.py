@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from ..client.http1 import Response
 from ..errors import ProtocolError
-from ..http1 import Response
 from ..protocol import ACTIVATE, Manifest, decode_json, excerpt
 from .check import Check
 from .line import Line

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .. import deadline as deadlines
-from ..connection import Connection, connect
+from ..client.connection import Connection, connect
+from ..client.http1 import UNIX_HOST, Limits, RequestWriter, Response, ResponseParser
+from ..concurrency import deadlines
 from ..errors import ConnectionLost
-from ..http1 import UNIX_HOST, Limits, RequestWriter, Response, ResponseParser
 from ..protocol import Address, TLSConfig
 
 LIMITS = Limits(headers=64 << 10, body=16 << 20)
@@ -34,7 +34,7 @@ class Line:
         self._writer = RequestWriter(self.host)
         self._context = None
         if address.tls:
-            from ..tls import client_context
+            from ..client.tls import client_context
 
             self._context = client_context(tls)
 
@@ -61,7 +61,7 @@ class Line:
         if self._context is None:
             connection = Connection(sock)
         else:
-            from ..tls import handshake
+            from ..client.tls import handshake
 
             connection = handshake(sock, self._context, self._address.host, deadline)
         try:

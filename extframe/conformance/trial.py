@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..client.http1 import Response
 from ..errors import TransportError
-from ..http1 import Response
-from ..methods import Method
+from ..interface.methods import Method
 from .answers import judge_error, judge_result
 from .calls import DECLARATIONS, body_of
 from .line import Line

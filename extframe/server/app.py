@@ -8,11 +8,11 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..errors import ProtocolError, RemoteError
-from ..interface import declarations, routes
+from ..interface.declarations import declarations, routes
+from ..interface.methods import Method
 from ..logs import get_logger
-from ..methods import Method
 from ..protocol import ACTIVATE, encode_json
-from ..words import words_of
+from ..text import text_of
 from .asgi import CLOSE, Gone, Receive, Scope, Send, TooLarge, read_body, send_error, send_json
 from .caller import Caller
 from .streams import StreamReply, send_records
@@ -178,11 +178,11 @@ def _failure(method: Method, error: BaseException) -> tuple[int, str]:
         logger.info("%s: answered an error: %s", method.wire, error.message)
         return error.status if 400 <= error.status <= 599 else 500, error.message or "failed"
     if isinstance(error, NotImplementedError):
-        return 404, words_of(error) or f"{method.wire} is not implemented by this plugin"
+        return 404, text_of(error) or f"{method.wire} is not implemented by this plugin"
     if isinstance(error, asyncio.CancelledError):
         logger.warning("%s: cut off", method.wire)
         return 500, "the plugin stopped before the call had ended"
-    logger.error("%s: %s", method.wire, words_of(error), exc_info=error)
+    logger.error("%s: %s", method.wire, text_of(error), exc_info=error)
     # The text of a KeyError is the key, and that of many others is empty: the class says what they mean.
-    words = "" if isinstance(error, KeyError) else words_of(error)
+    words = "" if isinstance(error, KeyError) else text_of(error)
     return 500, words or repr(error)

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import msgspec
 
-from ..interface import Interface
+from ..interface.declarations import Interface
+from ..interface.messages import Message
+from ..interface.methods import Key, rpc
 from ..logs import get_logger
-from ..messages import Message
-from ..methods import Key, rpc
-from ..words import words_of
+from ..text import text_of
 
 logger = get_logger(__name__)
 
@@ -154,7 +154,7 @@ class AuthzChain:
             try:
                 verdict = question(plugin)
             except Exception as error:  # noqa: BLE001 - whatever it is, nobody has allowed the request
-                words = words_of(error)
+                words = text_of(error)
                 logger.warning("authorization plugin %s failed: %s", name, words)
                 return _denial(f"plugin {name} failed with error: {words}")
             if not verdict.allow:

@@ -12,9 +12,9 @@ from typing import Annotated
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
-from ..interface import Interface
-from ..messages import Message
-from ..methods import Key, rpc
+from ..interface.declarations import Interface
+from ..interface.messages import Message
+from ..interface.methods import Key, rpc
 
 GATEWAY_OPTIONS = {"RequestAddressType": "com.docker.network.gateway"}
 """The options of a request for a gateway's address."""

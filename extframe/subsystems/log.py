@@ -11,9 +11,9 @@ from typing import Annotated
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
-from ..interface import Interface
-from ..messages import ZERO_TIME, Message, parse_time
-from ..methods import Key, StreamCodec, rpc
+from ..interface.declarations import Interface
+from ..interface.messages import ZERO_TIME, Message, parse_time
+from ..interface.methods import Key, StreamCodec, rpc
 from .log_entries import LogEntry, pack_entry, unpack_entries
 
 ENTRIES = StreamCodec(unpack=unpack_entries, pack=pack_entry)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..interface import Interface
-from ..methods import rpc
+from ..interface.declarations import Interface
+from ..interface.methods import rpc
 
 
 class MetricsCollector(Interface, implements="MetricsCollector"):

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
-from ..interface import Interface
-from ..messages import Message
-from ..methods import Key, rpc
+from ..interface.declarations import Interface
+from ..interface.messages import Message
+from ..interface.methods import Key, rpc
 
 NODE_DISCOVERY = 1
 """The one ``discovery_type`` that is passed on to plugins: another node of the cluster."""

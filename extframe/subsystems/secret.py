@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from ..interface import Interface
-from ..messages import Message
-from ..methods import Key, rpc
+from ..interface.declarations import Interface
+from ..interface.messages import Message
+from ..interface.methods import Key, rpc
 
 
 class PortConfig(Message, frozen=True, omit_defaults=True):

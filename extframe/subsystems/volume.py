@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from ..errors import ProtocolError, RemoteError
-from ..interface import Interface
+from ..interface.declarations import Interface
+from ..interface.messages import Message, parse_time
+from ..interface.methods import Key, rpc
 from ..logs import get_logger
-from ..messages import Message, parse_time
-from ..methods import Key, rpc
 
 logger = get_logger(__name__)
 

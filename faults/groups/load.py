@@ -13,7 +13,7 @@ from faultserver import FaultServer, reply
 from resources import resources
 from scene import CREATE, PHOTOS, POINT, VOLUME, Scene
 from scripted_plugin import scripted
-from watched import watched, words_of
+from watched import text_of, watched
 
 from extframe import PluginManager, VolumeDriver
 from groups.restart import activations, implementing, time_until
@@ -43,7 +43,7 @@ class Load:
             try:
                 self._manager.get("p", POINT, wait=5).client.call("VolumeDriver.List", timeout=5, idempotent=True)
             except Exception as error:  # noqa: BLE001 - counted
-                self.failed.append(words_of(error))
+                self.failed.append(text_of(error))
 
     def __enter__(self) -> Load:
         self._thread.start()
@@ -113,7 +113,7 @@ def unseen(scene: Scene) -> Seen:
             try:
                 driver.get("photos")
             except Exception as error:  # noqa: BLE001 - counted
-                failed.append(words_of(error))
+                failed.append(text_of(error))
 
     threads = [threading.Thread(target=load) for _ in range(5)]
     for thread in threads:

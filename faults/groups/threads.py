@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fault import Fault, Seen
 from faultserver import hang
 from scene import POINT, Scene, silent_but_for_handshakes
-from watched import watched, words_of
+from watched import text_of, watched
 
 from extframe import Client, ExtframeError, PluginManager, hookimpl
 
@@ -88,7 +88,7 @@ class Crowd:
             except ExtframeError:
                 pass
             except Exception as error:  # noqa: BLE001 - told in the table
-                self.strange.add(f"{step.__name__}: {words_of(error)}")
+                self.strange.add(f"{step.__name__}: {text_of(error)}")
             self.longest = max(self.longest, time.monotonic() - started)
             self.taken.append(step.__name__)
 

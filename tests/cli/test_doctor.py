@@ -23,7 +23,7 @@ from extframe.cli.examinations import EXAMINATIONS, examine, visits
 from extframe.cli.examinations.case import Case
 from extframe.cli.examinations.commands import quoted
 from extframe.cli.examinations.diagnosis import Verdict
-from extframe.registry import LocalRegistry
+from extframe.registry.local import LocalRegistry
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534

@@ -16,8 +16,8 @@ from faultserver import answer, close_after_read, hang, read_and_hang
 from program import Program
 
 from extframe.cli import findings, output
-from extframe.plugin import State
-from extframe.registry import LocalRegistry
+from extframe.host.plugin import State
+from extframe.registry.local import LocalRegistry
 
 
 def listing(result) -> dict[str, dict]:
@@ -85,7 +85,7 @@ def test_without_contact_no_connection_is_opened(run, add, short_path):
 
 
 def test_without_contact_nothing_is_imported_that_only_calls_need(short_path):
-    heavy = "requests urllib3 ssl socket importlib_metadata pluggy httptools rich asyncio extframe.client"
+    heavy = "requests urllib3 ssl socket importlib_metadata pluggy httptools rich asyncio extframe.client.client"
     code = (
         "import sys; before = {*sys.modules}; from extframe.cli import main\n"
         f"sys.argv = ['extframe', 'ls', '--no-contact', '--dir', {str(short_path)!r}]\n"
@@ -246,7 +246,7 @@ def test_a_directory_that_this_user_may_not_read_is_a_warning_and_no_wrong_usage
     source = """
         import os, sys
         from extframe.cli.program import program
-        import extframe.registry
+        import extframe.registry.local
         if os.geteuid() == 0:
             os.setgroups([]), os.setgid(65534), os.setuid(65534)
         program.main(["ls", "--no-contact", "--dir", sys.argv[1]])
@@ -301,7 +301,7 @@ def test_verbose_shows_the_log_on_stderr(run, add, short_path):
     quiet, verbose = run("ls", "--dir", short_path), run("ls", "--dir", short_path, "-v")
     assert quiet.stdout == verbose.stdout
     assert quiet.stderr == ""
-    assert "info: extframe.plugin: plugin 'rclone'" in verbose.stderr
+    assert "info: extframe.host.plugin: plugin 'rclone'" in verbose.stderr
 
 
 def test_the_log_ends_with_the_command(run, short_path):

@@ -102,4 +102,4 @@ def test_verbose_shows_the_log(start: Started, short_path: Path) -> None:
     with FakePlugin(short_path, "photos", ["VolumeDriver"]):
         line(process)
     process.send_signal(signal.SIGINT)
-    assert "info: extframe.plugin: plugin 'photos'" in process.communicate(timeout=30)[1]
+    assert "info: extframe.host.plugin: plugin 'photos'" in process.communicate(timeout=30)[1]

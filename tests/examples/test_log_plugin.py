@@ -12,7 +12,7 @@ from faultserver import eventually
 from wire import Wire
 
 from extframe.errors import RemoteError
-from extframe.messages import format_time
+from extframe.interface.messages import format_time
 from extframe.server import serving
 from extframe.subsystems.log import LogInfo, ReadConfig
 from extframe.subsystems.log_entries import LogEntry, PartialLogMetadata, pack_entry, unpack_entries

@@ -12,7 +12,7 @@ import pytest
 from program import Program
 
 from extframe import SpecError, TLSConfig
-from extframe.registry import LocalRegistry
+from extframe.registry.local import LocalRegistry
 from extframe.server import ServerTLS
 from extframe.server.places import listen
 

@@ -17,7 +17,7 @@ from program import Program
 from wire import Wire, post
 
 from extframe.errors import ExtframeError
-from extframe.registry import LocalRegistry
+from extframe.registry.local import LocalRegistry
 from extframe.server import ServerTLS, asgi_app, serve, serving
 
 PLUGIN = """

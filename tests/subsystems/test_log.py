@@ -15,9 +15,9 @@ from faultserver import eventually
 from scripted_client import DriverClient, ScriptedClient
 
 from extframe.errors import DoesNotImplement, ProtocolError, RemoteError
+from extframe.host.manager import PluginManager
 from extframe.interface import declaration
-from extframe.manager import PluginManager
-from extframe.registry import LocalRegistry
+from extframe.registry.local import LocalRegistry
 from extframe.server import serving
 from extframe.subsystems import log_entries
 from extframe.subsystems.log import LogCapability, LogDriver, LogInfo, ReadConfig

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...errors import PluginNotFound, SpecError
-from ...manager import PluginManager
+from ...host.manager import PluginManager
 from ..handlers import GROUP
 from .commands import quoted
 from .visits import Visit, visit_all
@@ -16,9 +16,9 @@ from .visits import Visit, visit_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...entrypoints import Offer
+    from ...handlers.entry_points import Offer
     from ...protocol import PluginSpec
-    from ...registry import LocalRegistry
+    from ...registry.local import LocalRegistry
 
 
 class Case:
@@ -84,6 +84,6 @@ class Case:
     @cached_property
     def offers(self) -> list[Offer]:
         """The installed entry points."""
-        from ...entrypoints import offers
+        from ...handlers.entry_points import offers
 
         return list(offers((GROUP,)))

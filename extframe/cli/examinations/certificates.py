@@ -8,9 +8,9 @@ import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
+from ...client.tls import client_context
 from ...errors import SpecError
 from ...protocol import Address, PluginSpec, TLSConfig
-from ...tls import client_context
 from .case import Case
 from .commands import as_owner, as_writer, edit, quoted
 from .diagnosis import Diagnosis, problem, warning

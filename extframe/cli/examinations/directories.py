@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ...protocol import UNIX_PATH_LIMIT
-from ...registry import writers
+from ...registry.local import writers
 from .case import Case
 from .commands import as_owner, as_root, as_user_of, make_directory, move, quoted, remove
 from .diagnosis import Diagnosis, Verdict, counted, ok, problem, warning

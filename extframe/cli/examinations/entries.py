@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ...errors import SpecError
 from ...protocol import SPEC_READERS, check_name
-from ...registry import names_in
+from ...registry.local import names_in
 from .case import Case
 from .commands import as_owner, move, quoted, remove
 from .diagnosis import Diagnosis, warning

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ...entrypoints import origin
-from ...hooks import LIFECYCLE
+from ...handlers.entry_points import origin
+from ...handlers.hooks import LIFECYCLE
 from ...protocol import hook_name
 from ..handlers import subject
 from .case import Case
@@ -21,7 +21,7 @@ from .diagnosis import Diagnosis, counted, ok, problem, warning
 if TYPE_CHECKING:
     from pluggy import HookImpl
 
-    from ...entrypoints import Offer
+    from ...handlers.entry_points import Offer
 
 _BLOCKED = "EXTFRAME_DISABLE"
 

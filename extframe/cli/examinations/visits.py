@@ -8,17 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ... import deadline as deadlines
+from ...concurrency import deadlines
+from ...concurrency.threads import run_concurrently
 from ...errors import CallTimeout, ExtframeError, PluginNotFound
-from ...manager import PluginManager
-from ...worker import side_by_side
+from ...host.manager import PluginManager
 from ..findings import AT_ONCE, GRACE
 from ..handlers import GROUP
 
 if TYPE_CHECKING:
+    from ...concurrency.threads import Outcome
     from ...protocol import PluginSpec
-    from ...registry import Registry
-    from ...worker import Outcome
+    from ...registry.local import Registry
 
 Points = tuple[str, ...]
 
@@ -72,7 +72,7 @@ def _visits(manager: PluginManager, specs: Sequence[PluginSpec], timeout: float)
     def ask(name: str) -> Points:
         return manager.get(name, timeout=deadlines.left(deadline)).manifest.implements
 
-    outcomes = side_by_side(ask, [spec.name for spec in specs], deadline + GRACE, "extframe doctor")
+    outcomes = run_concurrently(ask, [spec.name for spec in specs], deadline + GRACE, "extframe doctor")
     for spec in specs:
         with contextlib.suppress(PluginNotFound):
             yield _visit(spec, outcomes.get(spec.name))

@@ -1,0 +1,1 @@
+"""Calls to a plugin: HTTP, connections, replies, retries and the circuit breaker."""

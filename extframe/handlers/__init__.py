@@ -1,0 +1,1 @@
+"""Hooks and handlers: pluggy, entry points, and the call of each handler exactly once."""

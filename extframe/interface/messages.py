@@ -1,0 +1,219 @@
+"""Messages: JSON objects with names and types, read as forgivingly as Docker's engine reads. Knows no methods."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import re
+import types
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from ..errors import ProtocolError
+from ..text import text_of
+
+
+class Message(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, frozen=True):
+    """The base of what requests and replies hold: a frozen msgspec Struct, ``created_at`` being ``CreatedAt`` in JSON.
+
+    Subclasses repeat ``frozen=True``, for the type checkers. A key that is spelled in another way says so:
+    ``id: str = msgspec.field(default="", name="ID")``. Give every field a default: on the wire each may be
+    missing. With ``omit_defaults=True`` what has its default is not sent, but for fields with
+    ``default_factory=str`` and the like.
+    """
+
+
+# --- lenient reading ----------------------------------------------------------------------------------
+
+Reader = Callable[[Any, str], Any]
+"""Takes a decoded JSON value and its place, such as ``$.Volumes[3]``; returns it typed, or raises ProtocolError."""
+
+
+def read(value: object, as_kind: Reader) -> Any:
+    """Return the whole of a decoded body, typed.
+
+    Raises:
+        ProtocolError: it is not of that type, with the place.
+    """
+    try:
+        return as_kind(value, "$")
+    except RecursionError:  # a message that holds its own kind, as deep as JSON goes
+        raise ProtocolError("Expected less nesting - at `$`") from None
+
+
+def reader(kind: Any) -> Reader:
+    """Return the function that reads decoded JSON as ``kind``, forgiving what Go's decoder forgives.
+
+    Keys of messages match in any case and unknown ones are passed over; a null counts as absent, inside
+    lists and maps too; the choices of an enum or a Literal match in any case. All else is msgspec's.
+    """
+    origin, members = get_origin(kind), get_args(kind)
+    if origin in _MAKERS:
+        return _MAKERS[origin](kind, members)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _struct_reader(kind)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _choice_reader(kind, {member.value: member for member in kind})
+    return _leaf_reader(kind)
+
+
+def _leaf_reader(kind: Any) -> Reader:
+    def read(value: Any, place: str) -> Any:
+        try:
+            return msgspec.convert(value, kind)
+        except msgspec.ValidationError as wrong:
+            words, _, inner = str(wrong).partition(" - at `$")
+            raise ProtocolError(f"{words} - at `{place}{inner or '`'}") from None
+
+    return read
+
+
+@functools.cache
+def _struct_reader(kind: type[msgspec.Struct]) -> Reader:
+    return _StructReader(kind)
+
+
+class _StructReader:
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
+        self.kind = kind
+
+    @functools.cached_property
+    def fields(self) -> Mapping[str, tuple[str, str, Reader]]:
+        # Not before it is used: a message may hold its own kind.
+        known = msgspec.structs.fields(self.kind)
+        return {field.encode_name.lower(): (field.name, field.encode_name, reader(field.type)) for field in known}
+
+    @functools.cached_property
+    def required(self) -> Mapping[str, str]:
+        return {field.name: field.encode_name for field in msgspec.structs.fields(self.kind) if field.required}
+
+    def __call__(self, value: Any, place: str) -> Any:
+        if not isinstance(value, dict):
+            raise _unexpected("object", value, place)
+        found = {}
+        for key, item in value.items():
+            field = self.fields.get(key.lower())
+            if field is not None and item is not None:
+                name, spelling, read = field
+                found[name] = read(item, f"{place}.{spelling}")
+        return self.make(found, place)
+
+    def make(self, found: dict[str, Any], place: str) -> Any:
+        for name, spelling in self.required.items():
+            if name not in found:
+                raise ProtocolError(f"Object missing required field `{spelling}` - at `{place}`")
+        try:
+            return self.kind(**found)
+        except (TypeError, ValueError) as wrong:  # raised by a __post_init__
+            raise ProtocolError(f"{text_of(wrong)} - at `{place}`") from None
+
+
+def _list_reader(kind: Any, members: tuple[Any, ...]) -> Reader:
+    read_item = reader(members[0])
+
+    def read(value: Any, place: str) -> Any:
+        if not isinstance(value, list):
+            raise _unexpected("array", value, place)
+        # A null crashes Docker's engine and Podman alike (moby volume/drivers/adapter.go).
+        return [read_item(item, f"{place}[{index}]") for index, item in enumerate(value) if item is not None]
+
+    return read
+
+
+def _map_reader(kind: Any, members: tuple[Any, ...]) -> Reader:
+    if members[0] is not str or members[1] is Any:
+        return _leaf_reader(kind)
+    read_item = reader(members[1])
+
+    def read(value: Any, place: str) -> Any:
+        if not isinstance(value, dict):
+            raise _unexpected("object", value, place)
+        return {key: read_item(item, f"{place}[{key!r}]") for key, item in value.items() if item is not None}
+
+    return read
+
+
+def _union_reader(kind: Any, members: tuple[Any, ...]) -> Reader:
+    solid = [member for member in members if member is not type(None)]
+    return reader(solid[0]) if len(solid) == 1 else _leaf_reader(kind)
+
+
+def _literal_reader(kind: Any, members: tuple[Any, ...]) -> Reader:
+    return _choice_reader(kind, {member: member for member in members})
+
+
+def _annotated_reader(kind: Any, members: tuple[Any, ...]) -> Reader:
+    constrained = any(isinstance(note, msgspec.Meta) for note in members[1:])
+    return _leaf_reader(kind) if constrained else reader(members[0])
+
+
+_MAKERS: Mapping[Any, Callable[[Any, tuple[Any, ...]], Reader]] = {
+    list: _list_reader,
+    dict: _map_reader,
+    Union: _union_reader,
+    types.UnionType: _union_reader,
+    Literal: _literal_reader,
+    Annotated: _annotated_reader,
+}
+
+
+def _choice_reader(kind: Any, choices: Mapping[Any, Any]) -> Reader:
+    by_words = {words.lower(): choice for words, choice in choices.items() if isinstance(words, str)}
+    read_exactly = _leaf_reader(kind)
+
+    def read(value: Any, place: str) -> Any:
+        choice = by_words.get(value.lower()) if isinstance(value, str) else None
+        return read_exactly(value, place) if choice is None else choice
+
+    return read
+
+
+_JSON_NAMES = {str: "str", bool: "bool", int: "int", float: "float", list: "array", dict: "object", type(None): "null"}
+
+
+def _unexpected(expected: str, value: object, place: str) -> ProtocolError:
+    return ProtocolError(f"Expected `{expected}`, got `{_JSON_NAMES[type(value)]}` - at `{place}`")
+
+
+# --- times --------------------------------------------------------------------------------------------
+
+ZERO_TIME = "0001-01-01T00:00:00Z"
+"""Go's time that nobody set."""
+
+_TIME = re.compile(
+    r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))? ?(?:(Z)|([+-]\d\d):?(\d\d))(?: .*)?", re.IGNORECASE
+)
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return the time that stands in ``text``, to the microsecond; None for Go's zero time and for what is no time.
+
+    Reads RFC 3339 and what Go prints of a time.
+
+    >>> parse_time("2016-09-28 17:10:31.123456789 +0200 CEST m=+0.01").isoformat()
+    '2016-09-28T17:10:31.123456+02:00'
+    """
+    found = _TIME.fullmatch(text.strip())
+    if found is None or text.startswith("0001-01-01"):
+        return None
+    date, clock, fraction, utc, hours, minutes = found.groups()
+    try:
+        local = datetime.fromisoformat(f"{date}T{clock}.{(fraction or '')[:6]:0<6}")
+        offset = timedelta() if utc else timedelta(hours=int(hours), minutes=int(hours[0] + minutes))
+        return local.replace(tzinfo=timezone(offset))
+    except ValueError:  # the 31st of February, or an offset of a day or more
+        return None
+
+
+def format_time(time: datetime) -> str:
+    """Return ``time`` as RFC 3339, which is what Go reads.
+
+    Raises:
+        ValueError: it has no time zone.
+    """
+    if time.tzinfo is None:
+        raise ValueError(f"{time!r} has no time zone; use datetime.now(timezone.utc)")
+    return time.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,318 @@
+"""Activation: threads that see a plugin change at different moments."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
+
+import pytest
+from faultserver import FaultServer, answer, eventually, read_and_hang
+
+from extframe import (
+    ActivationError,
+    ConnectError,
+    LocalRegistry,
+    Plugin,
+    PluginManager,
+    PluginNotFound,
+    PluginSpec,
+    Retry,
+    hookimpl,
+)
+from extframe.testing import FakePlugin
+
+
+class Delayed(LocalRegistry):
+    """A registry whose answer takes its time to reach one thread, the one that is called late.
+
+    ``answer`` says which: that of `find`, or that of the `stamp` that follows it.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, [])
+        self.answer = "find"
+        self.looked = threading.Event()
+        self.release = threading.Event()
+        self._found = False
+
+    def find(self, name: str) -> PluginSpec:
+        try:
+            return super().find(name)
+        finally:
+            self._delay("find")
+
+    def stamp(self, spec: PluginSpec) -> Hashable:
+        stamp = super().stamp(spec)
+        if self._found:
+            self._delay("stamp")
+        return stamp
+
+    def _delay(self, answer: str) -> None:
+        if threading.current_thread().name == "late":
+            self._found = True
+            if answer == self.answer:
+                self.looked.set()
+                self.release.wait(60)
+
+
+class Told:
+    def __init__(self) -> None:
+        self.news: list[str] = []
+
+    @hookimpl
+    def plugin_activated(self, name: str, plugin: Plugin) -> None:
+        self.news.append("activated")
+
+    @hookimpl
+    def plugin_lost(self, name: str) -> None:
+        self.news.append("lost")
+
+    @hookimpl
+    def plugin_removed(self, name: str) -> None:
+        self.news.append("removed")
+
+
+@pytest.fixture
+def registry(short_path: Path) -> Delayed:
+    return Delayed(short_path)
+
+
+@pytest.fixture
+def photos(short_path: Path) -> Iterator[FakePlugin]:
+    with FakePlugin(short_path, "photos", ["VolumeDriver"]) as plugin:
+        yield plugin
+
+
+@pytest.fixture
+def pm(registry: Delayed, photos: FakePlugin) -> Iterator[PluginManager]:
+    with PluginManager(registry, groups=()) as manager:
+        manager.get("photos")
+        yield manager
+
+
+@pytest.fixture
+def told(pm: PluginManager) -> Told:
+    told = Told()
+    pm.register(told)
+    return told
+
+
+def get(pm: PluginManager) -> None:
+    with contextlib.suppress(PluginNotFound):
+        pm.get("photos")
+
+
+def late_get(pm: PluginManager, registry: Delayed) -> threading.Thread:
+    """Begin a `get` in a thread that has looked by now, and that does nothing more until it is released."""
+    thread = threading.Thread(target=get, args=(pm,), name="late")
+    thread.start()
+    assert registry.looked.wait(30)
+    return thread
+
+
+def end(thread: threading.Thread, registry: Delayed) -> None:
+    registry.release.set()
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_two_threads_that_see_the_same_restart_make_one_handshake(
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+) -> None:
+    photos.refuse()
+    photos.accept()
+    late = late_get(pm, registry)
+    pm.get("photos")
+    end(late, registry)
+    pm.get("photos")
+    assert [call.method for call in photos.calls] == ["Plugin.Activate"] * 2
+    assert eventually(lambda: told.news == ["lost", "activated"])
+
+
+def test_a_plugin_that_is_back_as_its_loss_is_told_is_told_of_when_it_goes_again(
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+) -> None:
+    registry.answer = "stamp"
+    photos.close()
+    late = late_get(pm, registry)
+    photos.accept()
+    pm.get("photos")
+    end(late, registry)
+    pm.get("photos")
+    photos.close()
+    with pytest.raises(PluginNotFound):
+        pm.get("photos")
+    assert eventually(lambda: told.news.count("removed") == 2)
+
+
+def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+) -> None:
+    photos.close()
+    late = late_get(pm, registry)
+    photos.accept()
+    pm.get("photos")
+    end(late, registry)
+    pm.get("photos")
+    assert eventually(lambda: told.news == ["lost", "activated"])
+    photos.close()
+    with pytest.raises(PluginNotFound):
+        pm.get("photos")
+    assert eventually(lambda: told.news == ["lost", "activated", "lost", "removed"])
+
+
+def test_a_refusal_from_before_a_handshake_does_not_lose_the_plugin_after_it(
+    pm: PluginManager, photos: FakePlugin, told: Told
+) -> None:
+    photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
+    client, refused, release = pm.get("photos").client, threading.Event(), threading.Event()
+    lose = client.refused
+    assert lose is not None
+
+    def told_late(began: float) -> None:
+        refused.set()
+        release.wait(60)
+        lose(began)
+
+    client.refused = told_late
+    photos.refuse()
+    calling = threading.Thread(target=client.call, args=("VolumeDriver.Get", {"Name": "a"}))
+    calling.start()
+    assert refused.wait(30)
+    photos.accept()
+    pm.get("photos")
+    release.set()
+    calling.join(10)
+    pm.get("photos")
+    assert [call.method for call in photos.calls].count("Plugin.Activate") == 2
+    assert eventually(lambda: told.news == ["lost", "activated"])
+
+
+def test_who_waits_for_a_restart_in_get_does_not_fail_those_who_wait_for_it_in_a_call(
+    pm: PluginManager, photos: FakePlugin
+) -> None:
+    photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
+    client = pm.get("photos").client
+    photos.refuse()
+    waits, client.retry = client.retry, Retry(restart=0)
+    with pytest.raises(ConnectError):
+        client.call("VolumeDriver.Get", {"Name": "a"})
+    client.retry = waits
+    with pytest.raises(ActivationError):
+        pm.get("photos", wait=0.5)
+    restart = threading.Timer(0.3, photos.accept)
+    restart.start()
+    assert client.call("VolumeDriver.Get", {"Name": "a"}) == {"Volume": {"Name": "a"}}
+    restart.join()
+
+
+def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where_the_plugin_is_by_then(
+    short_path: Path, fault_server: Callable[..., FaultServer]
+) -> None:
+    hung, good = fault_server(read_and_hang, "tcp"), fault_server(answer(b'{"Implements": ["Backup"]}'), "tcp")
+    spec = short_path / "photos.spec"
+    spec.write_text(hung.address)
+    with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm:
+        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "photos", timeout=2))
+        leader.start()
+        assert eventually(lambda: hung.requests, 30)
+        spec.write_text(good.address)
+        assert pm.get("photos", "Backup", timeout=30).address == good.address
+        assert len(hung.requests) == 1
+        leader.join()
+
+
+# --- handlers -----------------------------------------------------------------------------------------
+
+
+class Pause(logging.Filter):
+    """Holds up the first thread that logs a line with this word in it, until it is released."""
+
+    def __init__(self, word: str) -> None:
+        super().__init__()
+        self.word = word
+        self.reached = threading.Event()
+        self.release = threading.Event()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if self.word in record.getMessage() and not self.reached.is_set():
+            self.reached.set()
+            self.release.wait(60)
+        return True
+
+
+def test_a_thread_that_has_read_an_older_manifest_calls_no_handler_of_the_new_one_again(
+    pm: PluginManager, photos: FakePlugin
+) -> None:
+    given: list[str] = []
+    pm.handle("Backup", lambda name, client: given.append(name) or object())
+    pause, log = Pause("reaches no hook"), logging.getLogger("extframe.host.dispatch")
+    log.addFilter(pause)
+    late = threading.Thread(target=pm.get, args=("photos",))
+    try:
+        for points in (["VolumeDriver", "no name"], ["VolumeDriver", "Backup"]):
+            photos.answer("Plugin.Activate", {"Implements": points})
+            photos.refuse()
+            photos.accept()
+            if not late.is_alive():
+                late.start()
+                assert pause.reached.wait(30)
+        driver = pm.driver("photos", "Backup")
+    finally:
+        log.removeFilter(pause)
+        pause.release.set()
+    late.join(10)
+    assert pm.driver("photos", "Backup") is driver
+    assert given == ["photos"]
+
+
+def test_who_registers_a_handler_does_not_wait_for_those_of_others(
+    pm: PluginManager, photos: FakePlugin, caplog: pytest.LogCaptureFixture
+) -> None:
+    release, given = threading.Event(), list[str]()
+
+    def hang(name: str, client: object) -> None:
+        release.wait(60)
+        given.append("hung")
+
+    pm.handle("Backup", hang)
+    photos.answer("Plugin.Activate", {"Implements": ["Backup"]})
+    photos.refuse()
+    photos.accept()
+    pause, log = Pause("is active"), logging.getLogger("extframe.host.plugin")
+    log.addFilter(pause)
+    getting = threading.Thread(target=pm.get, args=("photos",))
+    try:
+        with caplog.at_level(logging.INFO, log.name):
+            getting.start()
+            assert pause.reached.wait(30)  # it is active, and nobody has called its handlers yet
+            pm.handle("Backup", lambda name, client: given.append("new"))
+            assert given == ["new"]
+    finally:
+        log.removeFilter(pause)
+        pause.release.set()
+        release.set()
+        getting.join(10)
+    assert given == ["new", "hung"]
+
+
+def test_get_all_does_not_mind_handlers_that_come_meanwhile(pm: PluginManager, photos: FakePlugin) -> None:
+    points = [f"Point{number}" for number in range(400)]
+    photos.answer("Plugin.Activate", {"Implements": points})
+    photos.refuse()
+    photos.accept()
+    pm.get("photos")
+
+    def handle() -> None:
+        for point in points:
+            pm.handle(point, lambda name, client: None)
+
+    thread = threading.Thread(target=handle)
+    thread.start()
+    while thread.is_alive():
+        pm.get_all("Point0")
+    thread.join()
+    assert [plugin.name for plugin in pm.get_all("Point0")] == ["photos"]

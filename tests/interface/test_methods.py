@@ -1,0 +1,409 @@
+"""Methods: the JSON that leaves and arrives at both ends, from one declaration."""
+
+# ruff: noqa: B006, RUF012 - defaults that declare
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pytest
+
+from extframe.errors import ProtocolError, RemoteError
+from extframe.interface.messages import Message
+from extframe.interface.methods import Key, Method, rpc
+
+
+class Item(Message, frozen=True):
+    name: str = ""
+
+
+class Answer(Message, frozen=True):
+    count: int = 0
+    items: list[Item] = []
+
+
+class Verdict(Message, frozen=True):
+    allow: bool = False
+    err: str = ""
+
+
+class Shelf:
+    @rpc("Put", returns="ItemID", timeout=5.0)
+    def put(
+        self, item_name: str, id: Annotated[str, Key("ID")], labels: Annotated[dict[str, str], Key(null=True)] = {}
+    ) -> str:
+        """Put an item on the shelf."""
+
+    @rpc("Clear")
+    def clear(self) -> None: ...
+
+    @rpc("Count", empty_object=True)
+    def count(self) -> Answer: ...
+
+    @rpc("Find", returns="Items", omit_defaults=True)
+    def find(self, name: str = "", limit: int = 0, *, tags: list[str] = []) -> list[Item]: ...
+
+    @rpc("First", returns="Item")
+    def first(self) -> Item: ...
+
+    @rpc("Judge")
+    def judge(self) -> Verdict: ...
+
+    @rpc("Ping", ignore_reply=True)
+    def ping(self) -> None: ...
+
+
+def method(name: str, owner: type = Shelf) -> Method:
+    return Method(getattr(owner, name), "Shelf")
+
+
+PUT, CLEAR, COUNT, FIND, FIRST, JUDGE, PING = map(method, ("put", "clear", "count", "find", "first", "judge", "ping"))
+
+
+def sent(method: Method, *args: Any, **kwargs: Any) -> bytes:
+    arguments = method.encode_arguments(*args, **kwargs)
+    return b"" if arguments is None else msgspec.json.encode(arguments)
+
+
+def declared(function: Callable[..., Any], **options: Any) -> Method:
+    return Method(rpc("X", **options)(function), "Shelf")
+
+
+# --- names --------------------------------------------------------------------------------------------
+
+
+def test_a_method_knows_its_names_and_what_was_said_of_it():
+    assert (PUT.name, PUT.wire, PUT.doc) == ("put", "Shelf.Put", "Put an item on the shelf.")
+    assert (PUT.rpc.returns, PUT.rpc.timeout, PUT.rpc.idempotent) == ("ItemID", 5.0, False)
+    assert "Shelf.Put" in repr(PUT)
+
+
+# --- requests -----------------------------------------------------------------------------------------
+
+
+def test_a_request_has_a_key_for_each_parameter_in_their_order():
+    assert sent(PUT, id="1", item_name="a", labels={"b": "c"}) == b'{"ItemName":"a","ID":"1","Labels":{"b":"c"}}'
+
+
+def test_an_empty_map_is_null_where_the_engine_sends_null():
+    assert sent(PUT, "a", "1") == sent(PUT, "a", "1", {}) == b'{"ItemName":"a","ID":"1","Labels":null}'
+
+
+def test_a_key_may_stand_beside_other_notes():
+    def tag(self, id: Annotated[str, "of the item", Key("ID")], name: Annotated[str, "new"]) -> None: ...
+
+    assert sent(declared(tag), "1", "a") == b'{"ID":"1","Name":"a"}'
+
+
+def test_defaults_are_left_out_where_the_engine_leaves_them_out():
+    assert sent(FIND) == b"{}"
+    assert sent(FIND, "a", tags=["b"]) == b'{"Name":"a","Tags":["b"]}'
+
+
+def test_a_call_without_arguments_has_an_empty_body_or_an_empty_object_as_declared():
+    assert sent(CLEAR) == b""
+    assert sent(COUNT) == b"{}"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [(("a",), {}, "'id'"), (("a", "b", {}, 1), {}, "Extra"), (("a",), {"ID": "b"}, "'ID'")],
+)
+def test_wrong_arguments_are_a_type_error_that_names_the_method(args, kwargs, message):
+    with pytest.raises(TypeError, match=rf"Shelf\.put\(\): .*{message}"):
+        PUT.encode_arguments(*args, **kwargs)
+
+
+def test_a_request_is_read_back_as_keyword_arguments():
+    assert PUT.decode_request(b'{"ItemName":"a","ID":"1","Labels":{"b":"c"}}\n') == {
+        "item_name": "a",
+        "id": "1",
+        "labels": {"b": "c"},
+    }
+
+
+def test_a_request_may_have_keys_in_any_case_nulls_and_unknown_keys():
+    assert PUT.decode_request(b'{"itemname":"a","Id":"1","Labels":null,"New":[]}') == {
+        "item_name": "a",
+        "id": "1",
+        "labels": {},
+    }
+
+
+def test_each_request_gets_defaults_of_its_own():
+    body = b'{"ItemName":"a","ID":"1"}'
+    PUT.decode_request(body)["labels"]["b"] = "c"
+    assert PUT.decode_request(body)["labels"] == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "the request is empty"),
+        (b" \n", "the request is empty"),
+        (b"{", "not JSON"),
+        (b"[]", "Expected `object`"),
+        (b'{"ItemName":5,"ID":""}', r"Expected `str`, got `int` - at `\$.ItemName`"),
+        (b'{"ItemName":"a"}', "`ID`"),
+        (b"[" * 100_000, "`array`|nested too deeply"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_a_protocol_error_that_says_why(body, message):
+    with pytest.raises(ProtocolError, match=message):
+        PUT.decode_request(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", b"{"])
+def test_the_body_of_a_request_without_arguments_is_not_read(body):
+    assert COUNT.decode_request(body) == {}
+
+
+# --- replies ------------------------------------------------------------------------------------------
+
+
+def test_the_result_is_the_value_of_the_key_that_is_returned():
+    assert PUT.decode_reply(b'{"ItemID":"1"}') == "1"
+
+
+def test_the_result_is_the_whole_reply_where_no_key_is_named():
+    result = COUNT.decode_reply(b'{"Count":2,"Items":[{"Name":"a"}],"Err":""}')
+    assert result == Answer(2, [Item("a")])
+    assert type(result) is Answer
+
+
+@pytest.mark.parametrize("body", [b"{}", b"null", b'{"ItemID":null,"Items":null,"Item":null,"Count":null}'])
+def test_what_is_missing_or_null_has_its_zero_value(body):
+    results = [each.decode_reply(body) for each in (PUT, CLEAR, COUNT, FIND, FIRST)]
+    assert results == ["", None, Answer(), [], Item()]
+
+
+@pytest.mark.parametrize("key", ["Err", "err", "ERR", "Error", "error"])
+@pytest.mark.parametrize("of", [PUT, CLEAR, COUNT, FIND], ids=repr)
+def test_an_error_in_a_reply_with_status_200_is_a_remote_error(key, of):
+    with pytest.raises(RemoteError) as caught:
+        of.decode_reply(msgspec.json.encode({key: "no room"}))
+    assert (caught.value.message, caught.value.status) == ("no room", 200)
+
+
+def test_the_plugins_own_words_count_before_what_else_is_wrong_with_its_reply():
+    with pytest.raises(RemoteError, match="no room"):
+        PUT.decode_reply(b'{"ItemID":5,"Err":"no room"}')
+
+
+def test_an_empty_or_null_error_is_none():
+    assert PUT.decode_reply(b'{"ItemID":"1","Err":"","Error":null}') == "1"
+
+
+def test_a_message_with_an_err_of_its_own_says_itself_what_it_means():
+    assert JUDGE.decode_reply(b'{"Allow":true,"Err":"x"}') == Verdict(allow=True, err="x")
+    assert JUDGE.decode_reply(b'{"allow":true,"err":"x"}') == Verdict(allow=True, err="x")
+
+
+class Report(Message, frozen=True):
+    error: str = ""
+
+
+def report(self) -> Report: ...
+
+
+def test_a_message_with_an_error_of_its_own_says_itself_what_it_means():
+    of = declared(report)
+    for body in (b'{"Error":"x"}', b'{"error":"x","Err":"y"}'):
+        assert of.decode_reply(body) == Report("x")
+
+
+def test_what_a_driver_returned_by_mistake_is_shown_in_short():
+    with pytest.raises(TypeError) as caught:
+        PUT.encode_reply(["x" * 100] * 1000)
+    assert len(str(caught.value)) < 400
+
+
+def test_an_empty_body_is_a_reply_where_no_result_is_expected():
+    assert CLEAR.decode_reply(b"") is None
+    assert CLEAR.decode_reply(b" \n") is None
+
+
+@pytest.mark.parametrize(("of", "keys"), [(PUT, '"ItemID": ...'), (COUNT, '"Count": ..., "Items": ...')])
+def test_an_empty_body_is_a_protocol_error_where_a_result_is_expected(of, keys):
+    with pytest.raises(ProtocolError) as caught:
+        of.decode_reply(b"")
+    assert caught.value.message == f"the reply is empty; expected {{{keys}}}"
+
+
+@pytest.mark.parametrize(
+    ("of", "body", "message"),
+    [
+        (PUT, b'{"ItemID":5}', r"Expected `str`, got `int` - at `\$.ItemID`"),
+        (PUT, b'{"itemid":5}', r"Expected `str`, got `int` - at `\$.ItemID`"),
+        (FIND, b'{"Items":[{},null,{"Name":[]}]}', r"Expected `str`, got `array` - at `\$.Items\[2\].Name`"),
+        (COUNT, b'{"Count":"two"}', r"Expected `int`, got `str` - at `\$.Count`"),
+        (CLEAR, b"[]", "Expected `object`, got `array`"),
+        (CLEAR, b"<html>", "not JSON.*<html>"),
+        (CLEAR, b'{"Err":5}', r"Expected `str`, got `int` - at `\$.Err`"),
+        (CLEAR, b'{} {"Err":"x"}', "not JSON"),
+        (PUT, b'\xef\xbb\xbf{"ItemID":"1"}', "not JSON"),
+    ],
+)
+def test_a_reply_that_makes_no_sense_is_a_protocol_error_with_the_place(of, body, message):
+    with pytest.raises(ProtocolError, match=message):
+        of.decode_reply(body)
+
+
+def test_bytes_that_are_not_utf_8_become_replacement_characters():
+    assert PUT.decode_reply(b'{"ItemID":"a\xff"}') == "a\ufffd"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"Err":"x"}'])
+def test_a_reply_that_is_to_be_ignored_is_not_read(body):
+    assert PING.decode_reply(body) is None
+
+
+# --- check --------------------------------------------------------------------------------------------
+
+
+def not_negative(number: int | None) -> int:
+    if number is None:
+        return 0
+    if number < 0:
+        raise ValueError("Expected a number that is not negative")
+    return number + 1
+
+
+def size(self) -> int: ...
+
+
+SIZE = declared(size, returns="Size", check=not_negative)
+
+
+def test_a_check_mends_the_result_and_sees_none_where_it_is_absent():
+    assert SIZE.decode_reply(b'{"Size":1}') == 2
+    assert SIZE.decode_reply(b'{"Size":null}') == SIZE.decode_reply(b"null") == 0
+
+
+def test_a_check_that_refuses_is_a_protocol_error_with_the_place():
+    with pytest.raises(ProtocolError, match=r"Expected a number that is not negative - at `\$.Size`"):
+        SIZE.decode_reply(b'{"Size":-1}')
+
+
+# --- replies of a plugin ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of", "result", "body"),
+    [
+        (PUT, "1", b'{"ItemID":"1"}\n'),
+        (CLEAR, None, b"{}\n"),
+        (CLEAR, "what a driver returns by accident", b"{}\n"),
+        (COUNT, Answer(1, [Item("a")]), b'{"Count":1,"Items":[{"Name":"a"}]}\n'),
+        (FIND, [], b'{"Items":[]}\n'),
+        (JUDGE, Verdict(allow=True), b'{"Allow":true,"Err":""}\n'),
+        (SIZE, 1, b'{"Size":1}\n'),
+    ],
+)
+def test_a_result_is_written_as_a_reply(of, result, body):
+    assert of.encode_reply(result) == body
+
+
+@pytest.mark.parametrize(
+    ("of", "result", "message"),
+    [
+        (PUT, None, "put returned None, which is no answer to Shelf.Put: .*ItemID"),
+        (PUT, 5, r"Expected `str`, got `int` - at `\$.ItemID`"),
+        (PUT, object(), "unsupported"),
+        (PUT, "\ud800", "surrogates"),
+        (PUT, 2**80, "`float`|range"),
+        (COUNT, Item("a"), "unknown field `Name`"),
+        (COUNT, None, "no answer to Shelf.Count"),
+        (FIND, [Item("a"), None], r"\$.Items\[1\]"),
+        (SIZE, -1, "not negative"),
+    ],
+)
+def test_a_result_that_is_not_what_was_declared_is_a_type_error(of, result, message):
+    with pytest.raises(TypeError, match=message):
+        of.encode_reply(result)
+
+
+# --- declarations that cannot be ----------------------------------------------------------------------
+
+
+def untyped(self, name) -> None: ...
+def without_result(self, name: str): ...
+def variadic(self, *names: str) -> None: ...
+def undefined(self, name: Nowhere) -> None: ...  # noqa: F821
+def shapeless(self) -> str: ...
+async def asynchronous(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (untyped, "no type for name"),
+        (without_result, "no type for return"),
+        (variadic, "cannot be a field of a request"),
+        (undefined, "'Nowhere' is not defined"),
+        (shapeless, "say which key of the reply it is"),
+        (asynchronous, "declare it with def"),
+    ],
+)
+def test_a_declaration_that_cannot_be_is_a_type_error_that_names_the_function(function, message):
+    with pytest.raises(TypeError, match=f"{function.__name__}: .*{message}"):
+        declared(function)
+
+
+@pytest.mark.parametrize(
+    "wire", [untyped, "", "VolumeDriver.Mount", "Mount/../Remove", "two words", "\x1b[2J", "Mönt", None]
+)
+def test_a_name_that_is_none_on_the_wire_is_refused_with_what_to_write(wire):
+    with pytest.raises(TypeError, match=r'@rpc takes the name on the wire without its prefix, as @rpc\("Mount"\) does'):
+        rpc(wire)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, math.nan])
+def test_a_deadline_that_no_call_could_keep_is_refused_where_it_is_declared(timeout):
+    with pytest.raises(ValueError, match=r"@rpc\('Mount'\): timeout is .*; expected seconds, more than 0"):
+        rpc("Mount", timeout=timeout)
+
+
+def test_a_method_without_self_is_refused():
+    with pytest.raises(TypeError, match="declare it with def and self; it is a staticmethod"):
+        declared(staticmethod(shapeless))
+
+
+class Required(Message, frozen=True):
+    name: str
+
+
+def required(self) -> Required: ...
+def optional(self) -> Required | None: ...
+def moment(self) -> Annotated[float, "seconds"]: ...
+def anything(self) -> Any: ...
+def mood(self) -> Literal["good", "bad"]: ...
+
+
+def test_a_result_without_a_zero_value_must_be_there():
+    of = declared(required, returns="Item")
+    assert of.decode_reply(b'{"Item":{"Name":"a"}}') == Required("a")
+    for body in (b"{}", b'{"Item":null}', b'{"Item":{}}'):
+        with pytest.raises(ProtocolError, match=r"missing required field `(Item|Name)`"):
+            of.decode_reply(body)
+    assert declared(required).decode_reply(b'{"name":"a"}') == Required("a")
+    with pytest.raises(ProtocolError, match="missing required field `Mood`"):
+        declared(mood, returns="Mood").decode_reply(b"{}")
+
+
+def test_notes_beside_a_type_do_not_change_its_zero_value():
+    assert declared(moment, returns="Moment").decode_reply(b"{}") == 0.0
+
+
+def test_a_result_of_any_type_is_given_as_it_came():
+    of = declared(anything, returns="Thing")
+    assert of.decode_reply(b'{"thing":{"A":[null]}}') == {"A": [None]}
+    assert of.decode_reply(b"{}") is None
+
+
+def test_an_optional_result_is_none_where_it_is_absent():
+    assert declared(optional, returns="Item").decode_reply(b"{}") is None
+    assert declared(optional, returns="Item").encode_reply(None) == b'{"Item":null}\n'
