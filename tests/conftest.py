@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import shutil
 import signal
 import sys
 import tempfile
@@ -11,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from environments import handlers_of_others, leave_out
 from faultserver import FaultServer
 from hypothesis import HealthCheck, settings
 
@@ -18,7 +21,13 @@ from hypothesis import HealthCheck, settings
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
 if find_spec("extframe") is None:
-    raise pytest.UsageError("extframe is not installed for this Python: pip install -e '.[cli,test]'")
+    raise pytest.UsageError("extframe is not installed for this Python: ./dev test, or pip install -e '.[test]'")
+
+# Handlers of other packages, such as that of README.md's first example, would take part in what is tested.
+if handlers := list(handlers_of_others()):
+    clean = tempfile.mkdtemp(prefix="extframe-tests-")
+    atexit.register(shutil.rmtree, clean, ignore_errors=True)
+    leave_out(handlers, Path(clean))
 
 # A script's background job ignores Ctrl-C, and so does what it starts: programs that tests interrupt would not hear.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-import sysconfig
 import venv
+from collections.abc import Iterator
 from pathlib import Path
+
+
+def sites() -> list[Path]:
+    """Return the directories into which pip installs for the running Python."""
+    return [path for path in map(Path, sys.path) if path.name in ("site-packages", "dist-packages") and path.is_dir()]
 
 
 class Environment:
     """A virtual environment that falls back on the packages of the running one: dependencies, and pip itself."""
 
     def __init__(self, directory: Path, *, fallback: str) -> None:
-        """``fallback`` is a line for a .pth file, where ``{}`` stands for each directory of the running environment."""
+        """``fallback`` is a line for a .pth file, formatted with each package directory of the running environment."""
         venv.create(directory, with_pip=False, symlinks=True)
         self.scripts = directory / "bin"
         self.python = self.scripts / "python"
-        (site,) = directory.glob("lib/python*/site-packages")
-        ours = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
-        (site / "fallback.pth").write_text("".join(f"{fallback.format(directory)}\n" for directory in ours))
+        (self.site,) = directory.glob("lib/python*/site-packages")
+        if fallback:
+            (self.site / "fallback.pth").write_text("".join(f"{fallback.format(str(site))}\n" for site in sites()))
 
     def run(self, *arguments: str | Path, **environment: str) -> str:
         """Run Python with these arguments and return what it prints."""
@@ -52,3 +58,39 @@ def build_wheels(directory: Path, *projects: Path) -> list[Path]:
         timeout=300,
     )  # fmt: skip
     return sorted(directory.glob("*.whl"))
+
+
+# --- an environment without the handlers that happen to be installed ------------------------------------
+
+
+def handlers_of_others() -> Iterator[Path]:
+    """Yield the metadata directories of the installed packages, extframe excepted, that bring handlers."""
+    for place in map(Path, sys.path):
+        for entry_points in place.glob("*-info/entry_points.txt"):
+            name = entry_points.parent.stem.partition("-")[0]
+            if name != "extframe" and re.search(r"^\[extframe\]", entry_points.read_text(), re.MULTILINE):
+                yield entry_points.parent
+
+
+def leave_out(handlers: list[Path], directory: Path) -> None:
+    """Go on, here and in what ``sys.executable`` starts, with an environment that lacks some packages' handlers.
+
+    ``handlers`` are the packages' metadata directories. The environment has links to everything else.
+    """
+    left_out = {path for metadata in handlers for path in (metadata, *_path_files(metadata))}
+    clean = Environment(directory, fallback="")
+    for site in sites():
+        for entry in site.iterdir():
+            link = clean.site / entry.name
+            if entry not in left_out and not link.exists():
+                link.symlink_to(entry)
+    sys.executable = str(clean.python)
+    places = [*sites(), *(metadata.parent for metadata in handlers)]
+    sys.path[:] = [entry for entry in sys.path if Path(entry) not in places] + [str(clean.site)]
+
+
+def _path_files(metadata: Path) -> list[Path]:
+    """Return the files by which an editable package puts its source, with metadata in it, on the path."""
+    record = metadata / "RECORD"
+    names = re.findall(r"^([^/,]+\.pth),", record.read_text(), re.MULTILINE) if record.exists() else []
+    return [metadata.parent / name for name in names]
