@@ -25,15 +25,15 @@ HEAD = """# Reference: Docker's extension points
 
 <!-- Written by docs/make_reference.py from the declarations; change those. -->
 
-Each extension point is a class in `extframe.subsystems`: for a host `remote(client)` gives a driver with these
-methods, and a plugin subclasses the class and overrides them. [Extension points](extension-points.md) has what holds
-for all of them.
+Each extension point is a class in `extframe.subsystems`. A host calls `remote(client)` to get a driver with these
+methods; a plugin subclasses the class and overrides them. [Extension points](extension-points.md) describes what all
+of them have in common.
 
-- **Deadline**: how long a call may take where the caller says nothing else (`remote(client, timeout=...)`). "The
-  client's" is 60 s, or what the client was made with. A stream has no deadline once it has begun.
-- **Repeated**: whether the call may be sent again after a connection that was lost on the way.
-- **Optional**: a plugin may lack the method. The text says what a host makes of it, where it makes anything of it.
-- In replies every field may be missing or null, and keys may be in any case.
+- **Deadline**: the default timeout of a call; `remote(client, timeout=...)` overrides it. "The client's" is 60 s unless
+  the client was created with another timeout. An open stream has no deadline.
+- **Idempotent**: whether the call is retried if the connection is lost after it was sent.
+- **Optional**: a plugin may omit the method. The description says how a host handles that.
+- In replies every field may be missing or null, and keys are case-insensitive.
 """
 
 
@@ -57,7 +57,7 @@ def _interface_section(found: Declaration) -> str:
     text, _ = split_docstring(found.interface)
     meanings = argument_meanings(found)
     path = f"`{found.interface.__module__}.{found.interface.__name__}`"
-    names = f"in a manifest `{found.implements}`, hook `{hook_name(found.implements)}`, calls `{found.prefix}.*`"
+    names = f"manifest entry `{found.implements}`, hook `{hook_name(found.implements)}`, calls `{found.prefix}.*`"
     lines = [
         f"## {found.interface.__name__}",
         "",
@@ -66,7 +66,7 @@ def _interface_section(found: Declaration) -> str:
         text,
         "",
         *_table(
-            ("method", "on the wire", "deadline", "repeated", "optional"),
+            ("method", "wire name", "deadline", "idempotent", "optional"),
             (
                 (
                     f"`{each.name}`",
@@ -89,30 +89,30 @@ def _method_section(method: Method, meanings: Mapping[str, str]) -> Iterator[str
     yield from (f"### `{method.wire}`", "", text, "")
     if method.signature.parameters:
         yield from _table(("argument", "key", "type", "default", "meaning"), _field_rows(method.request, meanings))
-    yield from (f"Answer: {_answer(method)}.", "")
+    yield from (f"Reply: {_reply(method)}.", "")
 
 
 def argument_meanings(found: Declaration) -> Callable[[Method], Mapping[str, str]]:
-    """Return what says of a method what its arguments mean: itself, or else the first of its class that says so."""
-    said: dict[str, str] = {}
+    """Return the function that finds the meanings of a method's arguments, in its docstring or in its class's first."""
+    documented: dict[str, str] = {}
     for method in reversed(found.methods):
-        said.update(split_docstring(method.function)[1])
-    return lambda method: {**said, **split_docstring(method.function)[1]}
+        documented.update(split_docstring(method.function)[1])
+    return lambda method: {**documented, **split_docstring(method.function)[1]}
 
 
-def _answer(method: Method) -> str:
+def _reply(method: Method) -> str:
     kind = type_name(method.result)
     if method.rpc.ignore_reply:
-        return "not read, only its status counts"
+        return "ignored, only its status counts"
     if method.rpc.stream is not None:
-        return f"a stream; each record is one of the `{kind}`"
+        return f"a stream of `{kind}`"
     if method.rpc.returns:
-        return f"`{method.rpc.returns}`, as `{kind}`"
+        return f"`{method.rpc.returns}`, a `{kind}`"
     return "nothing" if method.result is types.NoneType else f"the fields of `{kind}`"
 
 
 def messages(found: Declaration) -> list[type[Message]]:
-    """Return the classes that the methods take and give, in the order of their module."""
+    """Return the classes of arguments and results, in the order of their module."""
     module = import_module(found.interface.__module__)
     classes = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Message)]
     return [each for each in classes if each is not Message]
@@ -143,14 +143,14 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def split_docstring(documented: object) -> tuple[str, Mapping[str, str]]:
-    """Return the text of a docstring and what its Args section says of each argument."""
+    """Return the text of a docstring and the descriptions in its Args section."""
     text, _, arguments = (inspect.getdoc(documented) or "").partition("\nArgs:\n")
     meanings = dict(re.findall(r"^ {4}(\w+): ((?:.+\n?(?: {8}.*\n?)*))", arguments, re.MULTILINE))
     return text.strip(), {name: " ".join(words.split()) for name, words in meanings.items()}
 
 
 def type_name(kind: Any) -> str:
-    """Return a type as it is written in Python, without the modules."""
+    """Return a type as Python source without module names."""
     origin, members = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return type_name(members[0])

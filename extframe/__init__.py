@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from .host.manager import PluginManager
     from .host.plugin import Plugin, State
     from .host.watch import Watch
-    from .interface.declarations import Interface, implements
+    from .interface.declarations import Interface
+    from .interface.drivers import implements
+    from .interface.markers import Key, rpc
     from .interface.messages import Message, format_time, parse_time
-    from .interface.methods import Key, rpc
     from .protocol import Address, Manifest, PluginSpec, TLSConfig
     from .registry.local import LocalRegistry, Registry
     from .server import Served, ServerTLS, asgi_app, caller_gone, serve, serving
@@ -162,7 +163,7 @@ _HOMES = {
     "IpamDriver": "subsystems.ipam",
     "IpamPool": "subsystems.ipam",
     "JoinInfo": "subsystems.network",
-    "Key": "interface.methods",
+    "Key": "interface.markers",
     "Limits": "client.http1",
     "LocalRegistry": "registry.local",
     "LogCapability": "subsystems.log",
@@ -204,9 +205,9 @@ _HOMES = {
     "format_time": "interface.messages",
     "hookimpl": "handlers.hooks",
     "hookspec": "handlers.hooks",
-    "implements": "interface.declarations",
+    "implements": "interface.drivers",
     "parse_time": "interface.messages",
-    "rpc": "interface.methods",
+    "rpc": "interface.markers",
     "serve": "server",
     "serving": "server",
 }

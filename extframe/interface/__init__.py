@@ -1,5 +1,6 @@
-"""How an extension point is declared, once for both ends of the wire. Opens no connection."""
+"""How an extension point is declared, once for both sides of the wire. Opens no connection."""
 
-from .declarations import Declaration, Interface, declaration, declarations, implements, routes
+from .declarations import Declaration, Interface, declaration, declarations
+from .drivers import implements, routes
 
 __all__ = ["Declaration", "Interface", "declaration", "declarations", "implements", "routes"]

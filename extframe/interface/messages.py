@@ -1,4 +1,4 @@
-"""Messages: JSON objects with names and types, read as forgivingly as Docker's engine reads. Knows no methods."""
+"""Messages: typed JSON objects, decoded as leniently as Docker's engine decodes them. Knows no methods."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from ..text import text_of
 
 
 class Message(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, frozen=True):
-    """The base of what requests and replies hold: a frozen msgspec Struct, ``created_at`` being ``CreatedAt`` in JSON.
+    """The base class of JSON objects in requests and replies: a frozen msgspec Struct with keys in PascalCase.
 
-    Subclasses repeat ``frozen=True``, for the type checkers. A key that is spelled in another way says so:
-    ``id: str = msgspec.field(default="", name="ID")``. Give every field a default: on the wire each may be
-    missing. With ``omit_defaults=True`` what has its default is not sent, but for fields with
-    ``default_factory=str`` and the like.
+    The field ``created_at`` is ``CreatedAt`` in JSON; to use another key, write
+    ``id: str = msgspec.field(default="", name="ID")``. Give every field a default, because peers may omit any of
+    them. Subclasses repeat ``frozen=True`` for type checkers. With ``omit_defaults=True`` fields that have their
+    default value are not sent, except those with ``default_factory=str`` and the like.
     """
 
 
-# --- lenient reading ----------------------------------------------------------------------------------
+# --- lenient decoding ---------------------------------------------------------------------------------
 
 Reader = Callable[[Any, str], Any]
-"""Takes a decoded JSON value and its place, such as ``$.Volumes[3]``; returns it typed, or raises ProtocolError."""
+"""Takes a decoded JSON value and its path, such as ``$.Volumes[3]``; returns it typed or raises ProtocolError."""
 
 
 def read(value: object, as_kind: Reader) -> Any:
-    """Return the whole of a decoded body, typed.
+    """Return a whole decoded body, typed.
 
     Raises:
-        ProtocolError: it is not of that type, with the place.
+        ProtocolError: the body does not have that type; the message has the path.
     """
     try:
         return as_kind(value, "$")
-    except RecursionError:  # a message that holds its own kind, as deep as JSON goes
+    except RecursionError:  # a message type that contains itself, nested as deeply as JSON allows
         raise ProtocolError("Expected less nesting - at `$`") from None
 
 
 def reader(kind: Any) -> Reader:
-    """Return the function that reads decoded JSON as ``kind``, forgiving what Go's decoder forgives.
+    """Return the function that converts decoded JSON to ``kind`` as leniently as Go's decoder does.
 
-    Keys of messages match in any case and unknown ones are passed over; a null counts as absent, inside
-    lists and maps too; the choices of an enum or a Literal match in any case. All else is msgspec's.
+    Keys of messages match case-insensitively and unknown keys are ignored; null counts as absent, also inside
+    lists and maps; the choices of an enum or a Literal match case-insensitively. The rest is up to msgspec.
     """
     origin, members = get_origin(kind), get_args(kind)
     if origin in _MAKERS:
@@ -65,8 +65,8 @@ def _leaf_reader(kind: Any) -> Reader:
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as wrong:
-            words, _, inner = str(wrong).partition(" - at `$")
-            raise ProtocolError(f"{words} - at `{place}{inner or '`'}") from None
+            text, _, inner = str(wrong).partition(" - at `$")
+            raise ProtocolError(f"{text} - at `{place}{inner or '`'}") from None
 
     return read
 
@@ -82,7 +82,7 @@ class _StructReader:
 
     @functools.cached_property
     def fields(self) -> Mapping[str, tuple[str, str, Reader]]:
-        # Not before it is used: a message may hold its own kind.
+        # On first use only: a message type may contain itself.
         known = msgspec.structs.fields(self.kind)
         return {field.encode_name.lower(): (field.name, field.encode_name, reader(field.type)) for field in known}
 
@@ -161,11 +161,11 @@ _MAKERS: Mapping[Any, Callable[[Any, tuple[Any, ...]], Reader]] = {
 
 
 def _choice_reader(kind: Any, choices: Mapping[Any, Any]) -> Reader:
-    by_words = {words.lower(): choice for words, choice in choices.items() if isinstance(words, str)}
+    by_text = {text.lower(): choice for text, choice in choices.items() if isinstance(text, str)}
     read_exactly = _leaf_reader(kind)
 
     def read(value: Any, place: str) -> Any:
-        choice = by_words.get(value.lower()) if isinstance(value, str) else None
+        choice = by_text.get(value.lower()) if isinstance(value, str) else None
         return read_exactly(value, place) if choice is None else choice
 
     return read
@@ -181,7 +181,7 @@ def _unexpected(expected: str, value: object, place: str) -> ProtocolError:
 # --- times --------------------------------------------------------------------------------------------
 
 ZERO_TIME = "0001-01-01T00:00:00Z"
-"""Go's time that nobody set."""
+"""Go's zero time: a time that was never set."""
 
 _TIME = re.compile(
     r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:[.,](\d{1,9}))? ?(?:(Z)|([+-]\d\d):?(\d\d))(?: .*)?", re.IGNORECASE
@@ -189,9 +189,9 @@ _TIME = re.compile(
 
 
 def parse_time(text: str) -> datetime | None:
-    """Return the time that stands in ``text``, to the microsecond; None for Go's zero time and for what is no time.
+    """Parse a time to the microsecond; return None for Go's zero time and for text that is not a time.
 
-    Reads RFC 3339 and what Go prints of a time.
+    Accepts RFC 3339 and the format in which Go prints times.
 
     >>> parse_time("2016-09-28 17:10:31.123456789 +0200 CEST m=+0.01").isoformat()
     '2016-09-28T17:10:31.123456+02:00'
@@ -204,12 +204,12 @@ def parse_time(text: str) -> datetime | None:
         local = datetime.fromisoformat(f"{date}T{clock}.{(fraction or '')[:6]:0<6}")
         offset = timedelta() if utc else timedelta(hours=int(hours), minutes=int(hours[0] + minutes))
         return local.replace(tzinfo=timezone(offset))
-    except ValueError:  # the 31st of February, or an offset of a day or more
+    except ValueError:  # 31 February, or an offset of a day or more
         return None
 
 
 def format_time(time: datetime) -> str:
-    """Return ``time`` as RFC 3339, which is what Go reads.
+    """Return ``time`` in RFC 3339, the format that Go parses.
 
     Raises:
         ValueError: it has no time zone.

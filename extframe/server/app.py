@@ -8,7 +8,8 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from ..errors import ProtocolError, RemoteError
-from ..interface.declarations import declarations, routes
+from ..interface.declarations import declarations
+from ..interface.drivers import routes
 from ..interface.methods import Method
 from ..logs import get_logger
 from ..protocol import ACTIVATE, encode_json

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from ..interface.methods import StreamCodec
+from ..interface.markers import StreamCodec
 from .asgi import STREAM, Send
 from .caller import Caller
 from .workers import Workers

@@ -1,1 +1,1 @@
-"""Docker's extension points, a module each: its messages, then its interface. Imports none of them."""
+"""Docker's extension points, one module each: first the messages, then the interface. Imports none of them."""

@@ -1,6 +1,6 @@
-"""Authz: plugins that allow or deny the requests to a host's API. Knows the engine's rules for it; no transport."""
+"""Authz: plugins that allow or deny requests to a host's API. Knows the engine's rules for them; no transport."""
 
-# ruff: noqa: B006 - a default declares what is sent; nothing changes one
+# ruff: noqa: B006 - defaults are declarations and are never mutated
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..text import text_of
 logger = get_logger(__name__)
 
 BODY_LIMIT = 4 * 1024 * 1024
-"""Bytes; what Docker sends at most, from version 29 on."""
+"""The maximum size in bytes of a body that Docker 29 and later sends."""
 
 
 class AuthzResponse(Message, frozen=True, omit_defaults=True):
     """A plugin's verdict.
 
     Args:
-        allow: the one field that decides; always sent.
-        msg: why not, for the user.
-        err: what went wrong. Beside ``allow`` it changes nothing, as in Docker: a plugin that fails
+        allow: the verdict; always sent.
+        msg: the reason for a denial, for the user.
+        err: what went wrong. It does not change the verdict in ``allow``, as in Docker: a plugin that fails
             raises an error.
     """
 
@@ -38,10 +38,10 @@ class AuthzResponse(Message, frozen=True, omit_defaults=True):
 
 
 class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
-    """Verdicts on the requests to a host's API, and on the answers to them.
+    """Verdicts on requests to a host's API and on the responses to them.
 
-    The methods, ``AuthZReq`` and ``AuthZRes`` on the wire, are written ``authz_req`` and ``authz_res``.
-    Docker sets no deadlines here; ours are the client's. Asking twice does no harm, so it may be done.
+    The wire names ``AuthZReq`` and ``AuthZRes`` are ``authz_req`` and ``authz_res`` in Python. Docker sets no
+    deadlines for these calls; the client's apply. Both calls are idempotent and may be retried.
     """
 
     @rpc("AuthZReq", idempotent=True, omit_defaults=True)
@@ -55,16 +55,16 @@ class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
         request_headers: dict[str, str] = {},
         request_peer_certificates: list[bytes] = [],
     ) -> AuthzResponse:
-        """Return whether a request may be carried out.
+        """Return whether a request may be executed.
 
         Args:
             user: the common name of the client's certificate.
-            user_authn_method: ``TLS``, or "" where nobody was identified.
-            request_method: ``GET`` and so on.
+            user_authn_method: ``TLS``; "" if the client was not authenticated.
+            request_method: the HTTP method, ``GET`` for example.
             request_uri: path and query as the client sent them, not normalised.
-            request_body: Docker sends it for JSON only. A plugin denies when it is missing although
-                ``Content-Length`` says otherwise: up to version 28 Docker left out bodies of 1 MiB.
-            request_headers: one value each. Docker leaves out those with credentials.
+            request_body: the body; Docker sends JSON bodies only. A plugin should deny a request whose body is
+                missing although ``Content-Length`` is not 0: Docker up to version 28 omitted bodies over 1 MiB.
+            request_headers: the headers, one value each. Docker omits those with credentials.
             request_peer_certificates: the client's certificates, PEM.
         """
         raise NotImplementedError
@@ -83,24 +83,24 @@ class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
         response_body: bytes = b"",
         response_headers: dict[str, str] = {},
     ) -> AuthzResponse:
-        """Return whether the answer to a request may be seen; what was asked for is done by then.
+        """Return whether the client may see the response to a request. The request has been executed already.
 
-        The request comes along as it was in ``authz_req``.
+        The request's fields are the same as in ``authz_req``.
 
         Args:
-            response_status_code: of the answer; 0 where the host has set none.
-            response_body: of the answer, for JSON only.
-            response_headers: of the answer, one value each.
+            response_status_code: the response's status; 0 if the host has not set one.
+            response_body: the response's body; JSON bodies only.
+            response_headers: the response's headers, one value each.
         """
         raise NotImplementedError
 
 
-# --- what a host does with it -------------------------------------------------------------------------
+# --- for hosts ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuthzRequest:
-    """A request to a host's API, with its answer once there is one. The fields are those of ``authz_res``."""
+    """A request to a host's API, and its response once there is one. The fields are those of ``authz_res``."""
 
     user: str = ""
     user_authn_method: str = ""
@@ -115,12 +115,12 @@ class AuthzRequest:
 
 
 class AuthzChain:
-    """Several authz plugins, all of which must allow.
+    """Several authorization plugins, all of which must allow a request.
 
-    They are asked in their order until one denies. A plugin that fails denies. A body over the limit is
-    denied and nobody is asked: a plugin that cannot see all of it cannot judge it.
+    They are called in order until one denies. A plugin that fails denies. A body over the limit is denied without
+    calling any plugin, because a plugin cannot judge a body that it does not see in full.
 
-    >>> class ReadOnly(Authz):  # a host has pm.driver("policy", Authz) in its place
+    >>> class ReadOnly(Authz):  # in a host: pm.driver("policy", Authz)
     ...     def authz_req(self, **request):
     ...         return AuthzResponse(allow=request["request_method"] == "GET", msg="read only")
     >>> chain = AuthzChain({"policy": ReadOnly()})
@@ -128,8 +128,8 @@ class AuthzChain:
     AuthzResponse(allow=False, msg='authorization denied by plugin policy: read only', err='')
 
     Args:
-        plugins: the drivers, by the name that denials give.
-        body_limit: bytes of a request's or an answer's body.
+        plugins: the drivers by name; denials contain the name.
+        body_limit: the maximum size in bytes of a request's or a response's body.
     """
 
     def __init__(self, plugins: Mapping[str, Authz], *, body_limit: int = BODY_LIMIT) -> None:
@@ -137,12 +137,12 @@ class AuthzChain:
         self._body_limit = body_limit
 
     def check_request(self, request: AuthzRequest) -> AuthzResponse:
-        """Return the verdict of all plugins on a request, before it is carried out."""
+        """Return the verdict of all plugins on a request, before it is executed."""
         known = {name: value for name, value in vars(request).items() if not name.startswith("response_")}
         return self._ask(lambda plugin: plugin.authz_req(**known), request.request_body)
 
     def check_response(self, request: AuthzRequest) -> AuthzResponse:
-        """Return the verdict of all plugins on the answer to a request: deny, and it is not to be shown."""
+        """Return the verdict of all plugins on the response to a request. If denied, do not show the response."""
         known = vars(request)
         return self._ask(lambda plugin: plugin.authz_res(**known), request.request_body, request.response_body)
 

@@ -1,6 +1,6 @@
-"""IpamDriver: pools of addresses, and addresses out of them. Knows the engine's rules for them; no transport."""
+"""IpamDriver: address pools, and addresses from them. Knows the engine's rules for them; no transport."""
 
-# ruff: noqa: B006, RUF012 - a default declares what is sent; nothing changes one
+# ruff: noqa: B006, RUF012 - defaults are declarations and are never mutated
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..interface.messages import Message
 from ..interface.methods import Key, rpc
 
 GATEWAY_OPTIONS = {"RequestAddressType": "com.docker.network.gateway"}
-"""The options of a request for a gateway's address."""
+"""The options of `IpamDriver.request_address` for a gateway."""
 
 MAC_ADDRESS = "com.docker.network.endpoint.macaddress"
-"""The option that holds an endpoint's MAC address."""
+"""The option of `IpamDriver.request_address` that carries an endpoint's MAC address."""
 
 _PoolID = Annotated[str, Key("PoolID")]
 
@@ -29,8 +29,8 @@ class IpamCapability(Message, frozen=True):
     """What an IPAM plugin requires of the host.
 
     Args:
-        requires_mac_address: requests for an endpoint's address carry its MAC address: `endpoint_options`.
-        requires_request_replay: a host that starts asks for its pools again: `replay`.
+        requires_mac_address: requests for an endpoint's address must carry its MAC address: `endpoint_options`.
+        requires_request_replay: on startup the host must request its pools again: `replay`.
     """
 
     requires_mac_address: bool = msgspec.field(default=False, name="RequiresMACAddress")
@@ -38,11 +38,11 @@ class IpamCapability(Message, frozen=True):
 
 
 class AddressSpaces(Message, frozen=True):
-    """The names of the spaces that pools come from by default.
+    """The names of the default address spaces.
 
     Args:
-        local_default_address_space: for networks of local scope.
-        global_default_address_space: for networks of global scope.
+        local_default_address_space: for networks with local scope.
+        global_default_address_space: for networks with global scope.
     """
 
     local_default_address_space: str = ""
@@ -50,13 +50,13 @@ class AddressSpaces(Message, frozen=True):
 
 
 class IpamPool(Message, frozen=True):
-    """A pool that the plugin gave.
+    """A pool that the plugin reserved.
 
     Args:
-        pool_id: what the plugin calls it.
-        pool: the pool in CIDR form.
-        data: by key; ``com.docker.network.gateway`` is a gateway's address in CIDR form, for the host to
-            use where the user gave none.
+        pool_id: the plugin's ID of the pool.
+        pool: the pool in CIDR notation.
+        data: further details, by key; ``com.docker.network.gateway`` is the gateway's address in CIDR notation,
+            which the host uses if the user specified none.
     """
 
     pool_id: str = msgspec.field(default="", name="PoolID")
@@ -65,11 +65,11 @@ class IpamPool(Message, frozen=True):
 
 
 class IpamAddress(Message, frozen=True):
-    """An address that the plugin gave.
+    """An address that the plugin reserved.
 
     Args:
-        address: the address in CIDR form.
-        data: whatever the plugin has to say of it, by key.
+        address: the address in CIDR notation.
+        data: further details, by key.
     """
 
     address: str = ""
@@ -101,14 +101,14 @@ def _requires_nothing(error: ProtocolError | RemoteError) -> IpamCapability:
 
 
 class IpamDriver(Interface, implements="IpamDriver"):
-    """Pools of addresses for networks. Docker reads errors under ``Error``; here ``Err`` counts as well.
+    """Address pools for networks. Docker reads errors from the key ``Error``; extframe also reads ``Err``.
 
-    Docker sets no deadlines here; ours are the client's.
+    Docker sets no deadlines for these calls; the client's apply.
     """
 
     @rpc("GetCapabilities", idempotent=True, optional=True, fallback=_requires_nothing)
     def get_capabilities(self) -> IpamCapability:
-        """Return what the plugin requires of the host; one that does not answer this requires nothing."""
+        """Return what the plugin requires of the host. A plugin that does not answer this call requires nothing."""
         raise NotImplementedError
 
     @rpc("GetDefaultAddressSpaces", idempotent=True)
@@ -127,21 +127,21 @@ class IpamDriver(Interface, implements="IpamDriver"):
     ) -> IpamPool:
         """Reserve a pool.
 
-        A plugin gives another pool each time, or an error: Docker asks again, without pause, when the
-        pool overlaps with a route of the host.
+        A plugin must return another pool each time, or an error: if the pool overlaps with a route of the host,
+        Docker requests again without a pause.
 
         Args:
-            address_space: where to take it from.
-            pool: the pool that the user wants, in CIDR form; "" for any.
-            sub_pool: the part of it that addresses come from, in CIDR form.
+            address_space: the address space to reserve from.
+            pool: the pool that the user wants, in CIDR notation; "" for any.
+            sub_pool: the range within the pool to allocate addresses from, in CIDR notation.
             options: the user's options.
-            v6: whether it is for IPv6.
+            v6: whether the pool is for IPv6.
         """
         raise NotImplementedError
 
     @rpc("ReleasePool")
     def release_pool(self, pool_id: _PoolID) -> None:
-        """Give back a pool."""
+        """Release a pool."""
         raise NotImplementedError
 
     @rpc("RequestAddress", check=_with_address)
@@ -152,53 +152,53 @@ class IpamDriver(Interface, implements="IpamDriver"):
 
         Args:
             pool_id: the pool.
-            address: the address that is wanted, without a prefix; "" for any.
+            address: the address that the host wants, without a prefix length; "" for any.
             options: `GATEWAY_OPTIONS` for a gateway, `endpoint_options` for an endpoint.
         """
         raise NotImplementedError
 
     @rpc("ReleaseAddress")
     def release_address(self, pool_id: _PoolID, address: str) -> None:
-        """Give back an address.
+        """Release an address.
 
         Args:
             pool_id: the pool.
-            address: the address, without a prefix.
+            address: the address, without a prefix length.
         """
         raise NotImplementedError
 
 
-# --- what a host does for it --------------------------------------------------------------------------
+# --- for hosts ----------------------------------------------------------------------------------------
 
 
 def endpoint_options(capability: IpamCapability, mac_address: str = "") -> dict[str, str] | None:
-    """Return the options of a request for an endpoint's address.
+    """Return the options to request an endpoint's address with.
 
     Args:
         capability: what the plugin requires.
-        mac_address: the endpoint's, with colons. Where the plugin requires one and none is set yet, one is
-            made up, and the endpoint is to have it: it is in the result under `MAC_ADDRESS`.
+        mac_address: the endpoint's MAC address, with colons. If the plugin requires one and this is empty, a
+            random one is generated; assign it to the endpoint (it is in the result under `MAC_ADDRESS`).
     """
     return {MAC_ADDRESS: mac_address or _random_mac()} if capability.requires_mac_address else None
 
 
 def _random_mac() -> str:
-    # 02 marks an address that no manufacturer gave; 02:42 is what Docker makes them with.
+    # 02 marks a locally administered address; Docker generates addresses that begin with 02:42.
     return ":".join(f"{byte:02x}" for byte in (0x02, 0x42, *secrets.token_bytes(4)))
 
 
 @dataclass(frozen=True)
 class PoolRecord:
-    """What a host remembers of a pool that it holds, in order to ask for it again.
+    """What a host stores about a pool that it holds, so that it can request it again.
 
     Args:
-        pool_id: what the plugin calls it.
-        address_space: as it was requested.
-        pool: as it was given, in CIDR form.
-        sub_pool: as it was requested.
-        options: as they were requested.
-        v6: as it was requested.
-        gateway: the gateway's address without a prefix, "" where there is none.
+        pool_id: the plugin's ID of the pool.
+        address_space: the requested address space.
+        pool: the reserved pool in CIDR notation.
+        sub_pool: the requested range within the pool.
+        options: the requested options.
+        v6: whether the pool is for IPv6.
+        gateway: the gateway's address without a prefix length; "" if there is none.
     """
 
     pool_id: str
@@ -211,10 +211,10 @@ class PoolRecord:
 
 
 def replay(driver: IpamDriver, capability: IpamCapability, held: PoolRecord) -> PoolRecord:
-    """Ask for a pool and its gateway again, where the plugin requires it of a host that starts.
+    """Request a pool and its gateway again, if the plugin requires this when a host starts.
 
     Returns:
-        the record to keep from now on: the plugin may call the pool by another ID.
+        the record to store from now on: the plugin may use another ID for the pool.
     """
     if not capability.requires_request_replay:
         return held

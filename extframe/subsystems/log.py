@@ -1,6 +1,6 @@
-"""LogDriver: plugins that keep what containers write. Knows their messages; no transport and no pipes."""
+"""LogDriver: plugins that store the logs of containers. The messages and the interface; no transport, no pipes."""
 
-# ruff: noqa: RUF012 - a default declares what is sent; nothing changes one
+# ruff: noqa: RUF012 - defaults are declarations and are never mutated
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ..interface.methods import Key, StreamCodec, rpc
 from .log_entries import LogEntry, pack_entry, unpack_entries
 
 ENTRIES = StreamCodec(unpack=unpack_entries, pack=pack_entry)
-"""The form of the streams of log entries, in the pipe of ``start_logging`` and in the reply of ``read_logs``."""
+"""The encoding of log entries, in the pipe of ``start_logging`` and in the reply of ``read_logs``."""
 
 
 class LogInfo(Message, frozen=True):
-    """The container that writes.
+    """The container whose log it is.
 
     Args:
         config: the user's log options.
         container_id: 64 hexadecimal digits.
-        container_name: with a slash before it.
+        container_name: the container's name with a leading slash.
         container_entrypoint: the program.
-        container_args: its arguments; None when there are none.
+        container_args: the program's arguments; None if there are none.
         container_image_id: ``sha256:`` and 64 hexadecimal digits.
-        container_image_name: as the user gave it.
-        container_created: when, RFC 3339.
-        container_env: ``NAME=value`` each; None when there are none.
-        container_labels: its labels.
-        log_path: a file for the log, "" where the plugin is to choose.
-        daemon_name: the host, ``docker``.
+        container_image_name: the image's name as the user wrote it.
+        container_created: the creation time, RFC 3339.
+        container_env: environment variables, each ``NAME=value``; None if there are none.
+        container_labels: the container's labels.
+        log_path: the log file to write; "" if the plugin chooses.
+        daemon_name: the host's name, ``docker``.
     """
 
     config: dict[str, str] = {}
@@ -53,18 +53,18 @@ class LogInfo(Message, frozen=True):
 
     @property
     def created(self) -> datetime | None:
-        """``container_created`` as a time, None where it is none."""
+        """``container_created`` as a time; None if it is not one."""
         return parse_time(self.container_created)
 
 
 class ReadConfig(Message, frozen=True):
-    """Which entries of a log are wanted. `format_time` writes times.
+    """Which entries of a log to read. `format_time` formats times.
 
     Args:
-        since: the first time, RFC 3339; `ZERO_TIME` for no bound.
-        until: the last time, RFC 3339; `ZERO_TIME` for no bound.
-        tail: how many of the last entries, -1 for all.
-        follow: go on with what is written from now on, until the host closes the stream.
+        since: the earliest time, RFC 3339; `ZERO_TIME` for no bound.
+        until: the latest time, RFC 3339; `ZERO_TIME` for no bound.
+        tail: the number of last entries to read; -1 for all.
+        follow: continue with new entries until the host closes the stream.
     """
 
     since: str = ZERO_TIME
@@ -74,10 +74,10 @@ class ReadConfig(Message, frozen=True):
 
 
 class LogCapability(Message, frozen=True):
-    """What a log plugin can do.
+    """The capabilities of a log plugin.
 
     Args:
-        read_logs: give back what it keeps.
+        read_logs: the plugin can read back stored logs.
     """
 
     read_logs: bool = False
@@ -88,28 +88,29 @@ def _reads_nothing(error: ProtocolError | RemoteError) -> LogCapability:
 
 
 class LogDriver(Interface, implements="LogDriver"):
-    """Logs of containers. Docker sets no deadlines here; ours are the client's, until a stream begins."""
+    """Logs of containers. Docker sets no deadlines for these calls; the client's apply, for streams until they open."""
 
     @rpc("Capabilities", returns="Cap", idempotent=True, optional=True, fallback=_reads_nothing)
     def capabilities(self) -> LogCapability:
-        """Return what the plugin can do; one that does not answer this cannot read logs."""
+        """Return the plugin's capabilities. A plugin that does not answer this call cannot read logs."""
         raise NotImplementedError
 
     @rpc("StartLogging")
     def start_logging(self, file: str, info: LogInfo) -> None:
-        """Begin to keep a container's log; an error stops the container from starting.
+        """Start storing a container's log. If this fails, the container does not start.
 
         Args:
-            file: a pipe, from which the plugin reads `ENTRIES`. The host has made it and keeps it open.
+            file: the path of a named pipe from which the plugin reads `ENTRIES`. The host creates it and keeps it
+                open.
             info: the container.
         """
         raise NotImplementedError
 
     @rpc("StopLogging")
     def stop_logging(self, file: str) -> None:
-        """Read what is left in the pipe, then let go of it.
+        """Read the rest of the pipe, then close it.
 
-        The host closes and removes the pipe once this is answered.
+        The host closes and removes the pipe after the reply.
         """
         raise NotImplementedError
 
@@ -119,13 +120,13 @@ class LogDriver(Interface, implements="LogDriver"):
         info: LogInfo,
         config: Annotated[ReadConfig, Key("Config")] = ReadConfig(),  # noqa: B008 - it is frozen
     ) -> Iterator[LogEntry]:
-        """Yield a container's entries, each line with a newline at its end.
+        """Yield a container's log entries; every line ends with a newline.
 
-        Each read of the stream waits for as long as the plugin pleases. The remote driver's iterator is a
-        generator: ``close()``, or letting go of it, ends the stream.
+        Reading an entry has no deadline. The iterator of a remote driver is a generator: ``close()`` or deleting
+        it ends the stream.
 
         Args:
             info: the container.
-            config: which entries.
+            config: which entries to read.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Log entries as Docker streams them to plugins and back: length, then protobuf. Knows no files and no calls."""
+"""Log entries as Docker streams them to plugins and back: length, then protobuf. No files, no calls."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, BinaryIO
 from ..errors import ProtocolError
 
 RECORD_LIMIT = 16 * 1024 * 1024
-"""Bytes. The longest record that is read; Docker's own hold lines of 16 KiB."""
+"""The maximum size of a record in bytes; Docker's own records have lines of up to 16 KiB."""
 
 
 @dataclass(frozen=True)
 class PartialLogMetadata:
-    """Which piece of a long line an entry holds.
+    """Which part of a long line an entry is.
 
     Args:
-        last: whether it is the last piece.
-        id: what the pieces of one line have in common.
-        ordinal: its number, from 1.
+        last: whether it is the last part.
+        id: the same for all parts of one line.
+        ordinal: the part's number, from 1.
     """
 
     last: bool = False
@@ -34,12 +34,12 @@ class LogEntry:
 
     Args:
         source: ``stdout`` or ``stderr``.
-        time_nano: when, in nanoseconds since 1970.
-        line: the line. What plugins are sent has no newline at its end; what they answer in ``ReadLogs``
-            needs one, or lines run together.
-        partial: whether it is a piece of a line over 16 KiB. The last piece is one as well.
-        partial_log_metadata: which piece.
-        attrs: further attributes. Docker sends none so far.
+        time_nano: the time in nanoseconds since 1970.
+        line: the line. Entries sent to plugins have no newline at the end; entries returned by ``ReadLogs``
+            need one, or the host shows lines run together.
+        partial: whether it is a part of a line longer than 16 KiB; true for the last part too.
+        partial_log_metadata: which part.
+        attrs: further attributes; Docker sends none yet.
     """
 
     source: str = ""
@@ -51,12 +51,12 @@ class LogEntry:
 
     @property
     def time(self) -> datetime:
-        """``time_nano`` to the microsecond, in UTC."""
+        """``time_nano`` as a time in UTC, to the microsecond."""
         return datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=self.time_nano // 1000)
 
 
 def pack_entry(entry: LogEntry) -> bytes:
-    """Return a log entry as it stands in a stream."""
+    """Return the bytes of a log entry in a stream."""
     record = _scalar(1, entry.source.encode()) + _scalar(2, entry.time_nano) + _scalar(3, entry.line)
     record += _scalar(4, entry.partial)
     metadata = entry.partial_log_metadata
@@ -68,10 +68,10 @@ def pack_entry(entry: LogEntry) -> bytes:
 
 
 def unpack_entries(stream: BinaryIO) -> Iterator[LogEntry]:
-    """Yield the log entries of a stream as they come, until it ends between two of them.
+    """Yield the log entries of a stream as they arrive, until it ends between two entries.
 
     Raises:
-        ProtocolError: it ends elsewhere, or a record is too long or makes no sense.
+        ProtocolError: the stream ends inside an entry, or a record is too large or invalid.
     """
     while True:
         length = _read(stream, 4)
@@ -87,20 +87,20 @@ def unpack_entries(stream: BinaryIO) -> Iterator[LogEntry]:
 
 
 def _read(stream: BinaryIO, size: int) -> bytes:
-    """Return ``size`` bytes, or what is left of the stream. One read of a pipe may give less than it was asked for."""
-    found = bytearray()
-    while len(found) < size:
-        piece = stream.read(size - len(found))
-        if not piece:
+    """Return ``size`` bytes, fewer at the end of the stream. One read of a pipe may return less than requested."""
+    received = bytearray()
+    while len(received) < size:
+        chunk = stream.read(size - len(received))
+        if not chunk:
             break
-        found += piece
-    return bytes(found)
+        received += chunk
+    return bytes(received)
 
 
-# --- protobuf, as far as log entries need it ----------------------------------------------------------
+# --- the part of protobuf that log entries need --------------------------------------------------------
 
 _VARINT, _BYTES = 0, 2
-_FIXED = {1: 8, 5: 4}  # bytes of the two kinds of field that no log entry has
+_FIXED = {1: 8, 5: 4}  # sizes in bytes of the fixed-width types, which no known field has
 
 
 def _field(number: int, value: int | bytes) -> bytes:
@@ -115,7 +115,7 @@ def _scalar(number: int, value: int | bytes) -> bytes:
 
 def _packed_varint(value: int) -> bytes:
     packed = bytearray()
-    value &= (1 << 64) - 1  # a negative number stands as its two's complement
+    value &= (1 << 64) - 1  # negative numbers are encoded in two's complement
     while value > 0x7F:
         packed.append(value & 0x7F | 0x80)
         value >>= 7
@@ -133,7 +133,7 @@ def _varint(record: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value & (1 << 64) - 1, at
-    raise ProtocolError("a log entry holds a number that does not end")
+    raise ProtocolError("a log entry has an unterminated varint")
 
 
 def _fields(record: bytes) -> Iterator[tuple[int, int | bytes]]:
@@ -147,7 +147,7 @@ def _fields(record: bytes) -> Iterator[tuple[int, int | bytes]]:
             continue
         size, at = _varint(record, at) if kind == _BYTES else (_FIXED.get(kind, len(record)), at)
         if at + size > len(record):
-            raise ProtocolError(f"field {number} of a log entry ends after it")
+            raise ProtocolError(f"field {number} of a log entry is longer than the entry")
         yield number, record[at : at + size]
         at += size
 
@@ -156,7 +156,7 @@ def _values(record: bytes, table: _Table) -> Iterator[tuple[str, Any]]:
     for number, value in _fields(record):
         name, kind, read = table.get(number, _UNKNOWN)
         if name and not isinstance(value, kind):
-            raise ProtocolError(f"field {number} of a log entry ({name}) is of another type")
+            raise ProtocolError(f"field {number} of a log entry ({name}) has the wrong type")
         if name:
             yield name, read(value)
 
@@ -185,7 +185,7 @@ def _signed(value: int) -> int:
 
 
 _Table = Mapping[int, tuple[str, type, Callable[[Any], Any]]]
-"""Field number -> attribute, type on the wire, what makes the attribute's value of it."""
+"""Field number -> attribute, type on the wire, function that converts the value."""
 
 _UNKNOWN = ("", object, bytes)
 _METADATA: _Table = {1: ("last", int, bool), 2: ("id", bytes, _text), 3: ("ordinal", int, _signed)}

@@ -1,4 +1,4 @@
-"""MetricsCollector: plugins that read the host's metrics. Knows the two calls; no transport and no metrics."""
+"""MetricsCollector: plugins that collect the host's metrics. The two calls; no transport, no metrics."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from ..interface.methods import rpc
 
 
 class MetricsCollector(Interface, implements="MetricsCollector"):
-    """Readers of the host's metrics: ``GET /metrics`` on a unix socket, in the text form of Prometheus.
+    """Collectors of the host's metrics: ``GET /metrics`` on a unix socket, in Prometheus' text format.
 
-    Docker binds its socket to ``/run/docker/metrics.sock`` in a managed plugin. A plugin that Docker finds by
-    its socket must not list this extension point: its activation would never end. The body of a reply is not
-    read, so an error has a status other than 200.
+    Docker mounts its socket at ``/run/docker/metrics.sock`` in a managed plugin. A plugin that Docker discovers
+    by its socket must not list this extension point: its activation would never finish. The body of a reply is
+    ignored, so errors need a status other than 200.
     """
 
     @rpc("StartMetrics", ignore_reply=True)
     def start_metrics(self) -> None:
-        """Begin to read; called when the plugin is activated."""
+        """Start collecting; called when the plugin is activated."""
         raise NotImplementedError
 
     @rpc("StopMetrics", ignore_reply=True)
     def stop_metrics(self) -> None:
-        """Cease to read; called when the host ends."""
+        """Stop collecting; called when the host shuts down."""
         raise NotImplementedError

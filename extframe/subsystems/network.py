@@ -1,6 +1,6 @@
-"""NetworkDriver: networks, and the endpoints that join them. Knows the engine's rules for them; no transport."""
+"""NetworkDriver: networks and the endpoints that join them. Knows the engine's rules for them; no transport."""
 
-# ruff: noqa: B006, RUF012 - a default declares what is sent; nothing changes one
+# ruff: noqa: B006, RUF012 - defaults are declarations and are never mutated
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ..interface.messages import Message
 from ..interface.methods import Key, rpc
 
 NODE_DISCOVERY = 1
-"""The one ``discovery_type`` that is passed on to plugins: another node of the cluster."""
+"""The only ``discovery_type`` that plugins receive: a node of the cluster."""
 
 _NetworkID = Annotated[str, Key("NetworkID")]
 _EndpointID = Annotated[str, Key("EndpointID")]
 
 
 class IPAMData(Message, frozen=True, omit_defaults=True):
-    """A pool of addresses that a network was given.
+    """An address pool of a network.
 
     Args:
-        address_space: where the pool comes from; always sent.
-        aux_addresses: addresses that are taken, in CIDR form, by name.
-        gateway: the gateway's address in CIDR form.
-        pool: the pool in CIDR form.
+        address_space: the pool's address space; always sent.
+        aux_addresses: addresses in use, in CIDR notation, by name.
+        gateway: the gateway's address in CIDR notation.
+        pool: the pool in CIDR notation.
     """
 
     address_space: str = msgspec.field(default_factory=str)
@@ -37,11 +37,11 @@ class IPAMData(Message, frozen=True, omit_defaults=True):
 
 
 class EndpointInterface(Message, frozen=True):
-    """The addresses of an endpoint; "" for one that is still open.
+    """The addresses of an endpoint; "" for an address that is not set yet.
 
     Args:
-        address: IPv4, in CIDR form.
-        address_ipv6: IPv6, in CIDR form.
+        address: the IPv4 address in CIDR notation.
+        address_ipv6: the IPv6 address in CIDR notation.
         mac_address: six hexadecimal bytes with colons.
     """
 
@@ -50,26 +50,26 @@ class EndpointInterface(Message, frozen=True):
     mac_address: str = ""
 
     def completed(self, answer: EndpointInterface) -> EndpointInterface:
-        """Return these addresses and what a plugin's ``answer`` to them adds.
+        """Return these addresses together with those that a plugin's ``answer`` adds.
 
         Raises:
-            ValueError: the answer has an address that was set, even with the same value. The engine
-                deletes the endpoint then (moby ``libnetwork/drivers/remote``).
+            ValueError: the answer contains an address that was set before, even with the same value. The engine
+                then deletes the endpoint (moby ``libnetwork/drivers/remote``).
         """
         ours, theirs = msgspec.structs.asdict(self), msgspec.structs.asdict(answer)
         taken = [name for name in ours if ours[name] and theirs[name]]
         if taken:
-            raise ValueError(f"the plugin answered with {', '.join(taken)}, which the host had set")
+            raise ValueError(f"the plugin returned {', '.join(taken)}, which the host had already set")
         return EndpointInterface(**{name: ours[name] or theirs[name] for name in ours})
 
 
 class NetworkCapability(Message, frozen=True):
-    """What a network plugin can do.
+    """The capabilities of a network plugin.
 
     Args:
-        scope: ``local`` when its networks are of this host alone, ``global`` when they span hosts.
-        connectivity_scope: the same of the connections that they give; by default as ``scope``.
-        gw_alloc_checker: whether ``gw_alloc_check`` may be called; Docker 28.0 and later.
+        scope: ``local`` if its networks are limited to one host, ``global`` if they span hosts.
+        connectivity_scope: ``local`` or ``global`` for the connectivity that they provide; by default ``scope``.
+        gw_alloc_checker: whether the plugin supports ``gw_alloc_check``; Docker 28.0 and later.
     """
 
     scope: str = ""
@@ -78,11 +78,11 @@ class NetworkCapability(Message, frozen=True):
 
 
 class GatewayAllocation(Message, frozen=True):
-    """Whether a network does without gateway addresses.
+    """Which gateway addresses a network does not need.
 
     Args:
-        skip_ipv4: without an IPv4 one.
-        skip_ipv6: without an IPv6 one.
+        skip_ipv4: no IPv4 gateway address is needed.
+        skip_ipv6: no IPv6 gateway address is needed.
     """
 
     skip_ipv4: bool = msgspec.field(default=False, name="SkipIPv4")
@@ -90,11 +90,11 @@ class GatewayAllocation(Message, frozen=True):
 
 
 class InterfaceName(Message, frozen=True):
-    """The interface that is moved into a container.
+    """The network interface that is moved into a container.
 
     Args:
         src_name: its name on the host.
-        dst_prefix: the beginning of its name in the container; a number follows.
+        dst_prefix: the prefix of its name in the container; a number follows.
     """
 
     src_name: str = ""
@@ -105,9 +105,9 @@ class StaticRoute(Message, frozen=True):
     """A route in the container.
 
     Args:
-        destination: in CIDR form.
-        route_type: 0 by way of ``next_hop``, 1 for what is connected.
-        next_hop: an address.
+        destination: the destination in CIDR notation.
+        route_type: 0 for a route through ``next_hop``, 1 for a directly connected network.
+        next_hop: the address of the next hop.
     """
 
     destination: str = ""
@@ -116,14 +116,14 @@ class StaticRoute(Message, frozen=True):
 
 
 class JoinInfo(Message, frozen=True, omit_defaults=True):
-    """How a container is connected.
+    """How a container is connected to a network.
 
     Args:
-        interface_name: the interface; None where there is none to move.
+        interface_name: the network interface; None if there is none to move.
         gateway: the IPv4 address of the default gateway.
         gateway_ipv6: the IPv6 address of the default gateway.
         static_routes: further routes.
-        disable_gateway_service: do not add the engine's own gateway network where there is no gateway.
+        disable_gateway_service: do not add the engine's own gateway network if there is no gateway.
     """
 
     interface_name: InterfaceName | None = None
@@ -134,7 +134,7 @@ class JoinInfo(Message, frozen=True, omit_defaults=True):
 
 
 def _known_scopes(capability: NetworkCapability) -> NetworkCapability:
-    # Unlike a volume plugin's, these count to the letter (moby libnetwork/drivers/remote/driver.go).
+    # Unlike a volume plugin's, these are case-sensitive (moby libnetwork/drivers/remote/driver.go).
     scope, connectivity = capability.scope, capability.connectivity_scope or capability.scope
     for key, value in (("Scope", scope), ("ConnectivityScope", connectivity)):
         if value not in ("local", "global"):
@@ -148,11 +148,11 @@ def _not_implemented(error: ProtocolError | RemoteError) -> None:
 
 
 class NetworkDriver(Interface, implements="NetworkDriver"):
-    """Networks of containers. Docker sets no deadlines here; ours are the client's."""
+    """Networks of containers. Docker sets no deadlines for these calls; the client's apply."""
 
     @rpc("GetCapabilities", idempotent=True, check=_known_scopes)
     def get_capabilities(self) -> NetworkCapability:
-        """Return the scopes of the plugin's networks; the host asks before all else."""
+        """Return the scopes of the plugin's networks. The host's first call."""
         raise NotImplementedError
 
     @rpc("AllocateNetwork", returns="Options", optional=True)
@@ -163,20 +163,20 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
         ipv4_data: Annotated[list[IPAMData], Key("IPv4Data")] = [],
         ipv6_data: Annotated[list[IPAMData], Key("IPv6Data")] = [],
     ) -> dict[str, str]:
-        """Reserve what a network of the whole cluster needs and return the options that nodes create it with.
+        """Reserve the resources of a cluster-wide network and return the options that nodes create it with.
 
-        Managers of a swarm call it, for managed plugins of global scope.
+        Swarm managers call it for managed plugins with global scope.
         """
         raise NotImplementedError
 
     @rpc("FreeNetwork", optional=True)
     def free_network(self, network_id: _NetworkID) -> None:
-        """Give back what ``allocate_network`` reserved."""
+        """Release what ``allocate_network`` reserved."""
         raise NotImplementedError
 
     @rpc("GwAllocCheck", idempotent=True, optional=True)
     def gw_alloc_check(self, options: dict[str, Any] = {}) -> GatewayAllocation:
-        """Return which gateway addresses a network needs not; only for plugins that announced it."""
+        """Return which gateway addresses a network does not need. Called only if the capabilities announce it."""
         raise NotImplementedError
 
     @rpc("CreateNetwork")
@@ -187,19 +187,19 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
         ipv4_data: Annotated[list[IPAMData], Key("IPv4Data")] = [],
         ipv6_data: Annotated[list[IPAMData], Key("IPv6Data")] = [],
     ) -> None:
-        """Make a network. It is not made again when the host restarts: the plugin remembers it.
+        """Create a network. It is not created again when the host restarts: the plugin must persist it.
 
         Args:
             network_id: 64 hexadecimal digits.
-            options: labels of the engine's; the user's options are under ``com.docker.network.generic``.
-            ipv4_data: its IPv4 pools.
-            ipv6_data: its IPv6 pools.
+            options: the engine's labels; the user's options are under ``com.docker.network.generic``.
+            ipv4_data: the network's IPv4 pools.
+            ipv6_data: the network's IPv6 pools.
         """
         raise NotImplementedError
 
     @rpc("DeleteNetwork")
     def delete_network(self, network_id: _NetworkID) -> None:
-        """Remove a network. Docker logs an error of this and removes it all the same."""
+        """Remove a network. If this fails, Docker logs the error and removes the network anyway."""
         raise NotImplementedError
 
     @rpc("CreateEndpoint", returns="Interface")
@@ -210,12 +210,12 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
         interface: EndpointInterface,
         options: dict[str, Any] | None = None,
     ) -> EndpointInterface:
-        """Make a container's place in a network and return the addresses that the plugin adds.
+        """Create a container's endpoint in a network and return the addresses that the plugin adds.
 
         Args:
             network_id: the network.
-            endpoint_id: 64 hexadecimal digits, others at every start of the container.
-            interface: what the host has set already. Only what is open may be in the answer:
+            endpoint_id: 64 hexadecimal digits, new for every start of the container.
+            interface: the addresses that the host has set. The result may contain only those that are not set:
                 see `EndpointInterface.completed`.
             options: ports, and the user's options.
         """
@@ -223,12 +223,12 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
 
     @rpc("EndpointOperInfo", returns="Value", idempotent=True)
     def endpoint_oper_info(self, network_id: _NetworkID, endpoint_id: _EndpointID) -> dict[str, Any]:
-        """Return whatever the plugin has to say of an endpoint, by key."""
+        """Return further details of an endpoint, by key."""
         raise NotImplementedError
 
     @rpc("DeleteEndpoint")
     def delete_endpoint(self, network_id: _NetworkID, endpoint_id: _EndpointID) -> None:
-        """Remove an endpoint. Docker logs an error of this and goes on."""
+        """Remove an endpoint. If this fails, Docker logs the error and continues."""
         raise NotImplementedError
 
     @rpc("Join")
@@ -239,26 +239,26 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
         sandbox_key: str,
         options: dict[str, Any] | None = None,
     ) -> JoinInfo:
-        """Connect a container and return how.
+        """Connect a container to a network and return how.
 
         Args:
             network_id: the network.
             endpoint_id: the container's endpoint.
-            sandbox_key: the path of its network namespace.
+            sandbox_key: the path of the container's network namespace.
             options: ports.
         """
         raise NotImplementedError
 
     @rpc("Leave")
     def leave(self, network_id: _NetworkID, endpoint_id: _EndpointID) -> None:
-        """Disconnect a container. Docker logs an error of this and goes on."""
+        """Disconnect a container. If this fails, Docker logs the error and continues."""
         raise NotImplementedError
 
     @rpc("ProgramExternalConnectivity", optional=True, fallback=_not_implemented)
     def program_external_connectivity(
         self, network_id: _NetworkID, endpoint_id: _EndpointID, options: dict[str, Any] | None = None
     ) -> None:
-        """Open an endpoint's published ports; a plugin without this (status 404) has none to open.
+        """Open an endpoint's published ports. A plugin that lacks this method (status 404) has none to open.
 
         Args:
             network_id: the network.
@@ -269,20 +269,20 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
 
     @rpc("RevokeExternalConnectivity", optional=True, fallback=_not_implemented)
     def revoke_external_connectivity(self, network_id: _NetworkID, endpoint_id: _EndpointID) -> None:
-        """Close what ``program_external_connectivity`` opened; status 404 is success."""
+        """Close the ports that ``program_external_connectivity`` opened. Status 404 counts as success."""
         raise NotImplementedError
 
     @rpc("DiscoverNew", optional=True)
     def discover_new(self, discovery_type: int, discovery_data: dict[str, Any]) -> None:
-        """Tell of something that came.
+        """Notify the plugin of something that was discovered.
 
         Args:
-            discovery_type: what it is: `NODE_DISCOVERY`.
-            discovery_data: of a node ``Address``, ``BindAddress`` and ``Self``, which is true of the host itself.
+            discovery_type: its type: `NODE_DISCOVERY`.
+            discovery_data: for a node ``Address``, ``BindAddress`` and ``Self``, which is true for the host itself.
         """
         raise NotImplementedError
 
     @rpc("DiscoverDelete", optional=True)
     def discover_delete(self, discovery_type: int, discovery_data: dict[str, Any]) -> None:
-        """Tell of something that went; the arguments are those of ``discover_new``."""
+        """Notify the plugin of something that disappeared. The arguments are those of ``discover_new``."""
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""SecretProvider: plugins that keep the values of secrets. Knows their messages; no transport."""
+"""SecretProvider: plugins that provide the values of secrets. The messages and the interface; no transport."""
 
-# ruff: noqa: B006, RUF012 - a default declares what is sent; nothing changes one
+# ruff: noqa: B006, RUF012 - defaults are declarations and are never mutated
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..interface.methods import Key, rpc
 
 
 class PortConfig(Message, frozen=True, omit_defaults=True):
-    """A port of a service.
+    """A published port of a service.
 
     Args:
-        name: its name.
-        protocol: 0 TCP, 1 UDP, 2 SCTP.
-        target_port: inside.
-        published_port: outside.
-        publish_mode: 0 by way of any node, 1 on the node itself.
+        name: the port's name.
+        protocol: 0 for TCP, 1 for UDP, 2 for SCTP.
+        target_port: the port inside the container.
+        published_port: the port outside the container.
+        publish_mode: 0 for ingress (through any node), 1 for host (on the node that runs the task).
     """
 
     name: str = ""
@@ -30,11 +30,11 @@ class PortConfig(Message, frozen=True, omit_defaults=True):
 
 
 class EndpointSpec(Message, frozen=True, omit_defaults=True):
-    """How a service is reached.
+    """How clients reach a service.
 
     Args:
-        mode: 0 at one address for all its tasks, 1 at theirs, by DNS.
-        ports: what it publishes.
+        mode: 0 for one virtual IP address for all tasks, 1 for DNS round robin over the tasks' addresses.
+        ports: the published ports.
     """
 
     mode: int = 0
@@ -45,8 +45,8 @@ class Secret(Message, frozen=True, omit_defaults=True):
     """The value of a secret. Its repr does not show it.
 
     Args:
-        value: bytes; base64 on the wire.
-        do_not_reuse: it is for this task alone.
+        value: the bytes of the secret; base64 on the wire.
+        do_not_reuse: the value is for this task only.
     """
 
     value: bytes = b""
@@ -57,7 +57,7 @@ class Secret(Message, frozen=True, omit_defaults=True):
 
 
 class SecretProvider(Interface, implements="secretprovider", prefix="SecretProvider"):
-    """Values of secrets, for the tasks of a swarm. Docker sets no deadline here; ours is the client's."""
+    """Provides the values of secrets to the tasks of a swarm. Docker sets no deadline; the client's applies."""
 
     @rpc("GetSecret", omit_defaults=True)
     def get_secret(
@@ -74,19 +74,19 @@ class SecretProvider(Interface, implements="secretprovider", prefix="SecretProvi
         node_id: Annotated[str, Key("NodeID")] = "",
         service_endpoint_spec: EndpointSpec | None = None,
     ) -> Secret:
-        """Return the value of a secret for one task. A plugin may make a new value each time, so it is not repeated.
+        """Return the value of a secret for one task. Not retried, because a plugin may create a new value per call.
 
         Args:
-            secret_name: the secret.
-            secret_labels: its labels.
-            service_hostname: the hostname that the service's tasks have.
-            service_id: the service that uses it.
-            service_name: its name.
-            service_labels: its labels.
-            task_id: the task that needs it.
-            task_name: its name.
-            task_image: its image.
-            node_id: the node that the task runs on.
-            service_endpoint_spec: how the service is reached.
+            secret_name: the secret's name.
+            secret_labels: the secret's labels.
+            service_hostname: the hostname of the service's tasks.
+            service_id: the ID of the service that uses the secret.
+            service_name: the service's name.
+            service_labels: the service's labels.
+            task_id: the ID of the task that needs the secret.
+            task_name: the task's name.
+            task_image: the task's image.
+            node_id: the ID of the node that the task runs on.
+            service_endpoint_spec: how clients reach the service.
         """
         raise NotImplementedError

@@ -1,6 +1,6 @@
-"""VolumeDriver: named volumes, and the paths they are mounted at. Knows the engine's rules for them; no transport."""
+"""VolumeDriver: named volumes and their mount points. Knows the engine's rules for them; no transport."""
 
-# ruff: noqa: B006, RUF012 - a default declares what is sent; nothing changes one
+# ruff: noqa: B006, RUF012 - defaults are declarations and are never mutated
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ logger = get_logger(__name__)
 
 
 class Volume(Message, frozen=True, omit_defaults=True):
-    """A volume, as the plugin describes it.
+    """A volume as the plugin describes it.
 
     Args:
-        name: its name; a plugin may answer with another than was asked for.
-        mountpoint: where it is mounted, "" when it is not or the plugin does not tell.
-        status: whatever the plugin has to say of it, by key.
-        created_at: when it was made, as the plugin wrote it.
+        name: the volume's name; may differ from the name that was requested.
+        mountpoint: the path of the mount point; "" if the volume is not mounted or the plugin does not say.
+        status: further details, by key.
+        created_at: the creation time as the plugin wrote it.
     """
 
     name: str = ""
@@ -34,15 +34,15 @@ class Volume(Message, frozen=True, omit_defaults=True):
 
     @property
     def created(self) -> datetime | None:
-        """``created_at`` as a time: RFC 3339 or Go's own format, None for all else."""
+        """``created_at`` as a time: RFC 3339 or Go's own format; None for anything else."""
         return parse_time(self.created_at)
 
 
 class VolumeCapability(Message, frozen=True):
-    """What a volume plugin can do.
+    """The capabilities of a volume plugin.
 
     Args:
-        scope: ``local`` when each host has volumes of its own, ``global`` when all hosts see the same ones.
+        scope: ``local`` if each host has its own volumes, ``global`` if all hosts see the same volumes.
     """
 
     scope: str = "local"
@@ -50,12 +50,12 @@ class VolumeCapability(Message, frozen=True):
 
 def _existing(volume: Volume | None) -> Volume:
     if volume is None:
-        raise RemoteError("no such volume (the reply holds neither a volume nor an error)", status=200)
+        raise RemoteError("no such volume (the reply has neither a volume nor an error)", status=200)
     return volume
 
 
 def _absolute(path: str | None) -> str:
-    # Docker and Podman mount the container's own bundle where this is empty or relative (moby volume/mounts).
+    # Docker and Podman mount the container's own bundle if this is empty or relative (moby volume/mounts).
     if not path or not posixpath.isabs(path):
         raise ValueError(f"Expected the absolute path of a mount point, got {path!r}")
     return path
@@ -64,66 +64,66 @@ def _absolute(path: str | None) -> str:
 def _known_scope(capability: VolumeCapability | None) -> VolumeCapability:
     scope = capability.scope.lower() if capability else ""
     if scope not in ("", "local", "global"):
-        logger.warning("a volume plugin has scope %r, which is neither local nor global: taken as local", scope)
+        logger.warning("a volume plugin has scope %r, which is neither local nor global; using local", scope)
     return VolumeCapability(scope="global" if scope == "global" else "local")
 
 
 def _local(error: ProtocolError | RemoteError) -> VolumeCapability:
-    logger.debug("taken as a plugin of local scope: %s", error)
+    logger.debug("assuming local scope: %s", error)
     return VolumeCapability()
 
 
 class VolumeDriver(Interface, implements="VolumeDriver"):
-    """Named volumes: made, mounted, listed and removed by the plugin."""
+    """Named volumes that the plugin creates, mounts, lists and removes."""
 
     @rpc("Create", timeout=120.0)
     def create(self, name: str, opts: Annotated[dict[str, str], Key(null=True)] = {}) -> None:
-        """Make a volume.
+        """Create a volume.
 
         Args:
-            name: the volume's name; engines let any text through, ``../x`` too.
+            name: the volume's name; engines accept any text, including ``../x``.
             opts: the user's options, by key.
         """
         raise NotImplementedError
 
     @rpc("Remove")
     def remove(self, name: str) -> None:
-        """Remove a volume and what is in it."""
+        """Remove a volume and its contents."""
         raise NotImplementedError
 
     @rpc("Mount", returns="Mountpoint", timeout=120.0, check=_absolute)
     def mount(self, name: str, id: Annotated[str, Key("ID")]) -> str:
-        """Mount a volume for one user of it and return the absolute path of its mount point.
+        """Mount a volume for one caller and return the absolute path of its mount point.
 
         Args:
             name: the volume.
-            id: the user. ``docker cp`` mounts again with the ID of a running container, so the same ID may
-                come twice, and then goes twice.
+            id: the caller. ``docker cp`` mounts with the ID of a running container, so the same ID may be mounted
+                twice, and is then unmounted twice.
         """
         raise NotImplementedError
 
     @rpc("Unmount")
     def unmount(self, name: str, id: Annotated[str, Key("ID")]) -> None:
-        """Tell that one user of a volume, who mounted it with the same ID, needs it no more."""
+        """Unmount a volume for the caller that mounted it with the same ID."""
         raise NotImplementedError
 
     @rpc("Path", returns="Mountpoint", idempotent=True)
     def path(self, name: str) -> str:
-        """Return where a volume is mounted, "" when it is not."""
+        """Return the path of a volume's mount point, "" if it is not mounted."""
         raise NotImplementedError
 
     @rpc("Get", returns="Volume", idempotent=True, check=_existing)
     def get(self, name: str) -> Volume:
-        """Return a volume; one that does not exist is an error of the plugin's choice."""
+        """Return a volume. The plugin chooses the error for a volume that does not exist."""
         raise NotImplementedError
 
     @rpc("Capabilities", returns="Capabilities", idempotent=True, optional=True, empty_object=True,
          check=_known_scope, fallback=_local)  # fmt: skip
     def capabilities(self) -> VolumeCapability:
-        """Return what the plugin can do; one that does not answer this has local scope."""
+        """Return the plugin's capabilities. A plugin that does not answer this call has local scope."""
         raise NotImplementedError
 
-    # Last: after it, list[...] in this class would mean the method.
+    # Last, because after it list[...] in this class would mean the method.
     @rpc("List", returns="Volumes", idempotent=True, empty_object=True)
     def list(self) -> list[Volume]:
         """Return all volumes of the plugin."""

@@ -1,4 +1,4 @@
-"""Interfaces: declared once; a proxy at the host's end, a table of methods at the plugin's."""
+"""Interfaces: declared once; a proxy on the host's side, a table of methods on the plugin's."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from scripted_client import ScriptedClient
 
 from extframe.errors import ProtocolError, RemoteError
 from extframe.interface import Interface, declaration, declarations, implements, methods, routes
-from extframe.interface.declarations import check_driver
-from extframe.interface.methods import StreamCodec, rpc
+from extframe.interface.drivers import check_driver
+from extframe.interface.markers import StreamCodec, rpc
 
 
 def unpack_lines(stream: BinaryIO) -> Iterator[str]:
@@ -105,16 +105,18 @@ def test_a_driver_may_implement_several_interfaces():
         declaration(Both)
 
 
-def test_what_is_no_driver_is_a_type_error_that_says_how_to_make_one():
+def test_an_object_that_is_not_a_driver_is_a_type_error_that_says_how_to_make_one():
     for thing in (object(), Interface, 5):
-        with pytest.raises(TypeError, match=r"is no driver: subclass an Interface, or put @implements"):
+        with pytest.raises(
+            TypeError, match=r"is not a driver: subclass an Interface, or decorate an async class with @implements"
+        ):
             declarations(thing)
 
 
 @pytest.mark.parametrize("word", ["", "two words", "a/b", "a\n", "\x1b[2J", "Größe", 1])
 @pytest.mark.parametrize("key", ["implements", "prefix"])
-def test_what_can_stand_in_no_call_is_refused_where_it_is_declared(key, word):
-    words = re.escape(f"Wrong: {key} is {word!r}; expected one word in ASCII without a slash")
+def test_a_name_that_is_invalid_in_a_call_is_refused_at_declaration(key, word):
+    words = re.escape(f"Wrong: {key} is {word!r}; expected one ASCII word without a slash")
     with pytest.raises(TypeError, match=words):
         type("Wrong", (Interface,), {}, **{"implements": "Backup", key: word})
     with pytest.raises(TypeError, match=f"Wrong: {key} is "):
@@ -122,14 +124,14 @@ def test_what_can_stand_in_no_call_is_refused_where_it_is_declared(key, word):
 
 
 @pytest.mark.parametrize("wrap", [property, functools.cached_property, functools.partialmethod])
-def test_a_method_that_is_called_like_an_attribute_is_refused(wrap):
+def test_rpc_on_a_property_is_refused(wrap):
     @rpc("Size", returns="Size")
     def size(self) -> int:
         raise NotImplementedError
 
-    with pytest.raises(TypeError, match=f"Shelf.size: a method under @rpc is called; take {wrap.__name__} off it"):
-        type("Shelf", (Interface,), {"size": wrap(size)}, implements="Shelf")
-    with pytest.raises(TypeError, match=r"@rpc\('Size'\) stands above a method that is called, not above a property"):
+    with pytest.raises(TypeError, match=f"Store.size: @rpc declares a method; remove {wrap.__name__} from it"):
+        type("Store", (Interface,), {"size": wrap(size)}, implements="Store")
+    with pytest.raises(TypeError, match=r"@rpc\('Size'\) decorates a method, not a property"):
         rpc("Size")(property(size))
 
 
@@ -146,12 +148,12 @@ def test_a_method_cannot_have_a_name_that_every_interface_has(name):
     def run(self) -> None: ...
 
     run.__name__ = name
-    with pytest.raises(TypeError, match=f"Taken.{name}: the name is taken"):
+    with pytest.raises(TypeError, match=f"Taken.{name}: the name is reserved"):
         type("Taken", (Interface,), {name: rpc("Run")(run)}, implements="Taken")
 
 
-def test_two_methods_cannot_be_one_on_the_wire():
-    with pytest.raises(TypeError, match=r"Twice: run and walk are both Twice\.Run"):
+def test_two_methods_cannot_share_a_wire_name():
+    with pytest.raises(TypeError, match=r"Twice: run and walk have the same wire name, Twice\.Run"):
 
         class Twice(Interface, implements="Twice"):
             @rpc("Run")
@@ -161,7 +163,7 @@ def test_two_methods_cannot_be_one_on_the_wire():
             def walk(self) -> None: ...
 
 
-def test_two_interfaces_with_a_method_of_one_name_cannot_be_one_driver():
+def test_two_interfaces_with_a_method_of_the_same_name_cannot_share_a_driver():
     class Other(Interface, implements="Other"):
         @rpc("Run")
         def run(self) -> None: ...
@@ -173,11 +175,11 @@ def test_two_interfaces_with_a_method_of_one_name_cannot_be_one_driver():
 
 
 def test_an_interface_extends_one_other_only():
-    with pytest.raises(TypeError, match="extends one other, not Backup and Restore"):
+    with pytest.raises(TypeError, match="extends one other interface, not Backup and Restore"):
         type("Both", (Backup, Restore), {}, implements="Both")
 
 
-# --- the host's end -----------------------------------------------------------------------------------
+# --- the host's side ----------------------------------------------------------------------------------
 
 
 def test_a_proxy_is_an_instance_of_its_interface_and_names_its_plugin():
@@ -186,7 +188,7 @@ def test_a_proxy_is_an_instance_of_its_interface_and_names_its_plugin():
     assert repr(driver) == "<Backup of plugin 'scripted'>"
 
 
-def test_a_proxy_of_a_nameless_client_names_the_address_or_else_the_client():
+def test_a_proxy_of_a_client_without_a_plugin_name_shows_the_address_or_else_the_client():
     client = ScriptedClient()
     client.plugin = None
     assert repr(Backup.remote(client)) == "<Backup of unix:///scripted.sock>"
@@ -221,7 +223,7 @@ def test_the_methods_of_a_proxy_are_functions_that_are_made_once():
     assert inspect.getdoc(one.start) == "Start a backup and return its job."
 
 
-def test_threads_that_come_at_once_get_one_proxy_class():
+def test_concurrent_threads_share_one_proxy_class():
     class Fresh(Backup):
         pass
 
@@ -258,7 +260,7 @@ def test_a_call_has_the_deadline_and_the_idempotence_of_its_declaration():
     assert [(call.timeout, call.idempotent) for call in client.calls] == [(5.0, False), (None, True)]
 
 
-def test_a_proxy_can_have_a_deadline_of_its_own():
+def test_a_proxy_can_have_its_own_deadline():
     client = ScriptedClient({}, {}, b"")
     driver = Backup.remote(client, timeout=0.5)
     driver.start("/home")
@@ -283,7 +285,7 @@ def test_an_error_names_plugin_method_and_address(reply, error):
     assert str(raised).startswith("BackupPlugin.Start on plugin 'scripted' at unix:///scripted.sock: ")
 
 
-def test_an_error_that_the_client_raised_is_left_as_it_is():
+def test_an_error_that_the_client_raised_is_unchanged():
     client = ScriptedClient({"Err": "no room"}, status=500)
     with pytest.raises(RemoteError) as caught:
         Backup.remote(client).start("/home")
@@ -308,7 +310,7 @@ def test_a_stream_is_read_record_by_record():
 
 
 @pytest.mark.parametrize("read", [0, 1])
-def test_a_stream_that_is_let_go_is_closed(read):
+def test_a_stream_can_be_closed_early(read):
     client = ScriptedClient(b"one\ntwo\n")
     records = Backup.remote(client).log("7")
     for _ in range(read):
@@ -317,7 +319,7 @@ def test_a_stream_that_is_let_go_is_closed(read):
     assert client.open_streams == 0
 
 
-def test_an_error_of_a_stream_is_the_calls_and_one_inside_it_has_names():
+def test_a_call_raises_the_errors_of_opening_its_stream_and_later_errors_have_context():
     with pytest.raises(RemoteError, match="no such job"):
         Backup.remote(ScriptedClient(b'{"Err":"no such job"}', status=500)).log("7")
     records = Backup.remote(ScriptedClient(b"one\ntw")).log("7")
@@ -326,10 +328,10 @@ def test_an_error_of_a_stream_is_the_calls_and_one_inside_it_has_names():
         next(records)
 
 
-# --- the plugin's end ---------------------------------------------------------------------------------
+# --- the plugin's side --------------------------------------------------------------------------------
 
 
-def test_routes_lead_from_the_wire_to_what_a_driver_overrides():
+def test_routes_map_wire_names_to_the_methods_that_a_driver_overrides():
     table = routes(Disk())
     assert list(table) == ["BackupPlugin.Start"]
     method, function = table["BackupPlugin.Start"]
@@ -346,7 +348,7 @@ def test_several_drivers_share_one_table():
 
 
 def test_two_drivers_of_one_extension_point_are_refused():
-    with pytest.raises(TypeError, match=r"another driver answers BackupPlugin\.Start already"):
+    with pytest.raises(TypeError, match=r"another driver already answers BackupPlugin\.Start"):
         routes(Disk(), Disk())
 
 
@@ -359,12 +361,12 @@ class AsyncDisk:
         pass
 
 
-def test_an_async_driver_is_a_plain_class_that_says_what_it_implements():
+def test_an_async_driver_is_a_plain_class_under_implements():
     assert [each.implements for each in declarations(AsyncDisk)] == ["backup"]
     assert list(routes(AsyncDisk())) == ["BackupPlugin.Start", "BackupPlugin.Log"]
 
 
-def test_a_driver_that_lacks_methods_or_parameters_cannot_be_served_and_hears_of_all_of_them():
+def test_a_driver_with_mismatches_cannot_be_served_and_the_error_lists_all_of_them():
     @implements(Backup)
     class Wrong:
         async def start(self, folder: str, level: int = 0) -> str: ...
@@ -374,8 +376,8 @@ def test_a_driver_that_lacks_methods_or_parameters_cannot_be_served_and_hears_of
     with pytest.raises(TypeError) as caught:
         check_driver(Wrong())
     assert str(caught.value) == (
-        "Wrong cannot be served: start does not take 'path'; start wants 'folder', which no request has; "
-        "state wants 'since', which no request has; log is missing"
+        "Wrong cannot be served: start does not take 'path'; start requires 'folder', which is not in the request; "
+        "state requires 'since', which is not in the request; log is missing"
     )
 
 
@@ -402,7 +404,7 @@ def test_nothing_is_resolved_per_call(monkeypatch):
     call()
 
 
-def test_a_function_in_c_whose_parameters_nobody_knows_is_let_through():
+def test_a_function_in_c_without_a_signature_is_accepted():
     class Printed(Backup):
         pass
 

@@ -1,6 +1,6 @@
-"""Methods: the JSON that leaves and arrives at both ends, from one declaration."""
+"""Methods: the JSON that both sides write and read, from one declaration."""
 
-# ruff: noqa: B006, RUF012 - defaults that declare
+# ruff: noqa: B006, RUF012 - defaults are declarations
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from extframe.errors import ProtocolError, RemoteError
+from extframe.interface.markers import Key, rpc
 from extframe.interface.messages import Message
-from extframe.interface.methods import Key, Method, rpc
+from extframe.interface.methods import Method
 
 
 class Item(Message, frozen=True):
@@ -30,12 +31,12 @@ class Verdict(Message, frozen=True):
     err: str = ""
 
 
-class Shelf:
+class Store:
     @rpc("Put", returns="ItemID", timeout=5.0)
     def put(
         self, item_name: str, id: Annotated[str, Key("ID")], labels: Annotated[dict[str, str], Key(null=True)] = {}
     ) -> str:
-        """Put an item on the shelf."""
+        """Store an item."""
 
     @rpc("Clear")
     def clear(self) -> None: ...
@@ -56,8 +57,8 @@ class Shelf:
     def ping(self) -> None: ...
 
 
-def method(name: str, owner: type = Shelf) -> Method:
-    return Method(getattr(owner, name), "Shelf")
+def method(name: str, owner: type = Store) -> Method:
+    return Method(getattr(owner, name), "Store")
 
 
 PUT, CLEAR, COUNT, FIND, FIRST, JUDGE, PING = map(method, ("put", "clear", "count", "find", "first", "judge", "ping"))
@@ -69,16 +70,16 @@ def sent(method: Method, *args: Any, **kwargs: Any) -> bytes:
 
 
 def declared(function: Callable[..., Any], **options: Any) -> Method:
-    return Method(rpc("X", **options)(function), "Shelf")
+    return Method(rpc("X", **options)(function), "Store")
 
 
 # --- names --------------------------------------------------------------------------------------------
 
 
-def test_a_method_knows_its_names_and_what_was_said_of_it():
-    assert (PUT.name, PUT.wire, PUT.doc) == ("put", "Shelf.Put", "Put an item on the shelf.")
+def test_a_method_has_its_names_and_the_arguments_of_rpc():
+    assert (PUT.name, PUT.wire, PUT.doc) == ("put", "Store.Put", "Store an item.")
     assert (PUT.rpc.returns, PUT.rpc.timeout, PUT.rpc.idempotent) == ("ItemID", 5.0, False)
-    assert "Shelf.Put" in repr(PUT)
+    assert "Store.Put" in repr(PUT)
 
 
 # --- requests -----------------------------------------------------------------------------------------
@@ -88,17 +89,17 @@ def test_a_request_has_a_key_for_each_parameter_in_their_order():
     assert sent(PUT, id="1", item_name="a", labels={"b": "c"}) == b'{"ItemName":"a","ID":"1","Labels":{"b":"c"}}'
 
 
-def test_an_empty_map_is_null_where_the_engine_sends_null():
+def test_an_empty_map_is_sent_as_null_if_declared():
     assert sent(PUT, "a", "1") == sent(PUT, "a", "1", {}) == b'{"ItemName":"a","ID":"1","Labels":null}'
 
 
-def test_a_key_may_stand_beside_other_notes():
+def test_a_key_works_next_to_other_annotations():
     def tag(self, id: Annotated[str, "of the item", Key("ID")], name: Annotated[str, "new"]) -> None: ...
 
     assert sent(declared(tag), "1", "a") == b'{"ID":"1","Name":"a"}'
 
 
-def test_defaults_are_left_out_where_the_engine_leaves_them_out():
+def test_defaults_are_omitted_if_declared():
     assert sent(FIND) == b"{}"
     assert sent(FIND, "a", tags=["b"]) == b'{"Name":"a","Tags":["b"]}'
 
@@ -113,7 +114,7 @@ def test_a_call_without_arguments_has_an_empty_body_or_an_empty_object_as_declar
     [(("a",), {}, "'id'"), (("a", "b", {}, 1), {}, "Extra"), (("a",), {"ID": "b"}, "'ID'")],
 )
 def test_wrong_arguments_are_a_type_error_that_names_the_method(args, kwargs, message):
-    with pytest.raises(TypeError, match=rf"Shelf\.put\(\): .*{message}"):
+    with pytest.raises(TypeError, match=rf"Store\.put\(\): .*{message}"):
         PUT.encode_arguments(*args, **kwargs)
 
 
@@ -151,7 +152,7 @@ def test_each_request_gets_defaults_of_its_own():
         (b"[" * 100_000, "`array`|nested too deeply"),
     ],
 )
-def test_a_request_that_makes_no_sense_is_a_protocol_error_that_says_why(body, message):
+def test_an_invalid_request_is_a_protocol_error_with_the_reason(body, message):
     with pytest.raises(ProtocolError, match=message):
         PUT.decode_request(body)
 
@@ -168,14 +169,14 @@ def test_the_result_is_the_value_of_the_key_that_is_returned():
     assert PUT.decode_reply(b'{"ItemID":"1"}') == "1"
 
 
-def test_the_result_is_the_whole_reply_where_no_key_is_named():
+def test_the_result_is_the_whole_reply_without_returns():
     result = COUNT.decode_reply(b'{"Count":2,"Items":[{"Name":"a"}],"Err":""}')
     assert result == Answer(2, [Item("a")])
     assert type(result) is Answer
 
 
 @pytest.mark.parametrize("body", [b"{}", b"null", b'{"ItemID":null,"Items":null,"Item":null,"Count":null}'])
-def test_what_is_missing_or_null_has_its_zero_value(body):
+def test_a_missing_or_null_result_is_its_zero_value(body):
     results = [each.decode_reply(body) for each in (PUT, CLEAR, COUNT, FIND, FIRST)]
     assert results == ["", None, Answer(), [], Item()]
 
@@ -188,7 +189,7 @@ def test_an_error_in_a_reply_with_status_200_is_a_remote_error(key, of):
     assert (caught.value.message, caught.value.status) == ("no room", 200)
 
 
-def test_the_plugins_own_words_count_before_what_else_is_wrong_with_its_reply():
+def test_the_plugins_error_message_takes_precedence_over_other_faults_of_the_reply():
     with pytest.raises(RemoteError, match="no room"):
         PUT.decode_reply(b'{"ItemID":5,"Err":"no room"}')
 
@@ -197,7 +198,7 @@ def test_an_empty_or_null_error_is_none():
     assert PUT.decode_reply(b'{"ItemID":"1","Err":"","Error":null}') == "1"
 
 
-def test_a_message_with_an_err_of_its_own_says_itself_what_it_means():
+def test_a_message_with_its_own_err_field_does_not_fail_the_call():
     assert JUDGE.decode_reply(b'{"Allow":true,"Err":"x"}') == Verdict(allow=True, err="x")
     assert JUDGE.decode_reply(b'{"allow":true,"err":"x"}') == Verdict(allow=True, err="x")
 
@@ -209,25 +210,25 @@ class Report(Message, frozen=True):
 def report(self) -> Report: ...
 
 
-def test_a_message_with_an_error_of_its_own_says_itself_what_it_means():
+def test_a_message_with_its_own_error_field_does_not_fail_the_call():
     of = declared(report)
     for body in (b'{"Error":"x"}', b'{"error":"x","Err":"y"}'):
         assert of.decode_reply(body) == Report("x")
 
 
-def test_what_a_driver_returned_by_mistake_is_shown_in_short():
+def test_a_wrong_result_is_shortened_in_the_message():
     with pytest.raises(TypeError) as caught:
         PUT.encode_reply(["x" * 100] * 1000)
     assert len(str(caught.value)) < 400
 
 
-def test_an_empty_body_is_a_reply_where_no_result_is_expected():
+def test_an_empty_body_is_a_reply_if_no_result_is_expected():
     assert CLEAR.decode_reply(b"") is None
     assert CLEAR.decode_reply(b" \n") is None
 
 
 @pytest.mark.parametrize(("of", "keys"), [(PUT, '"ItemID": ...'), (COUNT, '"Count": ..., "Items": ...')])
-def test_an_empty_body_is_a_protocol_error_where_a_result_is_expected(of, keys):
+def test_an_empty_body_is_a_protocol_error_if_a_result_is_expected(of, keys):
     with pytest.raises(ProtocolError) as caught:
         of.decode_reply(b"")
     assert caught.value.message == f"the reply is empty; expected {{{keys}}}"
@@ -247,7 +248,7 @@ def test_an_empty_body_is_a_protocol_error_where_a_result_is_expected(of, keys):
         (PUT, b'\xef\xbb\xbf{"ItemID":"1"}', "not JSON"),
     ],
 )
-def test_a_reply_that_makes_no_sense_is_a_protocol_error_with_the_place(of, body, message):
+def test_an_invalid_reply_is_a_protocol_error_with_the_place(of, body, message):
     with pytest.raises(ProtocolError, match=message):
         of.decode_reply(body)
 
@@ -257,7 +258,7 @@ def test_bytes_that_are_not_utf_8_become_replacement_characters():
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"Err":"x"}'])
-def test_a_reply_that_is_to_be_ignored_is_not_read(body):
+def test_an_ignored_reply_is_not_read(body):
     assert PING.decode_reply(body) is None
 
 
@@ -278,7 +279,7 @@ def size(self) -> int: ...
 SIZE = declared(size, returns="Size", check=not_negative)
 
 
-def test_a_check_mends_the_result_and_sees_none_where_it_is_absent():
+def test_a_check_normalises_the_result_and_gets_none_if_it_is_absent():
     assert SIZE.decode_reply(b'{"Size":1}') == 2
     assert SIZE.decode_reply(b'{"Size":null}') == SIZE.decode_reply(b"null") == 0
 
@@ -288,7 +289,7 @@ def test_a_check_that_refuses_is_a_protocol_error_with_the_place():
         SIZE.decode_reply(b'{"Size":-1}')
 
 
-# --- replies of a plugin ------------------------------------------------------------------------------
+# --- replies that a plugin sends ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -310,13 +311,13 @@ def test_a_result_is_written_as_a_reply(of, result, body):
 @pytest.mark.parametrize(
     ("of", "result", "message"),
     [
-        (PUT, None, "put returned None, which is no answer to Shelf.Put: .*ItemID"),
+        (PUT, None, "put returned None, an invalid reply to Store.Put: .*ItemID"),
         (PUT, 5, r"Expected `str`, got `int` - at `\$.ItemID`"),
         (PUT, object(), "unsupported"),
         (PUT, "\ud800", "surrogates"),
         (PUT, 2**80, "`float`|range"),
         (COUNT, Item("a"), "unknown field `Name`"),
-        (COUNT, None, "no answer to Shelf.Count"),
+        (COUNT, None, "invalid reply to Store.Count"),
         (FIND, [Item("a"), None], r"\$.Items\[1\]"),
         (SIZE, -1, "not negative"),
     ],
@@ -326,7 +327,7 @@ def test_a_result_that_is_not_what_was_declared_is_a_type_error(of, result, mess
         of.encode_reply(result)
 
 
-# --- declarations that cannot be ----------------------------------------------------------------------
+# --- invalid declarations -----------------------------------------------------------------------------
 
 
 def untyped(self, name) -> None: ...
@@ -342,13 +343,13 @@ async def asynchronous(self) -> None: ...
     [
         (untyped, "no type for name"),
         (without_result, "no type for return"),
-        (variadic, "cannot be a field of a request"),
+        (variadic, "cannot be a request field"),
         (undefined, "'Nowhere' is not defined"),
-        (shapeless, "say which key of the reply it is"),
+        (shapeless, "name its key in the reply with returns="),
         (asynchronous, "declare it with def"),
     ],
 )
-def test_a_declaration_that_cannot_be_is_a_type_error_that_names_the_function(function, message):
+def test_an_invalid_declaration_is_a_type_error_that_names_the_function(function, message):
     with pytest.raises(TypeError, match=f"{function.__name__}: .*{message}"):
         declared(function)
 
@@ -356,13 +357,15 @@ def test_a_declaration_that_cannot_be_is_a_type_error_that_names_the_function(fu
 @pytest.mark.parametrize(
     "wire", [untyped, "", "VolumeDriver.Mount", "Mount/../Remove", "two words", "\x1b[2J", "Mönt", None]
 )
-def test_a_name_that_is_none_on_the_wire_is_refused_with_what_to_write(wire):
-    with pytest.raises(TypeError, match=r'@rpc takes the name on the wire without its prefix, as @rpc\("Mount"\) does'):
+def test_an_invalid_wire_name_is_refused_with_an_example(wire):
+    with pytest.raises(
+        TypeError, match=r'@rpc takes the wire name of the method without its prefix, as in @rpc\("Mount"\)'
+    ):
         rpc(wire)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.nan])
-def test_a_deadline_that_no_call_could_keep_is_refused_where_it_is_declared(timeout):
+def test_an_invalid_timeout_is_refused_at_declaration(timeout):
     with pytest.raises(ValueError, match=r"@rpc\('Mount'\): timeout is .*; expected seconds, more than 0"):
         rpc("Mount", timeout=timeout)
 
@@ -383,7 +386,7 @@ def anything(self) -> Any: ...
 def mood(self) -> Literal["good", "bad"]: ...
 
 
-def test_a_result_without_a_zero_value_must_be_there():
+def test_a_result_without_a_zero_value_is_required():
     of = declared(required, returns="Item")
     assert of.decode_reply(b'{"Item":{"Name":"a"}}') == Required("a")
     for body in (b"{}", b'{"Item":null}', b'{"Item":{}}'):
@@ -394,16 +397,16 @@ def test_a_result_without_a_zero_value_must_be_there():
         declared(mood, returns="Mood").decode_reply(b"{}")
 
 
-def test_notes_beside_a_type_do_not_change_its_zero_value():
+def test_annotations_do_not_change_the_zero_value():
     assert declared(moment, returns="Moment").decode_reply(b"{}") == 0.0
 
 
-def test_a_result_of_any_type_is_given_as_it_came():
+def test_a_result_of_type_any_is_returned_unchanged():
     of = declared(anything, returns="Thing")
     assert of.decode_reply(b'{"thing":{"A":[null]}}') == {"A": [None]}
     assert of.decode_reply(b"{}") is None
 
 
-def test_an_optional_result_is_none_where_it_is_absent():
+def test_an_optional_result_is_none_if_absent():
     assert declared(optional, returns="Item").decode_reply(b"{}") is None
     assert declared(optional, returns="Item").encode_reply(None) == b'{"Item":null}\n'

@@ -276,7 +276,7 @@ def test_a_driver_that_returns_the_wrong_type_is_500(served, wrong, caplog):
     answer = wire.post("Lab.Work", {})
     assert answer.status == 500
     assert "Lab.Work" in answer.json["Err"]
-    assert "is no answer to Lab.Work" in caplog.text
+    assert "an invalid reply to Lab.Work" in caplog.text
 
 
 def test_a_driver_is_checked_before_it_is_served(lab):
@@ -285,7 +285,7 @@ def test_a_driver_is_checked_before_it_is_served(lab):
 
     with pytest.raises(TypeError, match="work is missing"):
         asgi_app(Half())
-    with pytest.raises(TypeError, match="another driver answers Lab"):
+    with pytest.raises(TypeError, match="another driver already answers Lab"):
         asgi_app(lab(), lab())
 
 
@@ -632,7 +632,7 @@ def test_an_async_method_under_a_decorator_that_hides_it_is_an_error_and_not_for
 def test_there_must_be_a_driver(lab):
     with pytest.raises(TypeError, match="there is no driver"):
         asgi_app()
-    with pytest.raises(TypeError, match="is no driver"):
+    with pytest.raises(TypeError, match="is not a driver"):
         asgi_app(object())
 
 

@@ -71,7 +71,7 @@ def test_only_allow_decides_and_a_missing_one_denies(reply, verdict):
     assert driver(reply)[0].authz_req() == verdict
 
 
-def test_an_err_beside_the_verdict_does_not_change_it():
+def test_an_err_next_to_the_verdict_does_not_change_it():
     assert driver({"Allow": True, "Err": "ignored?"})[0].authz_req() == AuthzResponse(allow=True, err="ignored?")
 
 
@@ -129,7 +129,7 @@ def test_the_first_denial_ends_the_chain_and_is_its_message():
     assert three.asked == []
 
 
-def test_a_denial_without_a_message_gives_the_plugins_error_where_there_is_one():
+def test_a_denial_without_a_message_has_the_plugins_error_if_there_is_one():
     def words(verdict: AuthzResponse) -> str:
         return AuthzChain({"one": Policy(verdict)}).check_request(REQUEST).msg
 
@@ -157,11 +157,11 @@ def test_a_plugin_that_fails_denies(error):
 
 
 @pytest.mark.parametrize("reply", [b"", b"[]", b"<html>", {"Allow": "yes"}, {"Allow": 1}])
-def test_an_answer_that_makes_no_sense_denies(reply):
+def test_an_invalid_reply_denies(reply):
     assert not AuthzChain({"one": driver(reply)[0]}).check_request(REQUEST).allow
 
 
-def test_a_body_over_the_limit_is_denied_and_nobody_sees_a_part_of_it():
+def test_a_body_over_the_limit_is_denied_without_calling_a_plugin():
     policy = Policy(YES)
     chain = AuthzChain({"one": policy}, body_limit=10)
     assert chain.check_request(AuthzRequest(request_body=b"x" * 10)).allow

@@ -86,7 +86,7 @@ def test_replies_are_read_whole():
 
 
 @pytest.mark.parametrize("value", ["", None, "10.0.0.0", "10.0.0.0/99", "10.0.0.0/255.255.255.0", "x/24", 5])
-def test_a_pool_or_an_address_that_is_no_cidr_is_an_error(value):
+def test_a_pool_or_an_address_that_is_not_a_cidr_is_an_error(value):
     with pytest.raises(ProtocolError, match="Pool"):
         driver({"Pool": value})[0].request_pool("s")
     with pytest.raises(ProtocolError, match="Address"):
@@ -118,15 +118,15 @@ def test_address_spaces_are_mandatory():
 # --- what a host does for it --------------------------------------------------------------------------
 
 
-def test_an_endpoint_has_no_options_where_the_plugin_requires_none():
+def test_an_endpoint_has_no_options_if_the_plugin_requires_none():
     assert endpoint_options(IpamCapability(), "02:42:0a:00:00:02") is None
 
 
-def test_an_endpoints_mac_address_is_sent_where_the_plugin_requires_it():
+def test_an_endpoints_mac_address_is_sent_if_the_plugin_requires_it():
     assert endpoint_options(IpamCapability(True), "02:42:0a:00:00:02") == {MAC_ADDRESS: "02:42:0a:00:00:02"}
 
 
-def test_a_mac_address_is_made_up_where_none_is_set():
+def test_a_mac_address_is_generated_if_none_is_set():
     made = {endpoint_options(IpamCapability(True))[MAC_ADDRESS] for _ in range(20)}
     assert len(made) == 20
     assert all(re.fullmatch(r"02:42(:[0-9a-f]{2}){4}", address) for address in made)
@@ -135,7 +135,7 @@ def test_a_mac_address_is_made_up_where_none_is_set():
 HELD = PoolRecord("p1", "local", "10.0.0.0/24", options={"o": "v"}, gateway="10.0.0.1")
 
 
-def test_nothing_is_asked_again_where_the_plugin_does_not_require_it():
+def test_nothing_is_requested_again_unless_the_plugin_requires_it():
     ipam, client = driver(POOL)
     assert replay(ipam, IpamCapability(), HELD) == HELD
     assert client.calls == []

@@ -98,7 +98,7 @@ def entries(stream: bytes) -> list[LogEntry]:
     return list(unpack_entries(io.BytesIO(stream)))
 
 
-def test_what_dockerd_wrote_is_read():
+def test_entries_that_dockerd_wrote_are_read():
     err, out, unended = entries(RECORDED[0])
     assert (err.source, err.line, err.partial) == ("stderr", b"err", False)
     assert (out.source, out.line, out.partial_log_metadata) == ("stdout", b"out", None)
@@ -118,7 +118,7 @@ def test_a_long_line_that_dockerd_wrote_is_read_in_its_pieces():
 
 
 @pytest.mark.parametrize("stream", RECORDED, ids=len)
-def test_what_is_written_is_byte_for_byte_what_dockerd_writes(stream):
+def test_written_entries_equal_those_of_dockerd_byte_for_byte(stream):
     assert b"".join(map(pack_entry, entries(stream))) == stream
 
 
@@ -153,16 +153,16 @@ def test_fields_that_a_later_engine_may_add_are_passed_over():
         (b"\x00\x00", "ends inside a log entry, after 2 of 4 bytes"),
         (b"\x00\x00\x00\x05\x0a", "ends inside a log entry, after 5 of 9 bytes"),
         (b"\xff\xff\xff\xff", "4294967295 bytes; the limit is 16777216"),
-        (b"\x00\x00\x00\x02\x0a\x05", "field 1 of a log entry ends after it"),
-        (b"\x00\x00\x00\x01\x0f", "field 1 of a log entry ends after it"),
-        (b"\x00\x00\x00\x02\x51\x00", "field 10 of a log entry ends after it"),
-        (b"\x00\x00\x00\x02\x08\x01", "field 1 of a log entry \\(source\\) is of another type"),
-        (b"\x00\x00\x00\x03\x12\x01x", "field 2 of a log entry \\(time_nano\\) is of another type"),
-        (b"\x00\x00\x00\x02\x10\x80", "a number that does not end"),
-        (b"\x00\x00\x00\x0c\x10" + b"\xff" * 11, "a number that does not end"),
+        (b"\x00\x00\x00\x02\x0a\x05", "field 1 of a log entry is longer than the entry"),
+        (b"\x00\x00\x00\x01\x0f", "field 1 of a log entry is longer than the entry"),
+        (b"\x00\x00\x00\x02\x51\x00", "field 10 of a log entry is longer than the entry"),
+        (b"\x00\x00\x00\x02\x08\x01", "field 1 of a log entry \\(source\\) has the wrong type"),
+        (b"\x00\x00\x00\x03\x12\x01x", "field 2 of a log entry \\(time_nano\\) has the wrong type"),
+        (b"\x00\x00\x00\x02\x10\x80", "unterminated varint"),
+        (b"\x00\x00\x00\x0c\x10" + b"\xff" * 11, "unterminated varint"),
     ],
 )
-def test_a_stream_that_makes_no_sense_is_a_protocol_error(stream, message):
+def test_an_invalid_stream_is_a_protocol_error(stream, message):
     with pytest.raises(ProtocolError, match=message):
         entries(stream)
 

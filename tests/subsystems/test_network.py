@@ -82,7 +82,7 @@ def test_every_method_of_the_engine_is_there():
         ({"scope": "local", "connectivityscope": "global"}, ("local", "global")),
     ],
 )
-def test_the_connectivity_scope_is_the_scope_where_it_is_not_given(reply, scopes):
+def test_the_connectivity_scope_is_the_scope_by_default(reply, scopes):
     capability = driver(reply)[0].get_capabilities()
     assert (capability.scope, capability.connectivity_scope) == scopes
 
@@ -140,11 +140,11 @@ def test_what_the_plugin_adds_completes_an_endpoint():
 
 def test_an_address_that_was_set_cannot_be_answered_even_with_itself():
     asked = EndpointInterface(address="10.0.0.2/24", mac_address="02:42:0a:00:00:02")
-    with pytest.raises(ValueError, match="answered with address, mac_address, which the host had set"):
+    with pytest.raises(ValueError, match="returned address, mac_address, which the host had already set"):
         asked.completed(asked)
 
 
-def test_what_join_answers_is_read_whole():
+def test_the_whole_reply_to_join_is_read():
     networks, _ = driver(
         {
             "InterfaceName": {"SrcName": "veth1", "DstPrefix": "eth", "DstName": "eth0"},

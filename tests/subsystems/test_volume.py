@@ -73,7 +73,7 @@ def test_get_without_a_volume_means_that_there_is_none(reply):
         volumes.get("a")
 
 
-def test_a_volume_beside_an_error_is_an_error():
+def test_a_volume_together_with_an_error_is_an_error():
     volumes, _ = driver({"Volume": {"Name": "a"}, "Err": "half gone"})
     with pytest.raises(RemoteError, match="half gone"):
         volumes.get("a")
@@ -168,8 +168,8 @@ def test_both_ends_understand_each_other():
     assert [volume.status for volume in volumes.list()] == [{"opts": {}}]
 
 
-def test_a_driver_that_returns_no_mount_point_is_stopped_before_it_misleads_the_engine():
+def test_a_reply_without_a_mount_point_is_refused_before_it_misleads_the_engine():
     mount, _ = routes(Kept())["VolumeDriver.Mount"]
     for path in ("", "photos", None):
-        with pytest.raises(TypeError, match=r"no answer to VolumeDriver\.Mount"):
+        with pytest.raises(TypeError, match=r"invalid reply to VolumeDriver\.Mount"):
             mount.encode_reply(path)
