@@ -14,7 +14,7 @@ from .options import output_option, verbose_option
 from .output import shortened, write_json, write_table
 
 if TYPE_CHECKING:
-    from ..handlers.entry_points import Offer
+    from ..handlers.entry_points import EntryPoint
     from ..host.manager import PluginManager
 
 GROUP = "extframe"  # of entry points: what a PluginManager loads unless it is told otherwise
@@ -60,27 +60,24 @@ def handlers(output: str) -> None:
 
 
 def _rows(manager: PluginManager) -> Iterator[Row]:
-    from ..handlers.entry_points import offers, origin
+    from ..handlers.entry_points import entry_points
+    from ..text import text_of
 
-    loaded = {
-        (manager.get_name(handler), found.project_name, found.version): handler
-        for handler, found in manager.list_plugin_distinfo()
-    }
     failed = {(failure.what, failure.distribution, failure.version): failure for failure in manager.failures()}
-    for offer in offers((GROUP,)):
-        package, version = origin(offer.distribution)
+    for offer in entry_points((GROUP,)):
+        package, version = offer.origin
         failure = failed.get((subject(offer), package, version))
-        handler = loaded.get((offer.name, package, version))
+        handler = manager.get_plugin(offer.name) if failure is None else None
         hooks = [caller.name for caller in manager.get_hookcallers(handler) or ()] if handler is not None else []
         if failure is not None:
-            reason = f"{type(failure.exception).__name__}: {failure.exception}"
+            reason = f"{type(failure.exception).__name__}: {text_of(failure.exception)}"
             yield Row(offer.name, package, version, "failed", hooks, reason)
         else:
             state = "blocked" if manager.is_blocked(offer.name) else "loaded"
             yield Row(offer.name, package, version, state, sorted(hooks))
 
 
-def subject(offer: Offer) -> str:
+def subject(offer: EntryPoint) -> str:
     """Return what the manager calls an entry point that failed."""
     return offer.failure(LookupError()).what
 

@@ -1,4 +1,4 @@
-"""extframe's own handlers, one line each, registered through entry points like anybody's. Opens no connection."""
+"""The built-in handlers, one per subsystem, registered through entry points like any other. Opens no connection."""
 
 from __future__ import annotations
 
@@ -9,21 +9,44 @@ from .hooks import FunctionHandler
 
 if TYPE_CHECKING:
     from ..client.client import Client
+    from ..interface.declarations import Interface
 
 
-def _remote(hook: str, module: str, interface: str) -> FunctionHandler:
-    """Return the handler that makes a typed driver of one subsystem; its module is imported when the hook is called."""
+_INTERFACES = {
+    "volume_driver": ("volume", "VolumeDriver"),
+    "network_driver": ("network", "NetworkDriver"),
+    "ipam_driver": ("ipam", "IpamDriver"),
+    "authz": ("authz", "Authz"),
+    "log_driver": ("log", "LogDriver"),
+    "metrics_collector": ("metrics", "MetricsCollector"),
+    "secretprovider": ("secret", "SecretProvider"),
+}
+"""Hook -> the subsystem's module and interface."""
+
+
+def interface(hook: str) -> type[Interface]:
+    """Return the interface of a subsystem, importing the subsystem."""
+    module, name = _INTERFACES[hook]
+    found: type[Interface] = getattr(import_module(f"..subsystems.{module}", __package__), name)
+    return found
+
+
+def _handler(hook: str) -> FunctionHandler:
+    """Return the handler that creates a subsystem's typed driver; the subsystem is imported when the hook is called."""
 
     def driver(name: str, client: Client) -> object:
-        return getattr(import_module(f"..subsystems.{module}", __package__), interface).remote(client)
+        return interface(hook).remote(client)
 
     return FunctionHandler(hook, driver, trylast=True)
 
 
-volume_driver = _remote("volume_driver", "volume", "VolumeDriver")
-network_driver = _remote("network_driver", "network", "NetworkDriver")
-ipam_driver = _remote("ipam_driver", "ipam", "IpamDriver")
-authz = _remote("authz", "authz", "Authz")
-log_driver = _remote("log_driver", "log", "LogDriver")
-metrics_collector = _remote("metrics_collector", "metrics", "MetricsCollector")
-secretprovider = _remote("secretprovider", "secret", "SecretProvider")
+volume_driver = _handler("volume_driver")
+network_driver = _handler("network_driver")
+ipam_driver = _handler("ipam_driver")
+authz = _handler("authz")
+log_driver = _handler("log_driver")
+metrics_collector = _handler("metrics_collector")
+secretprovider = _handler("secretprovider")
+
+NAMES = tuple(_INTERFACES)
+"""The names of the handlers; setup.cfg has an entry point for each."""

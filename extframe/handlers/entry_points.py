@@ -1,4 +1,4 @@
-"""Load what handler packages offer through entry points. Alone knows importlib_metadata; registers nothing."""
+"""Find the entry points of installed packages. The only module that imports importlib_metadata; registers nothing."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import importlib_metadata
 
+from ..errors import ExtframeError
+
 if TYPE_CHECKING:
     from .failures import Failure
 
+GROUP = "extframe"
+"""The entry-point group that a PluginManager loads by default."""
+
+_ANYWHERE: Any = importlib_metadata.DistributionFinder.Context()  # type: ignore[no-untyped-call]
+
 _METADATA = (".dist-info", ".egg-info")
-"""How the directories end that pip and setuptools make of a distribution's metadata."""
+"""The suffixes of the directories in which pip and setuptools store a distribution's metadata."""
 
 
 class Distribution(Protocol):
-    """An installed distribution, as importlib_metadata gives it."""
+    """An installed distribution, as importlib_metadata represents it."""
 
     @property
     def metadata(self) -> Any:
@@ -30,160 +37,217 @@ class Distribution(Protocol):
         """Its version."""
         raise NotImplementedError
 
-    @property
-    def entry_points(self) -> importlib_metadata.EntryPoints:
-        """What it offers, in all groups."""
-        raise NotImplementedError
-
     def read_text(self, filename: str) -> str | None:
-        """Return a file of its metadata, None where it has no such file."""
+        """Return the text of a metadata file, None if there is no such file."""
 
 
-# No dataclass: to import dataclasses and make one takes a millisecond of every host's start.
-class Offer:
-    """One entry point: its name, the distribution that brings it, and what it loads."""
+# Not a dataclass: importing dataclasses and creating one takes a millisecond of every host's start.
+class EntryPoint:
+    """One entry point: its name, its value, the distribution that has it, and the function that loads it."""
 
-    def __init__(self, name: str, value: str, distribution: Distribution, load: Callable[[], Any]) -> None:
+    def __init__(self, name: str, value: str, distribution: Distribution | None, load: Callable[[], Any]) -> None:
         self.name = name
         self.value = value
         self.distribution = distribution
         self.load = load
 
+    @property
+    def origin(self) -> tuple[str | None, str | None]:
+        """The name and version of its distribution, None for each if unknown."""
+        return origin(self.distribution)
+
     def failure(self, exception: BaseException) -> Failure:
-        """Return the failure of this entry point."""
+        """Return ``exception`` as the failure of this entry point."""
         from .failures import Failure
 
-        return Failure(f"entry point {self.name!r} ({self.value})", exception, *origin(self.distribution))
+        return Failure(f"entry point {self.name!r} ({self.value})", exception, *self.origin)
 
 
 def origin(distribution: Distribution | None) -> tuple[str | None, str | None]:
-    """Return a distribution's name and version, None for each where its metadata cannot be read."""
+    """Return a distribution's name and version, None for each if its metadata cannot be read."""
     if distribution is None:
         return None, None
     try:
         return distribution.metadata["Name"], distribution.version
-    except (OSError, LookupError, ValueError):  # half a package: what an interrupted pip leaves behind
+    except Exception:  # noqa: BLE001 - an interrupted pip leaves metadata that are missing or in any state
         return None, None
 
 
-def offers(groups: Sequence[str]) -> Iterator[Offer]:
+def entry_points(groups: Sequence[str]) -> Iterator[EntryPoint]:
     """Yield the entry points of some groups: extframe's own first, then by distribution and name.
 
-    The order is the same on every machine, so that of two packages that clash the same one yields. A
-    distribution whose entry points cannot be read is an offer that cannot be loaded.
+    The order is the same on every machine, so that of two conflicting packages the same one fails. Metadata that
+    cannot be read are an entry point that raises when it is loaded.
     """
     for group in groups:
-        found = [(name, offer) for name, each in _distributions(group) for offer in _offers_of(each, group)]
-        for _, offer in sorted(found, key=lambda pair: (pair[0] != "extframe", pair[0], pair[1].name)):
-            yield offer
+        found = [(name, entry) for name, each in _installed(group) for entry in _entries(each, group)]
+        if group == GROUP and not any(name == "extframe" for name, _ in found):
+            found += [("extframe", entry) for entry in _built_in()]
+        for _, entry in sorted(found, key=lambda pair: (pair[0] != "extframe", pair[0], pair[1].name)):
+            yield entry
 
 
-def _offers_of(distribution: Distribution, group: str) -> Iterator[Offer]:
+def _built_in() -> Iterator[EntryPoint]:
+    """Yield the entry points of extframe itself, for applications that are frozen without its metadata."""
+    from . import builtin
+
+    for name in builtin.NAMES:
+        load = partial(getattr, builtin, name)
+        yield EntryPoint(f"extframe.{name}", f"{builtin.__name__}:{name}", None, load)
+
+
+# --- entry_points.txt ---------------------------------------------------------------------------------
+
+
+def _entries(installed: _Installed, group: str) -> Iterator[EntryPoint]:
     try:
-        for entry in distribution.entry_points.select(group=group):
-            yield Offer(entry.name, entry.value, distribution, entry.load)
-    except Exception as unreadable:  # noqa: BLE001 - whatever the parser makes of it
-        yield Offer("*", "entry_points.txt", distribution, partial(_raise, unreadable))
+        text = installed.text()
+    except Exception as unreadable:  # noqa: BLE001 - not permitted, not UTF-8, a broken archive
+        yield EntryPoint("*", "entry_points.txt", installed.distribution, partial(_raise, unreadable))
+        return
+    for number, line in _lines(text, group):
+        name, equals, value = map(str.strip, line.partition("="))
+        if name and value:
+            load = importlib_metadata.EntryPoint(name, value, group).load
+            yield EntryPoint(name, value, installed.distribution, load)
+        else:
+            wrong = ExtframeError(f"line {number} is {line!r}; expected NAME = MODULE or NAME = MODULE:OBJECT")
+            place = f"entry_points.txt, line {number}"
+            yield EntryPoint(name if name and equals else "*", place, installed.distribution, partial(_raise, wrong))
+
+
+def _lines(text: str, group: str) -> Iterator[tuple[int, str]]:
+    """Yield the lines of one group, each with its number."""
+    section = None
+    for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
+        if line.startswith("[") and line.endswith("]"):
+            section = line.strip("[]").strip()
+        elif section == group and line and not line.startswith(("#", ";")):
+            yield number, line
 
 
 def _raise(error: Exception) -> NoReturn:
     raise error
 
 
-# --- which distributions ------------------------------------------------------------------------------
+# --- installed distributions --------------------------------------------------------------------------
 
 
-def _distributions(group: str) -> Iterator[tuple[str, Distribution]]:
-    """Yield the distributions that may have entry points in a group, each with its name in normal form.
+class _Installed(Protocol):
+    """The metadata of a distribution."""
 
-    Of two with one name it is the one that importlib_metadata finds: the first on the path that has metadata.
+    @property
+    def distribution(self) -> Distribution:
+        """The distribution."""
+        raise NotImplementedError
+
+    def text(self) -> str:
+        """Return the text of entry_points.txt, "" if there is none; raises whatever makes it unreadable."""
+        raise NotImplementedError
+
+    def is_complete(self) -> bool:
+        """Return whether the core metadata exist."""
+        raise NotImplementedError
+
+
+def _installed(group: str) -> Iterator[tuple[str, _Installed]]:
+    """Yield the distributions that may have entry points in a group, each with its normalised name.
+
+    Of several with the same name it is the first on the path that has core metadata, as in importlib_metadata.
     """
-    return _on_plain_path(group) if _is_plain_path() else _on_any_path(group)
+    # Only a few of hundreds of distributions are handlers: searching for the group's name takes a third of the time
+    # in which importlib_metadata parses them all, which is a quarter of a host's start.
+    for name, candidates in _by_name().items():
+        if any(_mentions(each, group) for each in candidates):
+            yield name, next((each for each in candidates if each.is_complete()), candidates[0])
 
 
-def _is_plain_path() -> bool:
-    """Return whether what is installed lies in directories, and nobody but importlib_metadata looks for it."""
-    finders = {type(finder) for finder in sys.meta_path if hasattr(finder, "find_distributions")}
-    return finders == {importlib_metadata.MetadataPathFinder} and not any(map(_is_archive, map(str, sys.path)))
+def _mentions(installed: _Installed, group: str) -> bool:
+    try:
+        return group in installed.text()
+    except Exception:  # noqa: BLE001 - whatever it is, _entries reports it
+        return True
 
 
-def _is_archive(place: str) -> bool:
-    return place.endswith(".egg") or os.path.isfile(place)
-
-
-def _on_plain_path(group: str) -> Iterator[tuple[str, Distribution]]:
-    # Of hundreds of distributions a few are handlers: to look for the group's name takes a third of the time in which
-    # importlib_metadata parses them all, which is a quarter of a host's start.
-    for name, directories in _metadata_directories().items():
-        if any(_mentions(directory, group) for directory in directories):
-            whole = next(filter(_has_metadata, directories), directories[0])
-            yield name, importlib_metadata.Distribution.at(whole)
-
-
-def _metadata_directories() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for place in map(str, sys.path):
-        for child in _children(place):
-            if child.endswith(_METADATA):
-                name = child.rpartition(".")[0].partition("-")[0]
-                found.setdefault(_normal(name), []).append(os.path.join(place, child))
+def _by_name() -> dict[str, list[_Installed]]:
+    found: dict[str, list[_Installed]] = {}
+    for finder in sys.meta_path:
+        if isinstance(finder, importlib_metadata.MetadataPathFinder):
+            for place in map(str, sys.path):
+                _add_place(place, found)
+        elif hasattr(finder, "find_distributions"):
+            _add_others(finder.find_distributions(_ANYWHERE), found)
     return found
+
+
+def _add_place(place: str, found: dict[str, list[_Installed]]) -> None:
+    """Add what is installed in one entry of sys.path."""
+    if place.endswith(".egg") or os.path.isfile(place):
+        _add_others(importlib_metadata.distributions(path=[place]), found)
+        return
+    for child in _children(place):
+        # pip renames what it is about to remove to ~name, and ignores such leftovers itself.
+        if child.lower().endswith(_METADATA) and not child.startswith("~"):
+            name = child.rpartition(".")[0].partition("-")[0]
+            found.setdefault(_normalised(name), []).append(_MetadataDirectory(os.path.join(place, child)))
+
+
+def _add_others(distributions: Iterator[Distribution] | Any, found: dict[str, list[_Installed]]) -> None:
+    for distribution in distributions:
+        name, _ = origin(distribution)
+        key = f"?{len(found)}" if name is None else _normalised(name)
+        found.setdefault(key, []).append(_OtherMetadata(distribution, name is not None))
 
 
 def _children(directory: str) -> list[str]:
     try:
         return os.listdir(directory or ".")
-    except OSError:  # it is not there: sys.path names places that may be
+    except OSError:  # sys.path may name places that do not exist
         return []
 
 
-def _mentions(metadata: str, group: str) -> bool:
-    try:
-        with open(f"{metadata}/entry_points.txt", "rb", buffering=0) as file:
-            return group in file.read().decode()
-    except UnicodeDecodeError:
-        return True  # what stands there is no text, and the parser will say so
-    except OSError:
-        return False  # most have none
+class _MetadataDirectory:
+    """Metadata in a directory, or in a single file (an old .egg-info)."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    @cached_property
+    def distribution(self) -> Distribution:
+        return importlib_metadata.Distribution.at(self._path)
+
+    def text(self) -> str:
+        try:
+            with open(f"{self._path}/entry_points.txt", "rb", buffering=0) as file:
+                return file.read().decode()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return ""  # most have none
+
+    def is_complete(self) -> bool:
+        core = ("METADATA", "PKG-INFO")
+        return any(os.path.exists(f"{self._path}/{name}") for name in core) or os.path.isfile(self._path)
 
 
-def _has_metadata(directory: str) -> bool:
-    return any(os.path.exists(f"{directory}/{name}") for name in ("METADATA", "PKG-INFO")) or os.path.isfile(directory)
+class _OtherMetadata:
+    """Metadata in an archive, or wherever another finder knows them to be."""
+
+    def __init__(self, distribution: Distribution, is_complete: bool) -> None:
+        self.distribution = distribution
+        self._is_complete = is_complete
+
+    def text(self) -> str:
+        return self.distribution.read_text("entry_points.txt") or ""
+
+    def is_complete(self) -> bool:
+        return self._is_complete
 
 
-def _on_any_path(group: str) -> Iterator[tuple[str, Distribution]]:
-    seen: set[str] = set()
-    for each in importlib_metadata.distributions():
-        if not _may_offer(each, group):
-            continue
-        name, _ = origin(each)
-        if name is None:
-            yield "", each
-        elif _normal(name) not in seen:
-            seen.add(_normal(name))
-            yield _normal(name), _found_as(name) or each
-
-
-def _may_offer(distribution: Distribution, group: str) -> bool:
-    try:
-        return group in (distribution.read_text("entry_points.txt") or "")
-    except UnicodeDecodeError:
-        return True
-
-
-def _found_as(name: str) -> Distribution | None:
-    try:
-        return importlib_metadata.distribution(name)
-    except importlib_metadata.PackageNotFoundError:  # its directory has another name, as those that pip has put aside
-        return None
-
-
-def _normal(name: str) -> str:
+def _normalised(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 class DistributionFacade:
-    """A distribution as ``list_plugin_distinfo`` gives it: with ``project_name``, as pkg_resources had it."""
+    """A distribution as ``list_plugin_distinfo`` returns it: with ``project_name``, as in pkg_resources."""
 
     def __init__(self, distribution: Distribution) -> None:
         self._dist = distribution

@@ -1,4 +1,4 @@
-"""Keep what failed and must not be in the way of the rest. Decides nothing, and raises nothing."""
+"""Failures of plugins, handlers and packages, recorded instead of raised. Decides nothing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from ..text import text_of
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that failed and was kept out of the way of the rest.
+    """A failure of one plugin, handler or package, which did not affect the others.
 
     Args:
-        what: ``entry point 'backup'``, ``handler 'backup' on plugin 'rclone' (VolumeDriver)``, ``plugin 'rclone'``.
-        exception: what was raised, with its traceback.
-        distribution: the name of the installed distribution that brought it, where there is one.
+        what: what failed: ``entry point 'backup'``, ``handler 'backup' on plugin 'rclone' (VolumeDriver)``,
+            ``plugin 'rclone'``.
+        exception: the exception with its traceback.
+        distribution: the name of the installed distribution that it belongs to, if any.
         version: that distribution's version.
-        when: in UTC.
+        when: the time in UTC.
     """
 
     what: str
@@ -34,47 +35,47 @@ class Failure:
 
 
 class Failures:
-    """The failures that still stand, one per subject: a later one takes its place, a success takes it away."""
+    """The current failures, one per subject: a later failure replaces it, a success clears it."""
 
     def __init__(self) -> None:
-        self._standing: dict[Hashable, Failure] = {}
+        self._current: dict[Hashable, Failure] = {}
         self._lock = threading.Lock()
 
     def note(self, subject: Hashable, failure: Failure) -> None:
-        """Keep the failure of a subject."""
+        """Record the failure of a subject."""
         with self._lock:
-            self._standing[subject] = failure
+            self._current[subject] = failure
 
     def clear(self, subject: Hashable) -> None:
-        """Forget the failure of a subject that works."""
-        if subject in self._standing:
+        """Clear the failure of a subject that works again."""
+        if subject in self._current:
             with self._lock:
-                self._standing.pop(subject, None)
+                self._current.pop(subject, None)
 
     def clear_all(self, *, of: str, key: Hashable) -> None:
-        """Forget the failures whose subject is a tuple that begins with ``of`` and ``key``."""
+        """Clear the failures whose subject is a tuple that begins with ``of`` and ``key``."""
         with self._lock:
-            for subject in [each for each in self._standing if isinstance(each, tuple) and each[:2] == (of, key)]:
-                del self._standing[subject]
+            for subject in [each for each in self._current if isinstance(each, tuple) and each[:2] == (of, key)]:
+                del self._current[subject]
 
     def clear_plugin(self, name: str) -> None:
-        """Forget the failures of a plugin, of the entries of its manifest and of handlers on it."""
+        """Clear the failures of a plugin, of its manifest entries and of handlers called for it."""
         with self._lock:
-            for subject in [each for each in self._standing if _is_about(each, name)]:
-                del self._standing[subject]
+            for subject in [each for each in self._current if _is_about(each, name)]:
+                del self._current[subject]
 
     def exception(self, subject: Hashable) -> BaseException | None:
-        """Return what a subject raised, or None if it did not fail."""
-        failure = self._standing.get(subject)
+        """Return the exception of a subject, None if it did not fail."""
+        failure = self._current.get(subject)
         return None if failure is None else failure.exception
 
     def __contains__(self, subject: Hashable) -> bool:
-        return subject in self._standing
+        return subject in self._current
 
     def list(self) -> list[Failure]:
-        """Return them, the oldest first."""
+        """Return the failures, oldest first."""
         with self._lock:
-            return sorted(self._standing.values(), key=lambda failure: failure.when)
+            return sorted(self._current.values(), key=lambda failure: failure.when)
 
 
 def _is_about(subject: Hashable, plugin: str) -> bool:
@@ -84,7 +85,7 @@ def _is_about(subject: Hashable, plugin: str) -> bool:
 
 
 def kind_of(error: BaseException | None) -> tuple[type[BaseException], ...]:
-    """Return what tells one failure from another: the types of an error and its causes."""
+    """Return the types of an error and its causes, by which repeated failures are recognised."""
     kinds = []
     while error is not None:
         kinds.append(type(error))

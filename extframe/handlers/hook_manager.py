@@ -1,46 +1,46 @@
-"""HookManager: a pluggy.PluginManager for many threads, which loads entry points and reports what fails.
-
-Knows handlers and hooks; knows no plugins.
-"""
+"""HookManager: a thread-safe pluggy.PluginManager that loads entry points and records failures. Knows no plugins."""
 
 from __future__ import annotations
 
 import inspect
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from ..errors import ExtframeError
-from .entry_points import Distribution, DistributionFacade, Offer, offers, origin
-from .hooks import PROJECT, ExtensionPoints, FunctionHandler, Lifecycle, is_extension_point, make_hookspec, spec_fault
+from .entry_point_loader import EntryPointLoader, has_spec, similar_hook
+from .entry_points import Distribution, DistributionFacade, origin
+from .hooks import LIFECYCLE, PROJECT, ExtensionPoints, FunctionHandler, Lifecycle, is_extension_point, make_hookspec
 
 if TYPE_CHECKING:
-    import logging
+    from pluggy import HookImpl, HookimplOpts, HookspecOpts
 
-    from pluggy import HookimplOpts, HookspecOpts
-
-    from .failures import Failures
+    from .failures import Failure, Failures
     from .hook_calls import Monitor
 
-_EVERY_OBJECTS = frozenset([*dir(object), *(name for name in globals() if name.startswith("__"))])
-"""The names that every object has, and every module: none of them is a hook's."""
+_COMMON_NAMES = frozenset([*dir(object), *(name for name in globals() if name.startswith("__"))])
+"""The names that every object and every module has; none of them is a hook."""
 
 
 class HookManager(pluggy.PluginManager):
-    """Registers handlers, by hand or from entry points. Serialises what pluggy leaves to its caller.
+    """A pluggy.PluginManager that is safe to use from many threads, for handlers of extframe's hooks.
 
-    A package that is broken, or that clashes with another, is a failure of its own and in nobody's way.
+    Loads handlers from entry points; a package that is broken, or that conflicts with another, is recorded as a
+    failure and does not affect the others.
     """
+
+    _runs_async_handlers = False  # AsyncPluginManager does
 
     def __init__(self) -> None:
         super().__init__(PROJECT)
         self._lock = threading.RLock()  # guards pluggy's state and the lists below
         self._distributions: list[tuple[object, Distribution]] = []
         self._monitors: list[Monitor] = []
+        self._loader = EntryPointLoader(self, report=self._report, loaded=self._note_distribution)
         self.add_hookspecs(ExtensionPoints)
         self.add_hookspecs(Lifecycle)
         for name in os.environ.get("EXTFRAME_DISABLE", "").split(","):
@@ -51,20 +51,23 @@ class HookManager(pluggy.PluginManager):
     def _failures(self) -> Failures:
         from .failures import Failures
 
-        made: Failures = vars(self).setdefault("_failures", Failures())  # threads that come at once share one
+        made: Failures = vars(self).setdefault("_failures", Failures())  # concurrent threads share one
         return made
 
-    # Registration, as pluggy has it, for many threads.
+    def _report(self, subject: Hashable, failure: Failure) -> None:
+        self._failures.note(subject, failure)
+
+    # Registering handlers.
 
     def register(self, plugin: object, name: str | None = None) -> str | None:
-        """Register a handler and return its name, or None when the name is blocked.
+        """Register a handler and return its name, or None if the name is blocked.
 
-        A handler that pluggy refuses leaves nothing behind.
+        A handler that is refused leaves nothing behind.
 
         Raises:
-            ValueError: the name, or the handler, is registered already.
-            pluggy.PluginValidationError: a hookimpl does not fit its hookspec, or is an old-style hookwrapper
-                around an extension point.
+            ValueError: the name or the handler is already registered.
+            pluggy.PluginValidationError: a hookimpl does not match its hookspec, is an async function, or is an
+                old-style hookwrapper around an extension point.
         """
         with self._lock:
             registered = self._register(plugin, name)
@@ -74,10 +77,10 @@ class HookManager(pluggy.PluginManager):
 
     def _register(self, handler: object, name: str | None) -> str | None:
         if self.is_registered(handler):
-            return super().register(handler, name)  # which says what is wrong
+            return super().register(handler, name)  # raises
         try:
             registered = super().register(handler, name)
-            self._check_wrappers(handler)
+            self._check_impls(handler)
         except BaseException:
             if self.is_registered(handler):
                 super().unregister(handler)
@@ -85,27 +88,27 @@ class HookManager(pluggy.PluginManager):
         return registered
 
     def _handler_added(self, handler: object) -> None:
-        """Do what a new handler calls for. No lock is held."""
+        """React to a new handler; for subclasses. No lock is held."""
 
     def unregister(self, plugin: object | None = None, name: str | None = None) -> Any | None:
         """Unregister a handler, by itself or by its name, and return it. Nothing refers to it afterwards."""
         with self._lock:
             known = self.get_name(plugin) if name is None and plugin is not None else name
-            gone = super().unregister(plugin, name)
-            self._distributions = [pair for pair in self._distributions if pair[0] is not gone]
-        if gone is not None:
-            self._handler_removed(gone)
+            removed = super().unregister(plugin, name)
+            self._distributions = [pair for pair in self._distributions if pair[0] is not removed]
+        if removed is not None:
+            self._handler_removed(removed)
             self._failures.clear_all(of="handler", key=known)
-        return gone
+        return removed
 
     def _handler_removed(self, handler: object) -> None:
-        """Let go of a handler."""
+        """React to the removal of a handler; for subclasses."""
 
     def handle(self, implements: str, function: Callable[[str, Any], object]) -> str:
-        """Register a function as the handler of an extension point, known or not.
+        """Register a function as a handler of an extension point, which need not be known.
 
         Args:
-            implements: the extension point, as it stands in manifests.
+            implements: the extension point, as plugins name it in their manifest.
             function: is called with the plugin's name and its client; returns a driver or None.
 
         Returns:
@@ -116,30 +119,95 @@ class HookManager(pluggy.PluginManager):
         hook = hook_name(implements)
         handler = FunctionHandler(hook, function)
         with self._lock:
-            if not self._has_spec(hook):
+            if not has_spec(self, hook):
                 self.add_hookspecs(make_hookspec(hook, f"A plugin implements ``{implements}``."))
-            wanted = f"{implements}:{getattr(function, '__qualname__', type(function).__qualname__)}"
-            names = [wanted, *(f"{wanted}-{count}" for count in range(2, len(self.list_name_plugin()) + 3))]
-            free = next(name for name in names if not self.has_plugin(name) and not self.is_blocked(name))
-            self._register(handler, free)
+            name = self._free_name(f"{implements}:{getattr(function, '__qualname__', type(function).__qualname__)}")
+            self._register(handler, name)
         self._handler_added(handler)
-        return free
+        return name
+
+    def _free_name(self, wanted: str) -> str:
+        names = [wanted, *(f"{wanted}-{count}" for count in range(2, len(self.list_name_plugin()) + 3))]
+        return next(name for name in names if not self.has_plugin(name) and not self.is_blocked(name))
+
+    def get_canonical_name(self, plugin: object) -> str:
+        """Return the name of a handler that is registered without one: its ``__name__``, or its class and file."""
+        name = getattr(plugin, "__name__", None)
+        return name if isinstance(name, str) and name else self._free_name(_described(type(plugin)))
 
     def add_hookspecs(self, module_or_class: Any) -> None:
         """Add the hook specifications of a module or class, all or none.
 
         Raises:
-            ValueError: it has none, or one of them is known already.
+            ValueError: it has none, or a hook is already specified.
         """
         with self._lock:
-            for name in self._spec_names(module_or_class):
-                if self._has_spec(name):
+            for name in dir(module_or_class):
+                if self.parse_hookspec_opts(module_or_class, name) is not None and has_spec(self, name):
                     spec = getattr(self.hook, name).spec
                     raise ValueError(f"Hook {name!r} is already registered within namespace {spec.namespace}")
             super().add_hookspecs(module_or_class)
 
+    def _check_impls(self, handler: object) -> None:
+        for hook in self.get_hookcallers(handler) or ():
+            if is_extension_point(hook.spec) or hook.name in LIFECYCLE:
+                for impl in hook.get_hookimpls():
+                    fault = self._impl_fault(impl) if impl.plugin is handler else None
+                    if fault is not None:
+                        text = f"handler {impl.plugin_name!r}: its {hook.name} {fault}"
+                        raise pluggy.PluginValidationError(handler, text)
+
+    def _impl_fault(self, impl: HookImpl) -> str | None:
+        if impl.hookwrapper:
+            return "is an old-style hookwrapper; hooks that extframe calls require hookimpl(wrapper=True)"
+        if not self._runs_async_handlers and _is_async(impl.function):
+            return "is an async function; async handlers are not supported here: use AsyncPluginManager"
+        return None
+
+    # Entry points.
+
+    def load_setuptools_entrypoints(self, group: str, name: str | None = None) -> int:
+        """Load the handlers and hook specifications of an entry-point group, as the constructor does.
+
+        What fails is in ``failures()``. What is loaded already, or blocked, is skipped.
+
+        Args:
+            group: the entry-point group.
+            name: load only entry points of this name.
+
+        Returns:
+            The number of handlers that were registered.
+        """
+        return self._loader.load((group,), name)
+
+    def _load(self, groups: Sequence[str]) -> None:
+        self._loader.load(groups)
+
+    def _note_distribution(self, handler: object, distribution: Distribution) -> None:
+        self._distributions.append((handler, distribution))
+
+    def list_plugin_distinfo(self) -> list[tuple[Any, Any]]:
+        """Return the handlers that were loaded from entry points, each with its distribution."""
+        loaded = [(handler, DistributionFacade(distribution)) for handler, distribution in self._readable()]
+        return [*super().list_plugin_distinfo(), *loaded]
+
+    def list_plugin_distributions(self) -> list[tuple[Any, Any]]:
+        """Return the handlers that were loaded from entry points, each with its distribution, as in pluggy 1.7."""
+        inherited = getattr(super(), "list_plugin_distributions", list)
+        return [*inherited(), *self._readable()]
+
+    def _readable(self) -> list[tuple[object, Distribution]]:
+        """Return the handlers whose distributions have readable metadata, each with its distribution."""
+        return [(handler, each) for handler, each in self._distributions if origin(each)[0] is not None]
+
+    def _origin(self, handler: object) -> tuple[str | None, str | None]:
+        """Return the name and version of the distribution of a handler."""
+        return origin(next((each for known, each in self._distributions if known is handler), None))
+
+    # The rest of pluggy's interface, with the lock.
+
     def set_blocked(self, name: str) -> None:
-        """Block a handler's name, and unregister the handler if it is there."""
+        """Block a name, and unregister the handler of that name."""
         with self._lock:
             super().set_blocked(name)
 
@@ -159,30 +227,40 @@ class HookManager(pluggy.PluginManager):
             return super().is_registered(plugin)
 
     def get_name(self, plugin: object) -> str | None:
-        """Return the name that a handler is registered under, or None."""
+        """Return the name of a registered handler, or None."""
         with self._lock:
             return super().get_name(plugin)
 
     def get_hookcallers(self, plugin: object) -> list[pluggy.HookCaller] | None:
-        """Return the hooks that a handler implements, or None when it is not registered."""
+        """Return the hooks that a handler implements, or None if it is not registered."""
         with self._lock:
             return super().get_hookcallers(plugin)
 
     def check_pending(self) -> None:
-        """Raise PluginValidationError if a hookimpl that is not optional has no hookspec."""
+        """Check that every hookimpl that is not optional has a hookspec.
+
+        Raises:
+            pluggy.PluginValidationError: one has none; the message suggests a hook of a similar name.
+        """
         with self._lock:
-            super().check_pending()
+            try:
+                super().check_pending()
+            except pluggy.PluginValidationError as unknown:
+                pending = (name for name in sorted(vars(self.hook)) if not has_spec(self, name))
+                similar = {name: similar_hook(self, name) for name in pending}
+                meant = "".join(f"; did you mean {close!r}?" for name, close in similar.items() if close)
+                raise pluggy.PluginValidationError(unknown.plugin, f"{unknown}{meant}") from None
 
     def parse_hookimpl_opts(self, plugin: object, name: str) -> HookimplOpts | None:
-        """Return how a handler's attribute is marked as a hookimpl, or None. pluggy asks this of all that it has."""
-        return None if name in _EVERY_OBJECTS else super().parse_hookimpl_opts(plugin, name)
+        """Return the hookimpl options of a handler's attribute, or None. pluggy calls this for every attribute."""
+        return None if name in _COMMON_NAMES else super().parse_hookimpl_opts(plugin, name)
 
     def parse_hookspec_opts(self, module_or_class: Any, name: str) -> HookspecOpts | None:
-        """Return how an attribute is marked as a hookspec, or None. pluggy asks this of all that there is."""
-        return None if name in _EVERY_OBJECTS else super().parse_hookspec_opts(module_or_class, name)
+        """Return the hookspec options of an attribute, or None. pluggy calls this for every attribute."""
+        return None if name in _COMMON_NAMES else super().parse_hookspec_opts(module_or_class, name)
 
     def add_hookcall_monitoring(self, before: Callable[..., None], after: Callable[..., None]) -> Callable[[], None]:
-        """Call ``before`` and ``after`` around every hook call, dispatch included. Returns the way back."""
+        """Call ``before`` and ``after`` around every hook call, including dispatch. Return a function that stops it."""
         monitor = (before, after)
         undo = super().add_hookcall_monitoring(before, after)
         self._monitors = [*self._monitors, monitor]
@@ -193,147 +271,11 @@ class HookManager(pluggy.PluginManager):
 
         return undo_both
 
-    def list_plugin_distinfo(self) -> list[tuple[Any, Any]]:
-        """Return the handlers that came from entry points, each with its distribution."""
-        loaded = [(handler, DistributionFacade(distribution)) for handler, distribution in self._readable()]
-        return [*super().list_plugin_distinfo(), *loaded]
 
-    def list_plugin_distributions(self) -> list[tuple[Any, Any]]:
-        """Return the handlers that came from entry points, each with its distribution, as pluggy 1.7 has it."""
-        inherited = getattr(super(), "list_plugin_distributions", list)
-        return [*inherited(), *self._readable()]
-
-    def _readable(self) -> list[tuple[object, Distribution]]:
-        """Return the distributions of handlers, without those whose metadata are gone."""
-        return [(handler, each) for handler, each in self._distributions if origin(each)[0] is not None]
-
-    def _origin(self, handler: object) -> tuple[str | None, str | None]:
-        """Return the name and version of the distribution that brought a handler."""
-        return origin(next((each for known, each in self._distributions if known is handler), None))
-
-    def _has_spec(self, hook: str) -> bool:
-        caller = getattr(self.hook, hook, None)
-        return caller is not None and caller.has_spec()
-
-    def _check_wrappers(self, handler: object) -> None:
-        for caller in self.get_hookcallers(handler) or ():
-            for impl in caller.get_hookimpls():
-                if impl.plugin is handler and impl.hookwrapper and is_extension_point(caller.spec):
-                    raise pluggy.PluginValidationError(
-                        handler,
-                        f"handler {impl.plugin_name!r}: hook {caller.name!r} is an extension point, and an old-style "
-                        "hookwrapper cannot stand around one; use hookimpl(wrapper=True)",
-                    )
-
-    # Entry points.
-
-    def _load(self, groups: Sequence[str]) -> None:
-        """Load entry points in two passes: all hook specifications, then the handlers."""
-        loaded = [(offer, handler) for offer in offers(groups) for handler in self._import(offer)]
-        specified = [pair for pair in loaded if self._attempt(self._add_specs, *pair)]
-        for offer, handler in specified:
-            self._attempt(self._add_handler, offer, handler)
-
-    def _import(self, offer: Offer) -> Iterator[Any]:
-        if self.is_blocked(offer.name):
-            _logger().info("entry point %r is blocked, and not imported", offer.name)
-            return
-        try:
-            yield offer.load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - a package that does not import is its own affair
-            self._report(offer, error)
-
-    def _attempt(self, step: Callable[[Offer, Any], None], offer: Offer, handler: Any) -> bool:
-        try:
-            step(offer, handler)
-        except Exception as error:  # noqa: BLE001 - whatever a package's objects do on being looked at
-            self._report(offer, error)
-            return False
-        return True
-
-    def _report(self, offer: Offer, error: BaseException) -> None:
-        failure = offer.failure(error)
-        self._failures.note(("entry point", *origin(offer.distribution), offer.name), failure)
-        _logger().warning("%s", failure, exc_info=error)
-
-    def _add_specs(self, offer: Offer, offered: Any) -> None:
-        if self._spec_names(offered):
-            self._check_points(offered)
-            self.add_hookspecs(offered)
-        for hook, doc in _hooks_of_interfaces(offered):
-            if not self._has_spec(hook):
-                self.add_hookspecs(make_hookspec(hook, doc))
-
-    def _check_points(self, namespace: Any) -> None:
-        trial = pluggy.PluginManager(PROJECT)
-        trial.add_hookspecs(namespace)
-        for hook in self._spec_names(namespace):
-            spec = getattr(trial.hook, hook).spec
-            fault = spec_fault(spec) if is_extension_point(spec) else None
-            if fault is not None:
-                raise ExtframeError(f"hook {hook!r} cannot be an extension point: {fault}")
-
-    def _add_handler(self, offer: Offer, handler: Any) -> None:
-        names = self._impl_names(handler)
-        if not names:
-            self._check_specs(offer, handler)
-            return
-        unbound = [name for name in names if _lacks_self(handler, name)]
-        if unbound:
-            raise ExtframeError(
-                f"{offer.value} is a class, and its {unbound[0]} would get no self: "
-                "let the entry point name an instance"
-            )
-        if self.has_plugin(offer.name):
-            raise ValueError(f"another handler is named {offer.name!r}: {self.get_plugin(offer.name)!r}")
-        if self.register(handler, offer.name) is not None:
-            self._distributions.append((handler, offer.distribution))
-
-    def _check_specs(self, offer: Offer, offered: Any) -> None:
-        if not self._spec_names(offered) and not _hooks_of_interfaces(offered):
-            raise ExtframeError(
-                f"{offer.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
-                "names a module or an object whose functions are marked with extframe.hookimpl"
-            )
-
-    def _spec_names(self, namespace: Any) -> list[str]:
-        return [name for name in dir(namespace) if self.parse_hookspec_opts(namespace, name) is not None]
-
-    def _impl_names(self, handler: Any) -> list[str]:
-        return [name for name in dir(handler) if self.parse_hookimpl_opts(handler, name) is not None]
+def _is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
-def _lacks_self(handler: Any, name: str) -> bool:
-    """Return whether a hookimpl is a method of a class, where there is no instance."""
-    function = inspect.getattr_static(handler, name, None)
-    return (
-        isinstance(handler, type)
-        and inspect.isfunction(function)
-        and next(iter(inspect.signature(function).parameters), "") == "self"
-    )
-
-
-def _hooks_of_interfaces(offered: Any) -> list[tuple[str, str | None]]:
-    """Return the hooks, each with its words, of the interfaces that an entry point is or its module has."""
-    candidates = [offered] if isinstance(offered, type) else list(getattr(offered, "__dict__", {}).values())
-    classes = [each for each in candidates if isinstance(each, type) and _may_be_interface(each)]
-    if not classes:
-        return []  # most handlers bring none, and msgspec is not imported for them
-    from ..interface.declarations import Interface, declaration
-    from ..protocol import hook_name
-
-    interfaces = [each for each in classes if issubclass(each, Interface) and len(each.__extframe__) == 1]
-    return [(hook_name(each.implements), each.interface.__doc__) for each in map(declaration, interfaces)]
-
-
-def _may_be_interface(cls: type) -> bool:
-    return any("__extframe__" in vars(each) for each in cls.__mro__)
-
-
-def _logger() -> logging.Logger:
-    """Return this module's logger, with which logging is imported when there is something to say."""
-    from ..logs import get_logger
-
-    return get_logger(__name__)
+def _described(cls: type) -> str:
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return f"{cls.__module__}.{cls.__qualname__}" + (f" ({file})" if file else "")

@@ -1,4 +1,4 @@
-"""The markers and the hook specifications. Calls nothing, and knows no plugin."""
+"""Hook markers and hook specifications. Calls nothing; knows no plugin."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 ARGUMENTS = ("name", "client")
-"""What every extension point's hook is called with."""
+"""The arguments of every extension point's hook."""
 
 
 class HookSpec(Protocol):
-    """What pluggy knows of a hook's specification, as ``HookCaller.spec`` gives it."""
+    """A hook specification, as in ``HookCaller.spec``."""
 
     @property
     def opts(self) -> Any:
@@ -35,19 +35,19 @@ class HookSpec(Protocol):
 
     @property
     def argnames(self) -> Sequence[str]:
-        """The names of its arguments, without self."""
+        """The names of its arguments without self."""
         raise NotImplementedError
 
 
 class ExtensionPoints:
-    """Docker's extension points. Each hook is called once for each plugin that implements it.
+    """Docker's extension points. Each hook is called once for each plugin that implements the extension point.
 
     Args:
         name: the plugin's name.
-        client: calls the plugin; it goes on working when the plugin is restarted.
+        client: the plugin's client; it keeps working when the plugin restarts.
 
     Returns:
-        The driver that the handler made, or None.
+        The driver that the handler created, or None.
     """
 
     @hookspec
@@ -60,7 +60,7 @@ class ExtensionPoints:
 
     @hookspec
     def ipam_driver(self, name: str, client: Client) -> object:
-        """A plugin implements ``IpamDriver``: it hands out addresses."""
+        """A plugin implements ``IpamDriver``: it assigns addresses."""
 
     @hookspec
     def authz(self, name: str, client: Client) -> object:
@@ -68,58 +68,58 @@ class ExtensionPoints:
 
     @hookspec
     def log_driver(self, name: str, client: Client) -> object:
-        """A plugin implements ``LogDriver``: it takes log entries, and may give them back."""
+        """A plugin implements ``LogDriver``: it stores log entries and may read them back."""
 
     @hookspec
     def metrics_collector(self, name: str, client: Client) -> object:
-        """A plugin implements ``MetricsCollector``: it reads the host's metrics."""
+        """A plugin implements ``MetricsCollector``: it collects the host's metrics."""
 
     @hookspec
     def secretprovider(self, name: str, client: Client) -> object:
-        """A plugin implements ``secretprovider``: it gives the values of secrets."""
+        """A plugin implements ``secretprovider``: it provides the values of secrets."""
 
 
 class Lifecycle:
-    """Hooks that tell what becomes of plugins, rather than take an extension point.
+    """Lifecycle hooks: notifications of what happens to plugins.
 
-    They are called one after the other, in the order in which things happened, in a thread of their own while there
-    is something to tell: nothing waits for them, and they may call any method of the manager. What they return is
-    dropped; one that raises stops no other and stands in ``failures()``. One that takes over ten seconds is left
-    behind: what happens next is told without it.
+    They are called serially in a background thread, in the order of the events: nothing waits for them, and they may
+    call any method of the manager. Their results are ignored. One that raises does not stop the others and is
+    recorded in ``failures()``. One that runs longer than ten seconds is abandoned, and later events are delivered
+    without it.
 
     Args:
         name: the plugin's name.
-        plugin: the plugin, which may have gone further by now.
+        plugin: the plugin; its state may have changed since the event.
     """
 
     @hookspec
     def plugin_activated(self, name: str, plugin: Plugin) -> None:
-        """A handshake was made: the first, or a new one after the plugin was restarted or changed."""
+        """A handshake succeeded: the first, or another one after the plugin restarted or changed."""
 
     @hookspec
     def plugin_failed(self, name: str, error: ExtframeError) -> None:
-        """A plugin could not be activated, for another reason than when that was last told; ``error`` is the reason."""
+        """Activating a plugin failed, for another reason than in the last notification; ``error`` is the reason."""
 
     @hookspec
     def plugin_lost(self, name: str, plugin: Plugin, reason: str) -> None:
-        """An active plugin refused a connection, or its source changed or went. It may be back at any time."""
+        """An active plugin refused a connection, or its source changed or disappeared. It may recover at any time."""
 
     @hookspec
     def plugin_removed(self, name: str) -> None:
-        """No file names the plugin any more."""
+        """The plugin's source was removed from the registry."""
 
 
 LIFECYCLE = frozenset(name for name in vars(Lifecycle) if name.startswith("plugin_"))
-"""The hooks that no entry of a manifest reaches."""
+"""The hooks that are not extension points, whatever a manifest says."""
 
 
 class FunctionHandler:
-    """A handler made of one function, which is called with the plugin's name and client.
+    """A handler that calls one function with the plugin's name and client.
 
     Args:
         hook: the hook that it implements.
         function: returns a driver or None.
-        trylast: call it after the handlers that do not say so.
+        trylast: call it after the handlers without this option.
     """
 
     def __init__(self, hook: str, function: Callable[[str, Client], object], *, trylast: bool = False) -> None:
@@ -127,7 +127,7 @@ class FunctionHandler:
         def call(name: str, client: Client) -> object:
             return function(name, client)
 
-        self.call = call  # on the instance, where pluggy 1.7 looks too
+        self.call = call  # on the instance, where pluggy 1.7 finds it as well
         self._function = function
 
     def __repr__(self) -> str:
@@ -135,7 +135,7 @@ class FunctionHandler:
 
 
 def make_hookspec(hook: str, doc: str | None = None) -> type:
-    """Return a namespace with the specification of one more extension point, for ``add_hookspecs``."""
+    """Return a namespace with the hook specification of an extension point, for ``add_hookspecs``."""
 
     def specification(name: str, client: Client) -> object:
         return None
@@ -146,10 +146,10 @@ def make_hookspec(hook: str, doc: str | None = None) -> type:
 
 
 def spec_fault(spec: HookSpec) -> str | None:
-    """Return why a hook cannot be an extension point's, or None if it can.
+    """Return why a hook cannot be an extension point, or None if it can.
 
-    Results are gathered from every handler, one by one, as plugins come: a hook that stops at the first
-    result, or replays old calls, means something else.
+    The results of all handlers are collected, one call per plugin: a hook that stops at the first result, or replays
+    old calls, would mean something else.
     """
     for option in ("firstresult", "historic"):
         if spec.opts.get(option):
@@ -161,5 +161,5 @@ def spec_fault(spec: HookSpec) -> str | None:
 
 
 def is_extension_point(spec: HookSpec | None) -> bool:
-    """Return whether a hook's specification has the arguments of an extension point's."""
+    """Return whether a hook specification has the arguments of an extension point."""
     return spec is not None and set(spec.argnames) == set(ARGUMENTS)

@@ -24,6 +24,7 @@ from ..errors import (
     SpecError,
 )
 from ..handlers.hook_manager import HookManager
+from .arguments import check_registry, entry_point_groups
 
 # A program that builds a manager may never use a plugin: what speaks to plugins is imported at the first use of one.
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ class PluginManager(HookManager):
         self,
         registry: Registry | None = None,
         *,
-        groups: Sequence[str] = ("extframe",),
+        groups: str | Sequence[str] = ("extframe",),
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
     ) -> None:
+        check_registry(registry)
         super().__init__()
         self._registry = registry
         self._timeout = check_timeout(timeout)
@@ -74,7 +76,7 @@ class PluginManager(HookManager):
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
         self._watching = threading.RLock()  # guards it; in itself, as a signal handler may call `close`
-        self._load(groups)
+        self._load(entry_point_groups(groups))
 
     @cached_property
     def _activator(self) -> Activator:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,8 @@ import importlib_metadata
 import pytest
 from packages import install
 
-from extframe.handlers.entry_points import offers, origin
+from extframe import PluginManager
+from extframe.handlers.entry_points import entry_points, origin
 
 HANDLER = """
     import extframe
@@ -41,13 +46,18 @@ def put(place: Path, distribution: str, entry_point: str, version: str = "1.0") 
     return place / f"{distribution.replace('-', '_')}-{version}.dist-info"
 
 
+def without_leftovers(entries: Any) -> Any:
+    """Return entry points of importlib_metadata without those of directories that pip is about to remove."""
+    return [entry for entry in entries if not entry.dist._path.name.startswith("~")]
+
+
 def found() -> set[tuple[str, str, str | None, str | None]]:
-    return {(offer.name, offer.value, *origin(offer.distribution)) for offer in offers(("extframe",))}
+    return {(entry.name, entry.value, *origin(entry.distribution)) for entry in entry_points(("extframe",))}
 
 
 def expected() -> set[tuple[str, str, str | None, str | None]]:
     entries = importlib_metadata.entry_points(group="extframe")
-    return {(entry.name, entry.value, *origin(entry.dist)) for entry in entries}
+    return {(entry.name, entry.value, *origin(entry.dist)) for entry in without_leftovers(entries)}
 
 
 # --- what lies on the path ----------------------------------------------------------------------------
@@ -134,7 +144,7 @@ def test_what_is_found_in_directories_is_what_importlib_metadata_finds(
 def test_what_is_whole_counts_before_half_of_the_same_on_the_path(places: tuple[Path, Path]) -> None:
     (put(places[0], "acme-volumes", "half", "2.0") / "METADATA").unlink()
     put(places[1], "acme-volumes", "whole")
-    names = {offer.name for offer in offers(("extframe",))}
+    names = {entry.name for entry in entry_points(("extframe",))}
     assert "whole" in names
     assert "half" not in names
 
@@ -148,12 +158,10 @@ def test_a_directory_that_is_the_working_directory_counts(
     assert ("acme", "acme_module", "acme-volumes", "1.0") in found()
 
 
-# --- what is no directory -----------------------------------------------------------------------------
+# --- what is not a directory -----------------------------------------------------------------------------
 
 # importlib_metadata leaves archives open, for the garbage collector to close.
 LEAVES_ARCHIVES_OPEN = pytest.mark.filterwarnings("ignore::ResourceWarning")
-
-WITHOUT_HALVES = [lay_out for lay_out in LAYOUTS if "half" not in lay_out.__name__ and "aside" not in lay_out.__name__]
 
 
 @pytest.fixture
@@ -164,8 +172,8 @@ def archive(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
 
 
 @LEAVES_ARCHIVES_OPEN
-@pytest.mark.parametrize("lay_out", WITHOUT_HALVES)
-def test_what_is_found_beside_an_archive_is_what_importlib_metadata_finds(
+@pytest.mark.parametrize("lay_out", LAYOUTS)
+def test_what_is_found_next_to_an_archive_is_what_importlib_metadata_finds(
     places: tuple[Path, Path],
     lay_out: Callable[[Path, Path], None],
     tmp_path: Path,
@@ -191,7 +199,7 @@ def test_an_egg_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Finder:
-    """Finds a distribution where nobody else looks."""
+    """Finds a distribution where no other finder looks."""
 
     def __init__(self, metadata: Path) -> None:
         self.metadata = metadata
@@ -209,26 +217,131 @@ def test_what_another_finder_knows_is_found(tmp_path: Path, monkeypatch: pytest.
     assert ("acme", "acme_module", "acme-volumes", "1.0") in found()
 
 
+# --- broken metadata ----------------------------------------------------------------------------------
+
+GOOD_ENTRY = ("acme", "acme_module", "acme-volumes", "1.0")
+
+
+def break_entry_points(content: bytes) -> Callable[[Path], None]:
+    return lambda metadata: (metadata / "entry_points.txt").write_bytes(content) and None
+
+
+def a_link_to_itself(metadata: Path) -> None:
+    (metadata / "entry_points.txt").unlink()
+    (metadata / "entry_points.txt").symlink_to("entry_points.txt")
+
+
+def not_permitted(metadata: Path) -> None:
+    (metadata / "entry_points.txt").chmod(0)
+
+
+def no_core_metadata(metadata: Path) -> None:
+    (metadata / "METADATA").unlink()
+
+
+def core_metadata_in_another_encoding(metadata: Path) -> None:
+    (metadata / "METADATA").write_bytes("Name: acme-odd\nVersion: 2.5\nAuthor: J\xf6rg\n".encode("latin-1"))
+
+
+ODD = ("odd", "odd_module")
+BROKEN: dict[str, tuple[Callable[[Path], None], list[tuple[str, str]], str]] = {
+    "not UTF-8": (break_entry_points(b"\xff\xfe"), [("*", "entry_points.txt")], "codec can't decode"),
+    "one bad line": (
+        break_entry_points(b"; a comment\n[extframe]\nodd = odd_module\nno entry\n"),
+        [ODD, ("*", "entry_points.txt, line 4")],
+        "line 4 is 'no entry'; expected NAME = MODULE",
+    ),
+    "an empty name": (
+        break_entry_points(b"[extframe]\n= odd_module\nodd = odd_module"),
+        [ODD, ("*", "entry_points.txt, line 2")],
+        "line 2 is '= odd_module'; expected NAME = MODULE",
+    ),
+    "an empty value": (
+        break_entry_points(b"[extframe]\nempty =\nodd = odd_module"),
+        [ODD, ("empty", "entry_points.txt, line 2")],
+        "line 2 is 'empty ='",
+    ),
+    "an invalid value": (
+        break_entry_points(b"[extframe]\nodd = no module!\n"),
+        [("odd", "no module!")],
+        "(?i)invalid object reference",
+    ),
+    "a link to itself": (a_link_to_itself, [("*", "entry_points.txt")], "(?i)too many levels of symbolic links"),
+    "no core metadata": (no_core_metadata, [ODD], ""),
+    "core metadata in another encoding": (core_metadata_in_another_encoding, [ODD], ""),
+}
+
+
 @LEAVES_ARCHIVES_OPEN
-@pytest.mark.parametrize("beside_an_archive", [False, True])
-def test_a_file_that_is_no_text_is_an_offer_that_says_so_when_it_is_loaded(
-    places: tuple[Path, Path], archive: Callable[[Path], None], beside_an_archive: bool
+@pytest.mark.parametrize("is_zipped", [False, True])
+@pytest.mark.parametrize("case", BROKEN)
+def test_both_readers_isolate_broken_metadata_in_the_same_way(
+    places: tuple[Path, Path], tmp_path: Path, archive: Callable[[Path], None], case: str, is_zipped: bool
 ) -> None:
-    (put(places[0], "acme-odd", "odd", "2.5") / "entry_points.txt").write_bytes(b"\xff\xfe")
+    break_it, expected_entries, text = BROKEN[case]
+    if is_zipped and "link" in case:
+        pytest.skip("an archive has no links")
+    directory = tmp_path / "third"
+    directory.mkdir()
+    break_it(put(directory, "acme-odd", "odd", "2.5"))
     put(places[0], "acme-volumes", "acme")
-    if beside_an_archive:
-        archive(places[1])
-    [broken] = [offer for offer in offers(("extframe",)) if offer.name == "*"]
-    assert origin(broken.distribution) == ("acme-odd", "2.5")
-    with pytest.raises(UnicodeDecodeError):
-        broken.load()
-    assert ("acme", "acme_module", "acme-volumes", "1.0") in found()
+    archive(directory) if is_zipped else sys.path.append(str(directory))
+    rest = {entry for entry in entry_points(("extframe",)) if not entry.name.startswith("extframe.")}
+    assert GOOD_ENTRY in {(entry.name, entry.value, *entry.origin) for entry in rest}
+    odd = [entry for entry in rest if entry.name != "acme"]
+    assert sorted((entry.name, entry.value) for entry in odd) == sorted(expected_entries)
+    for entry in odd:
+        if "METADATA" not in break_it.__code__.co_consts:
+            assert entry.origin == ("acme-odd", "2.5")
+        if (entry.name, entry.value) != ODD:
+            with pytest.raises(Exception, match=text):
+                entry.load()
+
+
+@pytest.mark.parametrize("case", [case for case in BROKEN if case != "an invalid value"])
+def test_a_manager_loads_the_rest(places: tuple[Path, Path], case: str) -> None:
+    break_it, expected_entries, text = BROKEN[case]
+    break_it(put(places[0], "acme-odd", "odd", "2.5"))
+    put(places[0], "acme-volumes", "acme")
+    pm = PluginManager()
+    assert pm.has_plugin("acme")
+    assert pm.has_plugin("odd") is (ODD in expected_entries)
+    assert [re.search(text, str(failure)) is not None for failure in pm.failures()] == (
+        [True] * (len(expected_entries) - (ODD in expected_entries))
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read_is_a_failure_here(places: tuple[Path, Path]) -> None:
+    not_permitted(put(places[0], "acme-odd", "odd", "2.5"))
+    [failure] = PluginManager().failures()
+    assert "Permission denied" in str(failure)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_file_that_another_user_may_not_read_is_a_failure(places: tuple[Path, Path], tmp_path: Path) -> None:
+    not_permitted(put(places[0], "acme-odd", "odd", "2.5"))
+    for directory in (tmp_path, *tmp_path.parents):
+        if directory.stat().st_uid == 0 and directory.is_relative_to(tempfile.gettempdir()):
+            directory.chmod(directory.stat().st_mode | 0o055)
+    program = (
+        f"import os, sys; sys.path.insert(0, {str(places[0])!r}); import extframe, logging\n"
+        "pm = extframe.PluginManager(groups=()); import importlib_metadata, extframe.logs, extframe.handlers.failures\n"
+        "os.setuid(65534); pm.load_setuptools_entrypoints('extframe'); print(*pm.failures())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "entry point '*' (entry_points.txt): PermissionError" in done.stdout, done.stderr
+
+
+def test_only_pips_leftovers_are_nothing(places: tuple[Path, Path]) -> None:
+    put(places[0], "acme-volumes", "acme").rename(places[0] / "~cme_volumes-1.0.dist-info")
+    assert GOOD_ENTRY not in found()
 
 
 def test_the_order_is_extframe_first_and_then_by_distribution_and_name(places: tuple[Path, Path]) -> None:
     for distribution, entry_point in (("Zebra", "a"), ("beaver", "z"), ("Aardvark", "m")):
         put(places[0], distribution, entry_point)
-    names = [offer.name for offer in offers(("extframe",))]
+    names = [entry.name for entry in entry_points(("extframe",))]
     own = [name for name in names if name.startswith("extframe.")]
     assert own == sorted(own)
     assert names[len(own) :] == ["m", "z", "a"]

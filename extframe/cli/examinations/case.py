@@ -16,7 +16,7 @@ from .visits import Visit, visit_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...handlers.entry_points import Offer
+    from ...handlers.entry_points import EntryPoint
     from ...protocol import PluginSpec
     from ...registry.local import LocalRegistry
 
@@ -82,8 +82,8 @@ class Case:
             return PluginManager(self.registry, groups=(GROUP,))
 
     @cached_property
-    def offers(self) -> list[Offer]:
+    def offers(self) -> list[EntryPoint]:
         """The installed entry points."""
-        from ...handlers.entry_points import offers
+        from ...handlers.entry_points import entry_points
 
-        return list(offers((GROUP,)))
+        return list(entry_points((GROUP,)))

@@ -21,7 +21,7 @@ from .diagnosis import Diagnosis, counted, ok, problem, warning
 if TYPE_CHECKING:
     from pluggy import HookImpl
 
-    from ...handlers.entry_points import Offer
+    from ...handlers.entry_points import EntryPoint
 
 _BLOCKED = "EXTFRAME_DISABLE"
 
@@ -52,7 +52,7 @@ def _failed(case: Case) -> Iterator[Diagnosis]:
             yield _failure(case, offer, error)
 
 
-def _failure(case: Case, offer: Offer, error: BaseException) -> Diagnosis:
+def _failure(case: Case, offer: EntryPoint, error: BaseException) -> Diagnosis:
     package, version = origin(offer.distribution)
     who = f"{offer.name} of {package} {version}" if package else offer.name
     first = _first_of_that_name(case, offer)
@@ -71,7 +71,7 @@ def _failure(case: Case, offer: Offer, error: BaseException) -> Diagnosis:
     )
 
 
-def _first_of_that_name(case: Case, offer: Offer) -> tuple[str | None, str | None]:
+def _first_of_that_name(case: Case, offer: EntryPoint) -> tuple[str | None, str | None]:
     same = (each for each in case.offers if each.name == offer.name and each is not offer)
     return next((origin(each.distribution) for each in same), (None, None))
 

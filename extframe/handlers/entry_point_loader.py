@@ -1,0 +1,267 @@
+"""Load entry points into a hook manager: hook specifications first, then handlers. Each failure is isolated."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from ..errors import ExtframeError
+from .entry_points import Distribution, EntryPoint, entry_points
+from .hooks import PROJECT, ExtensionPoints, is_extension_point, make_hookspec, spec_fault
+
+if TYPE_CHECKING:
+    import logging
+
+    from ..interface.declarations import Interface
+    from .failures import Failure
+
+
+class EntryPointLoader:
+    """Loads the entry points of installed packages.
+
+    A package that is broken or conflicts with another is one failure and does not affect the others.
+
+    Args:
+        manager: where hook specifications and handlers are registered.
+        report: keeps a failure under its subject.
+        loaded: is called with each handler that was registered, and with its distribution.
+    """
+
+    def __init__(
+        self,
+        manager: pluggy.PluginManager,
+        *,
+        report: Callable[[Hashable, Failure], None],
+        loaded: Callable[[object, Distribution], None],
+    ) -> None:
+        self._manager = manager
+        self._report = report
+        self._loaded = loaded
+        self._interfaces: dict[str, type[Interface]] = {}  # by hook
+
+    def load(self, groups: Sequence[str], name: str | None = None) -> int:
+        """Load the entry points of some groups and return the number of handlers that were registered.
+
+        Args:
+            groups: the groups.
+            name: load only entry points of this name.
+        """
+        wanted = (entry for entry in entry_points(groups) if name is None or entry.name == name)
+        imported = [(entry, found) for entry in wanted for found in self._import(entry)]
+        specified = [pair for pair in imported if self._attempt(self._add_specs, *pair)]
+        registered = [pair for pair in specified if self._attempt(self._add_handler, *pair)]
+        for entry, handler in registered:
+            self._attempt(self._suggest_hooks, entry, handler)
+        return len([None for _, handler in registered if self._manager.is_registered(handler)])
+
+    def _import(self, entry: EntryPoint) -> Iterator[Any]:
+        if self._manager.is_blocked(entry.name):
+            _logger().info("entry point %r is blocked and not imported", entry.name)
+            return
+        try:
+            yield _load(entry)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - importing a package may raise anything
+            self._note(entry, error)
+
+    def _attempt(self, step: Callable[[EntryPoint, Any], bool], entry: EntryPoint, found: Any) -> bool:
+        """Run one step; return what it returns, False if it raises."""
+        try:
+            return step(entry, found)
+        except Exception as error:  # noqa: BLE001 - inspecting a package's objects may raise anything
+            self._note(entry, error)
+            return False
+
+    def _note(self, entry: EntryPoint, error: BaseException) -> None:
+        failure = entry.failure(error)
+        self._report(("entry point", *entry.origin, entry.name, entry.value), failure)
+        _logger().warning("%s", failure, exc_info=error)
+
+    # Hook specifications.
+
+    def _add_specs(self, entry: EntryPoint, found: Any) -> bool:
+        if any(not self._is_from(hook, found) for hook in self._spec_names(found)):
+            self._check_points(found)
+            self._manager.add_hookspecs(found)
+        for hook, interface in _interfaces_of(found):
+            self._claim(hook, interface)
+            if not has_spec(self._manager, hook):
+                self._manager.add_hookspecs(make_hookspec(hook, interface.__doc__))
+        return True
+
+    def _is_from(self, hook: str, namespace: Any) -> bool:
+        """Return whether a hook is specified by this namespace, as when its entry point is loaded again."""
+        return has_spec(self._manager, hook) and getattr(self._manager.hook, hook).spec.namespace is namespace
+
+    def _check_points(self, namespace: Any) -> None:
+        trial = pluggy.PluginManager(PROJECT)
+        trial.add_hookspecs(namespace)
+        for hook in self._spec_names(namespace):
+            spec = getattr(trial.hook, hook).spec
+            fault = spec_fault(spec) if is_extension_point(spec) else None
+            if fault is not None:
+                raise ExtframeError(f"hook {hook!r} cannot be an extension point: {fault}")
+
+    def _claim(self, hook: str, interface: type[Interface]) -> None:
+        """Check that a hook has one interface: the same in all packages, or an extension of it."""
+        known = self._interfaces.get(hook) or (_docker_interface(hook) if hasattr(ExtensionPoints, hook) else None)
+        if known is not None and not issubclass(interface, known):
+            point = interface.__extframe__[0].implements
+            raise ExtframeError(
+                f"{_path(interface)} declares the extension point {point!r}, which {_path(known)} already declares: "
+                "import that interface, or choose another name with implements="
+            )
+        self._interfaces.setdefault(hook, interface)
+
+    # Handlers.
+
+    def _add_handler(self, entry: EntryPoint, handler: Any) -> bool:
+        names = self._impl_names(handler)
+        if not names:
+            self._check_kind(entry, handler)
+            return False
+        unbound = [name for name in names if _lacks_self(handler, name)]
+        if unbound:
+            raise ExtframeError(
+                f"{entry.value} is a class, and its {unbound[0]} would get no self: name an instance in the entry point"
+            )
+        known = self._manager.get_plugin(entry.name)
+        if known is handler:
+            return False
+        if known is not None:
+            raise ValueError(f"another handler is named {entry.name!r}: {known!r}")
+        registered = self._manager.register(handler, entry.name) is not None
+        if registered and entry.distribution is not None:
+            self._loaded(handler, entry.distribution)
+        return registered
+
+    def _check_kind(self, entry: EntryPoint, found: Any) -> None:
+        module = entry.value.partition(":")[0].strip()
+        if getattr(found, f"{PROJECT}_impl", None) is not None:
+            raise ExtframeError(
+                f"{entry.value} is a function marked with hookimpl, not a handler: name its module in the entry point, "
+                f"{entry.name} = {module}"
+            )
+        if not self._spec_names(found) and not list(_interfaces_of(found)):
+            raise ExtframeError(
+                f"{entry.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
+                "names a module or an object whose functions are marked with extframe.hookimpl"
+            )
+
+    def _suggest_hooks(self, entry: EntryPoint, handler: Any) -> bool:
+        for hook in self._manager.get_hookcallers(handler) or ():
+            if not hook.has_spec() and not all(impl.optionalhook for impl in hook.get_hookimpls()):
+                similar = similar_hook(self._manager, hook.name)
+                if similar is not None:
+                    self._note_hook(entry, hook.name, similar)
+        return True
+
+    def _note_hook(self, entry: EntryPoint, hook: str, similar: str) -> None:
+        from .failures import Failure
+
+        error = ExtframeError(f"no package specifies the hook {hook!r}; did you mean {similar!r}?")
+        failure = Failure(f"hook {hook!r} of handler {entry.name!r}", error, *entry.origin)
+        self._report(("hook", *entry.origin, entry.name, hook), failure)
+        _logger().warning("%s", failure)
+
+    def _spec_names(self, namespace: Any) -> list[str]:
+        return [name for name in dir(namespace) if self._manager.parse_hookspec_opts(namespace, name) is not None]
+
+    def _impl_names(self, handler: Any) -> list[str]:
+        return [name for name in dir(handler) if self._manager.parse_hookimpl_opts(handler, name) is not None]
+
+
+def has_spec(manager: pluggy.PluginManager, hook: str) -> bool:
+    """Return whether a hook is specified."""
+    caller = getattr(manager.hook, hook, None)
+    return caller is not None and caller.has_spec()
+
+
+def similar_hook(manager: pluggy.PluginManager, hook: str) -> str | None:
+    """Return the specified hook whose name is most similar to ``hook``, None if none is similar."""
+    from difflib import get_close_matches
+
+    specified = [name for name in vars(manager.hook) if has_spec(manager, name)]
+    return next(iter(get_close_matches(hook, specified, n=1, cutoff=0.8)), None)
+
+
+def _load(entry: EntryPoint) -> Any:
+    """Import an entry point.
+
+    Raises:
+        ExtframeError: its module is still being imported, so that its handlers do not exist yet.
+    """
+    module = entry.value.partition(":")[0].strip()
+    try:
+        found = entry.load()
+    except AttributeError as missing:
+        if _is_being_imported(sys.modules.get(module)):
+            raise _circular(module) from missing
+        raise
+    if isinstance(found, ModuleType) and _is_being_imported(found):
+        raise _circular(module)
+    return found
+
+
+def _is_being_imported(module: ModuleType | None) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+def _circular(module: str) -> ExtframeError:
+    return ExtframeError(
+        f"{module} is still being imported (a circular import): it creates a PluginManager, or imports a module that "
+        "does. Create the manager in a function that the host calls"
+    )
+
+
+def _lacks_self(handler: Any, name: str) -> bool:
+    """Return whether a hookimpl is a method that takes self, although the handler is a class."""
+    function = inspect.getattr_static(handler, name, None)
+    return (
+        isinstance(handler, type)
+        and inspect.isfunction(function)
+        and next(iter(inspect.signature(function).parameters), "") == "self"
+    )
+
+
+def _interfaces_of(found: Any) -> Iterator[tuple[str, type[Interface]]]:
+    """Yield the interfaces that an entry point is or that its module contains, each with its hook."""
+    candidates = [found] if isinstance(found, type) else list(getattr(found, "__dict__", {}).values())
+    classes = [each for each in candidates if isinstance(each, type) and _may_be_interface(each)]
+    if not classes:
+        return  # most handlers bring none, so that msgspec is not imported for them
+    from ..interface.declarations import Interface, declaration
+    from ..protocol import hook_name
+
+    for each in classes:
+        if issubclass(each, Interface) and len(each.__extframe__) == 1:
+            declared = declaration(each)
+            yield hook_name(declared.implements), declared.interface
+
+
+def _may_be_interface(cls: type) -> bool:
+    return any("__extframe__" in vars(each) for each in cls.__mro__)
+
+
+def _docker_interface(hook: str) -> type[Interface] | None:
+    """Return the interface of one of Docker's extension points."""
+    from .builtin import interface
+
+    return interface(hook)
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _logger() -> logging.Logger:
+    """Return this module's logger; logging is imported when there is something to log."""
+    from ..logs import get_logger
+
+    return get_logger(__name__)

@@ -1,0 +1,40 @@
+"""Check the arguments of plugin managers when they are created. Contacts no plugin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+
+def check_registry(registry: object) -> None:
+    """Check that ``registry`` is a registry, or None.
+
+    Raises:
+        TypeError: it is not; the message says what to write instead.
+    """
+    if registry is None:
+        return
+    if isinstance(registry, str | os.PathLike):
+        path = os.fspath(registry)
+        raise TypeError(
+            f"{registry!r} is not a registry: to search a directory write PluginManager(LocalRegistry({path!r})). "
+            "Unlike pluggy's, extframe's PluginManager takes no project name"
+        )
+    if isinstance(registry, type):
+        raise TypeError(f"{registry!r} is a class; write PluginManager({registry.__name__}())")
+    for method in ("scan", "find", "stamp"):
+        if not callable(getattr(registry, method, None)):
+            raise TypeError(f"{registry!r} is not a registry: it has no method {method}; see extframe.Registry")
+
+
+def entry_point_groups(groups: Any) -> Sequence[str]:
+    """Return ``groups`` as a sequence: a str is the name of one group, "" of none.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    names = [groups] if isinstance(groups, str) else groups
+    if isinstance(names, list | tuple | set | frozenset) and all(isinstance(name, str) for name in names):
+        return [name for name in names if name]
+    raise TypeError(f"groups is {groups!r}; expected the names of entry-point groups, such as ('extframe',), or ()")
