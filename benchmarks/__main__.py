@@ -1,7 +1,7 @@
-"""Measure extframe beside its peers: ``python benchmarks [SUITE ...]``. Knows the suites by their names.
+"""Measure extframe and its peers: ``python benchmarks [SUITE ...]``.
 
-Every figure is a ratio of two things that were measured in turn in one run. There are no timed tests: a target that
-is missed is a line in a table.
+Every figure is a ratio of two contenders whose rounds alternate in one run. No test asserts a time: a missed target
+is a line in a table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SUITES = ("call", "many", "start", "dispatch", "served", "steps")
 
 
 def main() -> None:
-    """Run suites; show, keep and publish what they found."""
+    """Run suites; print, record and publish the results."""
     options = _options()
     results = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     for suite in options.suites:
@@ -36,16 +36,16 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__.partition(":")[0])
-    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; all by default")
-    parser.add_argument("--short", action="store_true", help="only show that everything runs")
-    parser.add_argument("--no-go", dest="go", action="store_false", help="build no Go program")
-    parser.add_argument("--json", type=Path, help="keep the results in this file; suites that did not run stay")
-    parser.add_argument("--page", type=Path, help="write the page about the results, and its plots")
-    parser.add_argument("--no-run", action="store_true", help="run nothing; --page shows what --json has")
+    parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; default: all")
+    parser.add_argument("--short", action="store_true", help="only check that everything runs")
+    parser.add_argument("--no-go", dest="go", action="store_false", help="do not build Go programs")
+    parser.add_argument("--json", type=Path, help="update these results; suites that did not run keep theirs")
+    parser.add_argument("--page", type=Path, help="write the page and its plots from the results")
+    parser.add_argument("--no-run", action="store_true", help="measure nothing; write --page from --json")
     options = parser.parse_args()
     unknown = set(options.suites) - set(SUITES)
     if unknown:
-        parser.error(f"no suite {', '.join(sorted(unknown))}; there are {', '.join(SUITES)}")
+        parser.error(f"no suite {', '.join(sorted(unknown))}; the suites are {', '.join(SUITES)}")
     options.suites = [] if options.no_run else options.suites or list(SUITES)
     return options
 

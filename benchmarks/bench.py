@@ -1,4 +1,4 @@
-"""Everything that a suite needs: programs to call and to call them with, and a note of what is not there."""
+"""The environment of a suite: the servers, the clients, and a list of what is not available."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Server:
-    """A plugin in a process of its own."""
+    """A plugin in a separate process."""
 
     address: str
     ca: str = ""
@@ -26,7 +26,7 @@ class Server:
 
 @dataclass
 class Report:
-    """What a suite found: figures, plots, and lines of words."""
+    """The results of a suite: figures, plots and notes."""
 
     figures: list[Figure] = field(default_factory=list)
     plots: list[dict[str, Any]] = field(default_factory=list)
@@ -34,16 +34,16 @@ class Report:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, *figures: Figure | None) -> None:
-        """Add figures; None is one of something that is not there."""
+        """Add figures; None is the figure of a peer that is not available."""
         self.figures += [figure for figure in figures if figure is not None]
 
 
 class Bench:
-    """A run. Processes that were started in a ``with`` block of it end with the block.
+    """A run, as a context manager that ends the processes it started.
 
     Args:
-        short: only show that everything runs.
-        go: whether Go programs may be built; without them a plugin in Python is called.
+        short: only check that everything runs.
+        go: whether to build Go programs; without them a plugin in Python is called.
     """
 
     def __init__(self, *, short: bool = False, go: bool = True) -> None:
@@ -62,7 +62,7 @@ class Bench:
         self._stack.close()
 
     def several(self, number: int) -> int:
-        """Return how many of something to do: ``number``, and in a short run next to none."""
+        """Return ``number``, at most 3 in a short run."""
         return min(number, 3) if self.short else number
 
     def child(self, *command: str | Path) -> Child:
@@ -72,26 +72,26 @@ class Bench:
         return child
 
     def skip(self, what: str, reason: object) -> None:
-        """Note that something is not measured, and why."""
+        """Record that something is not measured, and why."""
         self.skipped[what] = str(reason)
 
-    # Programs to call.
+    # Servers.
 
     def place(self, scheme: str = "unix") -> str:
-        """Return an address that nobody listens at."""
+        """Return an unused address."""
         if scheme != "unix":
             return f"{scheme}://127.0.0.1:0"
         return f"unix://{self.directory}/{len(list(self.directory.iterdir()))}.sock"
 
     def server(self, scheme: str = "unix", *, padding: int = 0) -> Server:
-        """Start the plugin that is called: in Go, and where there is no Go, in Python (unix sockets only)."""
+        """Start the plugin to call: in Go or, without Go, in Python (unix sockets only)."""
         place = self.place(scheme)
         try:
             program = self.built("server")
         except MissingError as missing:
             if scheme != "unix" or padding:
                 raise
-            self.skip("the Go server (a plugin in Python is called in its place)", missing)
+            self.skip("the Go server (a plugin in Python replaces it)", missing)
             return self.plugin("extframe_async", place)
         ca = str(self.directory / "ca.pem") if scheme == "https" else ""
         child = self.child(program, "-listen", place, "-padding", str(padding), "-ca", ca)
@@ -107,7 +107,7 @@ class Bench:
         return Server(place)
 
     def plugin_or_none(self, name: str) -> Server | None:
-        """Start the plugin in ``plugins/NAME.py``; None where it cannot run, and why is noted."""
+        """Start the plugin in ``plugins/NAME.py``; if it cannot run, record why and return None."""
         try:
             return self.plugin(name)
         except MissingError as missing:
@@ -115,16 +115,16 @@ class Bench:
             return None
 
     def many(self, count: int) -> Path:
-        """Start ``count`` plugins in one process, and return the directory of their sockets."""
+        """Start ``count`` plugins in one process and return the directory of their sockets."""
         directory = self.directory / f"many-{count}"
         directory.mkdir()
         self.child(self.built("server"), "-listen", f"unix://{directory}", "-count", str(count)).line()
         return directory
 
-    # Programs that call.
+    # Clients.
 
     def contender(self, peer: str, server: Server, calls: int, threads: int = 1) -> Contender | None:
-        """Start ``peers/PEER.py``, or moby's client; None where it is not there, and why is noted."""
+        """Start ``peers/PEER.py`` or moby's client; if it is not available, record why and return None."""
         try:
             child = self._moby(server) if peer == "moby" else self._peer(peer, server)
         except MissingError as missing:
@@ -133,12 +133,12 @@ class Bench:
         return self.round_of(child, calls, threads)
 
     def round_of(self, child: Child, calls: int, threads: int = 1) -> Contender:
-        """Return a function that lets a peer make a round of calls."""
-        asked = {"calls": 20 * threads if self.short else calls, "threads": threads}
-        return lambda: Round(**child.ask(**asked))
+        """Return a function that runs one round of calls in a peer."""
+        request = {"calls": 20 * threads if self.short else calls, "threads": threads}
+        return lambda: Round(**child.ask(**request))
 
     def contenders(self, server: Server, calls: int, *peers: str, threads: int = 1) -> dict[str, Contender]:
-        """Start all peers that are there."""
+        """Start all available peers."""
         found = {peer: self.contender(peer, server, calls, threads) for peer in peers}
         return {peer: contender for peer, contender in found.items() if contender is not None}
 

@@ -1,4 +1,4 @@
-"""Where and with what something was measured. Reads files and metadata; measures nothing."""
+"""The machine and the versions of a measurement. Reads files and metadata; measures nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = (
 
 
 def machine() -> dict[str, Any]:
-    """Return what to know of the machine and the versions."""
+    """Return the machine, the versions and the date."""
     return {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": _processor(),
@@ -25,14 +25,14 @@ def machine() -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "go": _said("go", "version").removeprefix("go version "),
-        "moby": _said("dpkg-query", "--show", "--showformat=${Version}", "golang-github-docker-docker-dev"),
+        "go": _output("go", "version").removeprefix("go version "),
+        "moby": _output("dpkg-query", "--show", "--showformat=${Version}", "golang-github-docker-docker-dev"),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
 
 
 def measured_on(machine: dict[str, Any]) -> str:
-    """Say in a sentence what `machine` found."""
+    """Return what `machine` found as a sentence."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     go = f"{machine['go']}, moby {machine['moby']}" if machine["go"] else "no Go"
     return (
@@ -50,7 +50,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _said(*command: str) -> str:
+def _output(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return ""
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

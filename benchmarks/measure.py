@@ -1,4 +1,4 @@
-"""Rounds in turn, medians, ratios and their spread. Knows nothing of what is measured."""
+"""Alternating rounds, medians, ratios and their spread. Does not know what is measured."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Round:
-    """What one contender did in one round: how long each call took, in ns, and the whole, in seconds."""
+    """One round of a contender: the duration of each call in ns, and of the round in seconds."""
 
     times: Sequence[int]
     seconds: float = 0.0
 
     @property
     def median(self) -> float:
-        """The time of a call."""
+        """The median duration of a call, in ns."""
         return statistics.median(self.times)
 
     @property
     def p99(self) -> float:
-        """The time within which 99 of 100 calls were done."""
+        """The 99th percentile of the durations, in ns."""
         return sorted(self.times)[len(self.times) * 99 // 100]
 
     @property
     def rate(self) -> float:
-        """Calls a second."""
+        """Calls per second."""
         return len(self.times) / self.seconds
 
 
@@ -36,7 +36,7 @@ Rounds = Mapping[str, list[Round]]
 
 
 def alternate(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
-    """Let each contender make a round, again and again: A B C A B C."""
+    """Run the rounds of all contenders alternately: A B C A B C."""
     done: dict[str, list[Round]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in contenders.items():
@@ -46,16 +46,16 @@ def alternate(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
 
 @dataclass(frozen=True)
 class Figure:
-    """A number with its spread, and what it is to be.
+    """A number with its spread and its target.
 
     Args:
-        name: what is measured, as the table says it.
+        name: what is measured, as shown in the table.
         value: the median over the rounds.
         low, high: the quartiles.
-        rounds: how many.
+        rounds: the number of rounds.
         unit: ``x`` for a ratio.
         at_most, at_least: the target.
-        base: the median of what stands below the line of a ratio, in words.
+        base: the median of the denominator of a ratio, as text.
     """
 
     name: str
@@ -70,13 +70,13 @@ class Figure:
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """Whether the target is met; None without a target."""
         if self.at_most is not None:
             return self.value <= self.at_most
         return None if self.at_least is None else self.value >= self.at_least
 
     def as_json(self) -> dict[str, Any]:
-        """The figure as it stands in a file of results."""
+        """The figure as recorded in a results file."""
         return {**asdict(self), "met": self.met}
 
 
@@ -87,14 +87,14 @@ def figure(name: str, values: Sequence[float], **about: Any) -> Figure:
 
 
 def ratio(name: str, rounds: Rounds, above: str, below: str, quantity: str = "median", **about: Any) -> Figure | None:
-    """Return ``above`` divided by ``below``, round by round; None where one of them is not there.
+    """Return ``above`` divided by ``below``, round by round; None if one of them is not available.
 
-    ``quantity`` is a property of Round. A neighbour that takes the machine's time takes it from both.
+    ``quantity`` is a property of `Round`. Other load on the machine slows both.
     """
     if above not in rounds or below not in rounds:
         return None
     pairs = zip(rounds[above], rounds[below], strict=True)
     base = statistics.median(getattr(each, quantity) for each in rounds[below])
-    shown = f"{base:,.0f} a second" if quantity == "rate" else f"{base / 1000:,.1f} us"
+    shown = f"{base:,.0f} per second" if quantity == "rate" else f"{base / 1000:,.1f} us"
     values = [getattr(a, quantity) / getattr(b, quantity) for a, b in pairs]
     return figure(name, values, base=f"{below}: {shown}", **about)

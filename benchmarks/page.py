@@ -1,4 +1,4 @@
-"""Results as a table in a terminal, and as a page with plots. Measures nothing."""
+"""Format results: as tables for a terminal, and as a page with plots. Measures nothing."""
 
 from __future__ import annotations
 
@@ -10,24 +10,22 @@ from plot import svg
 
 NOTES = Path(__file__).parent / "notes.md"
 TITLES = {
-    "call": "The call",
+    "call": "Calls",
     "many": "Many plugins",
-    "start": "The start",
+    "start": "Startup",
     "dispatch": "Dispatch",
-    "served": "The served side",
+    "served": "Plugins in Python",
     "steps": "Where the time of a call goes",
 }
 INTRODUCTION = """# Benchmarks
 
-A ratio is of two things that were measured in turn, round by round, in one run (A B A B): the median of the ratios of
-all rounds, with the quartiles in brackets. Figures with a unit are no ratios. Programs that call and programs that are
-called are processes of their own. The plugin that is called is a Go server of a few lines
-([source](../benchmarks/go/server/main.go)), which answers `VolumeDriver.Get`, over a unix socket unless something else
-is said. moby's client is the engine's own `pkg/plugins`, as Debian packages it, without the timeout that extframe's
-calls have.
+Each ratio compares two contenders whose rounds alternate in one run (A B A B): it is the median of the ratios of all
+rounds, with the quartiles in brackets. Figures with a unit are not ratios. Clients and servers run in separate
+processes. The server is a plugin in Go of a few lines ([source](../benchmarks/go/server/main.go)) that implements
+`VolumeDriver.Get`, over a unix socket unless the row says otherwise. moby's client is `pkg/plugins` of Docker's engine,
+as packaged by Debian; unlike extframe's calls, its calls have no timeout here.
 
-This page was made by the command that `tox -e bench` runs. The numbers are those of
-[`benchmarks/results/record.json`](../benchmarks/results/record.json).
+`tox -e bench` generates this page from [`benchmarks/results/record.json`](../benchmarks/results/record.json).
 """
 
 
@@ -41,7 +39,7 @@ def as_text(suite: str, result: dict[str, Any]) -> str:
 
 
 def write_page(results: dict[str, dict[str, Any]], page: Path) -> None:
-    """Write the page, and its plots into a directory of the same name."""
+    """Write the page, and its plots to a directory of the same name."""
     plots = page.with_suffix("")
     plots.mkdir(parents=True, exist_ok=True)
     parts = [INTRODUCTION]
@@ -60,7 +58,7 @@ def write_page(results: dict[str, dict[str, Any]], page: Path) -> None:
 
 
 def _table(figures: list[dict[str, Any]]) -> str:
-    rows = ["| | measured | target | | what it is measured by |", "| --- | --- | --- | --- | --- |"]
+    rows = ["| | measured | target | | denominator |", "| --- | --- | --- | --- | --- |"]
     verdicts = {True: "met", False: "**missed**", None: ""}
     rows += [
         f"| {each['name']} | {_value(each)} | {_target(each)} | {verdicts[each['met']]} | {each['base']} |"

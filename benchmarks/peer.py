@@ -1,7 +1,7 @@
-"""Run one peer as a process: ``peer.py NAME ADDRESS [CA-FILE]``. Knows nothing of how it calls.
+"""Run one peer as a process: ``peer.py NAME ADDRESS [CA-FILE]``. Each peer is a module in ``peers/``.
 
-Says {"ready": ...}, or {"skip": the reason}. Then reads rounds, {"calls": 200, "threads": 1} to a line, makes them and
-says how long each call took, in nanoseconds, and how long the whole took, in seconds.
+Writes {"ready": ...} or {"skip": the reason}. Then reads one round per line, {"calls": 200, "threads": 1}, runs it and
+writes the duration of each call in nanoseconds and of the round in seconds.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 
 
 def main() -> None:
-    """Import the peer, connect and make rounds."""
+    """Import the peer, connect and run rounds."""
     name, address, ca = [*sys.argv[1:], ""][:3]
     try:
         peer = import_module(f"peers.{name}")
     except ImportError as missing:
-        say({"skip": str(missing)})
+        write({"skip": str(missing)})
         return
     if inspect.isasyncgenfunction(inspect.unwrap(peer.connect)):
         asyncio.run(make_async_rounds(peer, address))
@@ -32,13 +32,13 @@ def main() -> None:
 
 
 def make_rounds(call: Callable[[], object]) -> None:
-    """Make the rounds that the input asks for, with a function that makes one call."""
+    """Run the requested rounds with a function that makes one call."""
     call()
-    say({"ready": True})
+    write({"ready": True})
     for line in sys.stdin:
-        asked = json.loads(line)
-        measure = measure_in_threads if asked["threads"] > 1 else measure_here
-        say(measure(call, **asked))
+        request = json.loads(line)
+        measure = measure_in_threads if request["threads"] > 1 else measure_here
+        write(measure(call, **request))
 
 
 def measure_here(call: Callable[[], object], calls: int, threads: int) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def measure_here(call: Callable[[], object], calls: int, threads: int) -> dict[s
 
 
 def measure_in_threads(call: Callable[[], object], calls: int, threads: int) -> dict[str, Any]:
-    """Make an equal share of the calls in each thread."""
+    """Make the calls in threads, an equal share in each."""
     times: list[int] = []
     begin = threading.Barrier(threads + 1)
 
@@ -68,7 +68,7 @@ def measure_in_threads(call: Callable[[], object], calls: int, threads: int) -> 
 
 
 def timed(call: Callable[[], object], calls: int) -> list[int]:
-    """Make the calls and return how long each took."""
+    """Make the calls and return their durations."""
     times = []
     for _ in range(calls):
         before = perf_counter_ns()
@@ -78,10 +78,10 @@ def timed(call: Callable[[], object], calls: int) -> list[int]:
 
 
 async def make_async_rounds(peer: Any, address: str) -> None:
-    """Make the rounds with a coroutine function, all in one event loop, one call after another."""
+    """Run the rounds with a coroutine function: one event loop, one call after another."""
     async with peer.connect(address) as call:
         await call()
-        say({"ready": True})
+        write({"ready": True})
         for line in sys.stdin:
             times = []
             started = perf_counter()
@@ -89,12 +89,12 @@ async def make_async_rounds(peer: Any, address: str) -> None:
                 before = perf_counter_ns()
                 await call()
                 times.append(perf_counter_ns() - before)
-            say({"times": times, "seconds": perf_counter() - started})
+            write({"times": times, "seconds": perf_counter() - started})
 
 
-def say(answer: dict[str, Any]) -> None:
+def write(line: dict[str, Any]) -> None:
     """Write a line."""
-    print(json.dumps(answer), flush=True)
+    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plots as SVG: bars and lines. Knows nothing of what they show."""
+"""Plots as SVG: bars and lines. Does not know what they show."""
 
 from __future__ import annotations
 

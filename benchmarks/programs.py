@@ -1,4 +1,4 @@
-"""Programs in processes of their own, and those of them that are built with Go. Knows nothing of what they do."""
+"""Child processes, and programs built with Go. Does not know what they do."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DEBIAN_SOURCES = Path("/usr/share/gocode")  # of golang-github-docker-docker-dev
 
 
 class MissingError(Exception):
-    """Something that is not on this machine, and why it is wanted."""
+    """Something that this machine lacks, and what it is needed for."""
 
 
 class Child:
-    """A process that says JSON, a line for each line that it is sent. It ends when its input does."""
+    """A process that replies to each line of JSON with one. It exits at the end of its input."""
 
     def __init__(self, command: list[str], **environment: str) -> None:
         self.process = subprocess.Popen(
@@ -26,23 +26,23 @@ class Child:
         )
 
     def line(self, timeout: float | None = None) -> str:
-        """Return the next line that it says.
+        """Return the next line of its output.
 
         Raises:
-            TimeoutError: it has said nothing for ``timeout`` seconds.
+            TimeoutError: there was no output for ``timeout`` seconds.
         """
         if timeout is not None and not select.select([self.process.stdout], [], [], timeout)[0]:
-            raise TimeoutError(f"{self.process.args} has said nothing for {timeout} s")
+            raise TimeoutError(f"{self.process.args} wrote nothing for {timeout} s")
         line = self.process.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}")
+            raise RuntimeError(f"{self.process.args} exited with status {self.process.wait()}")
         return line.strip()
 
     def ask(self, *, within: float | None = None, **question: Any) -> dict[str, Any]:
-        """Send a line and return the answer.
+        """Send a line and return the reply.
 
         Raises:
-            TimeoutError: there is none ``within`` so many seconds.
+            TimeoutError: there was no reply ``within`` so many seconds.
         """
         self.process.stdin.write(json.dumps(question) + "\n")  # type: ignore[union-attr]
         self.process.stdin.flush()  # type: ignore[union-attr]
@@ -50,7 +50,7 @@ class Child:
         return answer
 
     def close(self, patience: float = 10.0) -> None:
-        """End it."""
+        """Close its input, and kill it if it has not exited after ``patience`` seconds."""
         self.process.stdin.close()  # type: ignore[union-attr]
         try:
             self.process.wait(timeout=patience)
@@ -61,12 +61,12 @@ class Child:
 
 
 def build(source: Path, target: Path, *, moby: bool = False) -> Path:
-    """Build a Go program, offline, and return it.
+    """Build a Go program offline and return its path.
 
     Args:
-        source: its one file.
-        target: where the executable is made.
-        moby: whether it is made with moby's sources, which Debian packages.
+        source: its only file.
+        target: the path of the executable.
+        moby: whether it imports moby's packages, which Debian provides.
 
     Raises:
         MissingError: it cannot be built here.

@@ -1,6 +1,6 @@
-"""Put extframe, and moby's client beside it, through faults: ``python faults [NAME ...]``. Knows the groups by name.
+"""Provoke faults and record how extframe and moby's client handle them: ``python faults [NAME ...]``.
 
-Exits with 1 where what is seen is not what is expected.
+Exits with status 1 if an outcome is not as expected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 CHECKOUT = Path(__file__).parent.parent
-sys.path.extend([str(CHECKOUT / "tests"), str(CHECKOUT / "benchmarks")])  # for servers that misbehave; for programs
+sys.path.extend([str(CHECKOUT / "tests"), str(CHECKOUT / "benchmarks")])  # faultserver and others; programs, machine
 
 from fault import Fault
 from machine import machine
@@ -40,7 +40,7 @@ MOBY = Path(__file__).parent / "go" / "moby" / "main.go"
 
 
 def main() -> int:
-    """Run faults; show, keep and publish what was seen."""
+    """Provoke faults; print, record and publish the outcomes."""
     options = _options()
     record = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     chosen = [] if options.no_run else [(group, fault) for group in GROUPS for fault in _chosen(group, options.names)]
@@ -62,14 +62,18 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python faults", description=__doc__.partition(":")[0])
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of {', '.join(GROUPS)}, or part of a fault's name; all by default"
+        "names", nargs="*", metavar="NAME", help=f"of {', '.join(GROUPS)}, or part of a fault's name; default: all"
     )
-    parser.add_argument("--short", action="store_true", help="fewer of everything of which there are many")
-    parser.add_argument("--no-go", dest="go", action="store_false", help="leave moby's client out")
-    parser.add_argument("--slack", type=float, default=0.0, metavar="SECONDS", help="time granted to a slow machine")
-    parser.add_argument("--json", type=Path, help="keep the record in this file; faults that did not run stay")
-    parser.add_argument("--page", type=Path, help="write the page about the record")
-    parser.add_argument("--no-run", action="store_true", help="run nothing; --page shows what --json has")
+    parser.add_argument("--short", action="store_true", help="do less of everything")
+    parser.add_argument("--no-go", dest="go", action="store_false", help="without moby's client")
+    parser.add_argument(
+        "--slack", type=float, default=0.0, metavar="SECONDS", help="add to every upper bound, for a slow machine"
+    )
+    parser.add_argument(
+        "--json", type=Path, help="update the record in this file; faults that were not provoked keep their rows"
+    )
+    parser.add_argument("--page", type=Path, help="write the page from the record")
+    parser.add_argument("--no-run", action="store_true", help="provoke nothing; write --page from --json")
     options = parser.parse_args()
     unknown = [name for name in options.names if not any(_chosen(group, [name]) for group in GROUPS)]
     if unknown:
@@ -86,7 +90,7 @@ def _chosen(group: str, names: list[str]) -> list[Fault]:
 
 
 def _moby(directory: Path, *, wanted: bool) -> tuple[Path | None, str]:
-    """Build moby's client; return it, or why there is none."""
+    """Build moby's client; return its path, or the reason why it is not available."""
     if not wanted:
         return None, "--no-go was given"
     try:
@@ -96,11 +100,11 @@ def _moby(directory: Path, *, wanted: bool) -> tuple[Path | None, str]:
 
 
 def _show(who: str, row: dict[str, Any]) -> None:
-    print(f"{as_line(who, row)}\n", end="", flush=True)  # in one piece: moby's rows come from many threads
+    print(f"{as_line(who, row)}\n", end="", flush=True)  # one write: moby's rows come from many threads
 
 
 def _keep(record: dict[str, Any], group: str, row: dict[str, Any], circumstances: dict[str, Any]) -> None:
-    """Put a row into the record, in the place of what an earlier run saw; the order is that of the group."""
+    """Add a row to the record or replace it; the rows keep the order of the group."""
     before = record.get(group, {}).get("rows", [])
     rows = {each["fault"]: each for each in before} | {row["fault"]: row}
     order = [fault.name for fault in _chosen(group, [])]

@@ -1,4 +1,4 @@
-"""A fault as a row: what it is called, what is expected, and how it is provoked. Knows neither extframe nor moby.
+"""A fault as a row of the table: its name, the expected outcome, and how to provoke it.
 
 To add a fault, add a `Fault` to the FAULTS of a file in ``groups/``.
 """
@@ -8,25 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from scene import Scene
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What came of a fault.
-
-    Args:
-        words: compared with what is expected, to the letter.
-        seconds: how long it took, the setting up not counted.
-        detail: more to know, which is not compared.
-    """
-
-    words: str
-    seconds: float
-    detail: str = ""
+from outcome import Outcome
+from scene import Scene
 
 
 @dataclass(frozen=True)
@@ -34,28 +18,28 @@ class Fault:
     """One row of the table.
 
     Args:
-        name: what goes wrong, and what is done meanwhile.
-        expected: the words that are seen where all is well.
-        provoke: brings it about on real sockets and files, and says what extframe made of it.
-        moby: does the same to moby's client; None where it cannot be done, or is not worth it.
-        after: seconds that it takes at least.
-        within: seconds that it takes at most.
+        name: what goes wrong, and what the host does.
+        expected: the text of the expected outcome.
+        provoke: provokes the fault on real sockets and files and returns the outcome with extframe.
+        moby: provokes it for moby's client; None if that is impossible or of no interest.
+        after: the shortest expected duration in seconds.
+        within: the longest expected duration in seconds.
     """
 
     name: str
     expected: str
-    provoke: Callable[[Scene], Seen]
-    moby: Callable[[Scene], Seen] | None = None
+    provoke: Callable[[Scene], Outcome]
+    moby: Callable[[Scene], Outcome] | None = None
     after: float = 0.0
     within: float = math.inf
 
-    def is_as_expected(self, seen: Seen, slack: float = 0.0) -> bool:
-        """Return whether words and time are those that were expected; ``slack`` is granted to slow machines."""
-        return seen.words == self.expected and self.after <= seen.seconds <= self.within + slack
+    def is_as_expected(self, outcome: Outcome, slack: float = 0.0) -> bool:
+        """Return whether text and duration are as expected; a slow machine is granted ``slack`` more seconds."""
+        return outcome.text == self.expected and self.after <= outcome.seconds <= self.within + slack
 
     @property
     def bounds(self) -> str:
-        """The time that it may take, in words."""
+        """The bounds of the duration, as text; empty if there are none."""
         if self.within == math.inf:
             return ""
         return f"{self.after:g} to {self.within:g} s" if self.after else f"at most {self.within:g} s"

@@ -1,4 +1,4 @@
-"""Docker's own client, moby's pkg/plugins, as something to put through a fault. Knows no extframe."""
+"""moby's client, pkg/plugins of Docker's engine, as a process. Does not know extframe."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fault import Seen
+from outcome import Outcome
 from programs import Child
 
 Answer = dict[str, Any]
 
 
 class Moby:
-    """A process with moby's client, whose plugin directory is ``directory``.
+    """A process that runs moby's client.
 
     Args:
-        program: as `programs.build` made it of ``go/moby``.
-        directory: for sockets and for spec files.
-        cap: seconds after which it is not waited for any more.
+        program: ``go/moby``, built by `programs.build`.
+        directory: the plugin directory, for sockets and for spec files.
+        cap: the longest time to wait for a step, in seconds.
         environment: additions to the process's environment.
     """
 
@@ -28,35 +28,35 @@ class Moby:
         self._directory = directory
         self._cap = cap
 
-    def get(self, name: str = "p") -> Seen:
+    def get(self, name: str = "p") -> Outcome:
         """Activate a plugin."""
         return self.step(lambda answer: "found", do="get", name=name)
 
-    def get_all(self) -> Seen:
+    def get_all(self) -> Outcome:
         """Activate all plugins."""
         return self.step(lambda answer: f"{len(answer['found'] or [])} plugins", do="getall")
 
-    def call(self, method: str, arguments: object = None, **target: str) -> Seen:
+    def call(self, method: str, arguments: object = None, **target: str) -> Outcome:
         """Call a method of the plugin at ``address``, or of the one called ``name``, with the engine's timeout."""
-        return self.step(lambda answer: "an answer", do="call", method=method, arguments=arguments, **target)
+        return self.step(lambda answer: "a reply", do="call", method=method, arguments=arguments, **target)
 
-    def step(self, say: Callable[[Answer], str], **step: Any) -> Seen:
-        """Let it take a step, and say what came of it; see ``go/moby/main.go`` for what there is."""
+    def step(self, describe: Callable[[Answer], str], **step: Any) -> Outcome:
+        """Run a step and return its outcome; ``go/moby/main.go`` has the steps."""
         try:
             answer = self._child.ask(within=self._cap, **step)
         except TimeoutError:
-            return Seen(f"still waiting after {self._cap:g} s", self._cap)
-        words = f"error: {answer['error'].strip()}" if answer["error"] else say(answer)
-        words = re.sub(r'Post "[^"]*": ', "", words)
+            return Outcome(f"still waiting after {self._cap:g} s", self._cap)
+        text = f"error: {answer['error'].strip()}" if answer["error"] else describe(answer)
+        text = re.sub(r'Post "[^"]*": ', "", text)
         for directory in (self._directory, self._directory.parent):
-            words = words.replace(f"{directory}/", "")
-        return Seen(words, answer["seconds"])
+            text = text.replace(f"{directory}/", "")
+        return Outcome(text, answer["seconds"])
 
     @property
     def process_id(self) -> int:
-        """The number of its process."""
+        """The process id."""
         return self._child.process.pid
 
     def close(self) -> None:
-        """End it, at once where it still waits for something."""
+        """End the process, even while it waits."""
         self._child.close(patience=0.5)

@@ -1,23 +1,23 @@
-"""Call one method of a plugin: ``one_call.py ADDRESS METHOD``. Says what came of it, and how much memory it took."""
+"""Call one method of a plugin: ``one_call.py ADDRESS METHOD``. Prints the outcome and the memory used."""
 
 from __future__ import annotations
 
 import json
 import sys
 
+from observe import answer_of, observe
 from resources import Memory
-from watched import answer_of, watched
 
 from extframe import Client
 
 
 def main() -> None:
-    """Make the call, and say as JSON what came of it."""
+    """Make the call and print the outcome as JSON."""
     address, method = sys.argv[1:]
     with Client(address) as client:
         memory = Memory()
-        seen = watched(lambda: client.call(method, timeout=60), answer_of)
-        print(json.dumps({"words": seen.words, "seconds": seen.seconds, "growth": memory.growth()}))
+        outcome = observe(lambda: client.call(method, timeout=60), answer_of)
+        print(json.dumps({"text": outcome.text, "seconds": outcome.seconds, "growth": memory.growth()}))
 
 
 if __name__ == "__main__":

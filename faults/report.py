@@ -1,4 +1,4 @@
-"""The record as lines in a terminal, and as a page. Provokes nothing."""
+"""Format the record: as lines for a terminal, and as a page. Provokes nothing."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from machine import measured_on
 NOTES = Path(__file__).parent / "notes.md"
 HEAD = """# Faults
 
-What extframe does when plugins fail, and what moby's client, the engine's own, does with the same fault. Each row is
-provoked on real sockets and real files, by a few lines in [`faults/groups/`](../faults/groups/) that also say what is
-expected. A row is as expected where the words are the same to the letter and the time is within its bounds. What is not
-as expected stands out in bold, and the command exits with 1.
+How extframe handles faults of plugins, compared with moby's client, which Docker's engine uses. A few lines in
+[`faults/groups/`](../faults/groups/) provoke each fault on real sockets and real files and state the expected outcome.
+An outcome is as expected if the text matches exactly and the time is within the bounds; any other outcome is in bold,
+and the command exits with status 1.
 
-This page was made by the command that `tox -e faults` runs, from
-[`faults/results/record.json`](../faults/results/record.json).
+`tox -e faults` generates this page from [`faults/results/record.json`](../faults/results/record.json).
 """
 COLUMNS = ("fault", "expected", "extframe", "time", "moby's client", "time")
 
@@ -33,22 +32,22 @@ def as_line(who: str, row: dict[str, Any]) -> str:
 
 
 def write_page(groups: Sequence[tuple[str, dict[str, Any]]], page: Path) -> None:
-    """Write the page: a table for each group, with where and when it was made."""
+    """Write the page: a table for each group, with the machine, the versions and the date."""
     circumstances = [_circumstances(group) for _, group in groups]
     in_one_run = len(set(circumstances)) == 1
     parts = [HEAD, circumstances[0] if in_one_run else ""]
-    for (name, group), words in zip(groups, circumstances, strict=True):
-        parts += [f"## {import_module(f'groups.{name}').TITLE}\n", _table(group["rows"]), "" if in_one_run else words]
+    for (name, group), text in zip(groups, circumstances, strict=True):
+        parts += [f"## {import_module(f'groups.{name}').TITLE}\n", _table(group["rows"]), "" if in_one_run else text]
     page.write_text("\n".join([*filter(None, parts), NOTES.read_text()]))
 
 
 def _circumstances(group: dict[str, Any]) -> str:
-    words = measured_on(group["machine"])
+    text = measured_on(group["machine"])
     if group["without_moby"]:
-        words += f"\nWithout moby's client: {group['without_moby']}.\n"
+        text += f"\nWithout moby's client: {group['without_moby']}.\n"
     if group["short"]:
-        words += "\nA short run: fewer of everything of which there are many.\n"
-    return words
+        text += "\nA short run, which does less of everything.\n"
+    return text
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
@@ -82,8 +81,8 @@ def _seconds(seen: dict[str, Any]) -> str:
     return f"{seconds:.1f} s" if seconds >= 10 else f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
 
 
-def _plain(words: str) -> str:
-    """Return words that a table of Markdown shows as they are."""
+def _plain(text: str) -> str:
+    """Escape text for a Markdown table."""
     for character in "\\|<>*_":
-        words = words.replace(character, f"\\{character}")
-    return " ".join(words.split())
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())

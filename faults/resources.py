@@ -1,4 +1,4 @@
-"""What a process takes: memory, file descriptors, threads. Knows no extframe; reads /proc."""
+"""The resources of a process: memory, file descriptors, threads. Reads /proc."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 
 class Memory:
-    """How much more memory a process has had than when this was made; this process, or the one of that id."""
+    """The growth of a process's peak memory since this object was created."""
 
     def __init__(self, process: int | str = "self") -> None:
         self._directory = Path("/proc", str(process))
-        (self._directory / "clear_refs").write_text("5")  # the peak is what there is now
+        (self._directory / "clear_refs").write_text("5")  # resets the peak to the current use
         self._before = self._peak()
 
     def growth(self) -> int:
-        """Return how many bytes more there were at most."""
+        """Return the growth in bytes."""
         return self._peak() - self._before
 
     def _peak(self) -> int:
@@ -24,5 +24,5 @@ class Memory:
 
 
 def resources() -> tuple[int, int]:
-    """Return how many file descriptors and threads this process has."""
+    """Return the number of file descriptors and of threads of this process."""
     return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))

@@ -1,4 +1,4 @@
-"""Put extframe through faults one after another, and then moby's client, which mostly waits, through many at a time."""
+"""Provoke faults: for extframe one after another, then for moby's client, which mostly waits, many at a time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from fault import Fault, Seen
+from fault import Fault
+from outcome import Outcome
 from scene import Scene
 
-LIMIT = 240.0  # seconds after which a fault has hung the program
+LIMIT = 240.0  # seconds after which a fault counts as a hang
 AT_A_TIME = 16
 FAILED = "the row itself failed"
 
@@ -22,14 +23,14 @@ Row = dict[str, Any]
 def run(
     faults: Sequence[Fault], short: bool, slack: float, moby: Path | None, show: Callable[[str, Row], None]
 ) -> list[Row]:
-    """Return a row for each fault: what it is, what was expected and what was seen.
+    """Return a row for each fault: its expected and its actual outcome.
 
     Args:
         faults: in the order of the rows.
-        short: fewer of everything of which there are many.
-        slack: seconds that are granted beyond the time that was expected.
-        moby: the program with moby's client, where there is one.
-        show: told of each row, by "extframe" or "moby", when it is there.
+        short: do less of everything.
+        slack: seconds to add to every upper bound.
+        moby: the program with moby's client, or None.
+        show: called with "extframe" or "moby" and the row as soon as it is complete.
     """
     rows = []
     for fault in faults:
@@ -42,42 +43,42 @@ def run(
     return rows
 
 
-def _add_moby(row: Row, provoke: Callable[[Scene], Seen], scene: Scene, show: Callable[[str, Row], None]) -> None:
-    seen = _seen(provoke, scene)
-    row["moby"] = _as_json(seen)
-    row["as_expected"] &= not seen.words.startswith(FAILED)
+def _add_moby(row: Row, provoke: Callable[[Scene], Outcome], scene: Scene, show: Callable[[str, Row], None]) -> None:
+    outcome = _outcome(provoke, scene)
+    row["moby"] = _as_json(outcome)
+    row["as_expected"] &= not outcome.text.startswith(FAILED)
     show("moby", row)
 
 
-def _row(fault: Fault, slack: float, seen: Seen) -> Row:
+def _row(fault: Fault, slack: float, outcome: Outcome) -> Row:
     return {
         "fault": fault.name,
         "expected": fault.expected,
         "bounds": fault.bounds,
-        **_as_json(seen),
-        "as_expected": fault.is_as_expected(seen, slack),
+        **_as_json(outcome),
+        "as_expected": fault.is_as_expected(outcome, slack),
         "moby": None,
     }
 
 
-def _as_json(seen: Seen) -> Row:
-    return {"seen": seen.words, "seconds": round(seen.seconds, 4), "detail": seen.detail}
+def _as_json(outcome: Outcome) -> Row:
+    return {"seen": outcome.text, "seconds": round(outcome.seconds, 4), "detail": outcome.detail}
 
 
-def _seen(provoke: Callable[[Scene], Seen], scene: Scene) -> Seen:
-    """Return what was seen. A row that itself fails is no reason to stop the others."""
+def _outcome(provoke: Callable[[Scene], Outcome], scene: Scene) -> Outcome:
+    """Return the outcome. A row that fails does not stop the others."""
     try:
         with scene:
             return provoke(scene)
     except Exception:  # noqa: BLE001
         traceback.print_exc()
-        return Seen(f"{FAILED}: {traceback.format_exc().splitlines()[-1]}", 0.0)
+        return Outcome(f"{FAILED}: {traceback.format_exc().splitlines()[-1]}", 0.0)
 
 
-def _within_limit(provoke: Callable[[Scene], Seen], scene: Scene) -> Seen:
-    """Return what was seen; where it hangs, say so and leave it behind."""
-    result: list[Seen] = []
-    thread = threading.Thread(target=lambda: result.append(_seen(provoke, scene)), name="fault", daemon=True)
+def _within_limit(provoke: Callable[[Scene], Outcome], scene: Scene) -> Outcome:
+    """Return the outcome; abandon a fault that hangs and return that as its outcome."""
+    result: list[Outcome] = []
+    thread = threading.Thread(target=lambda: result.append(_outcome(provoke, scene)), name="fault", daemon=True)
     thread.start()
     thread.join(LIMIT)
-    return result[0] if result else Seen(f"no end within {LIMIT:g} s", LIMIT)
+    return result[0] if result else Outcome(f"not finished within {LIMIT:g} s", LIMIT)

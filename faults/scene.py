@@ -1,6 +1,6 @@
-"""Where a fault is provoked: a plugin directory, servers that misbehave, and the two that are put through it.
+"""The scene of a fault: a plugin directory, faulty servers, and the clients under test, extframe's and moby's.
 
-Everything that a scene makes ends with it.
+Leaving the scene closes everything that it created.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GOOD = scripted()
 
 
 def silent_but_for_handshakes(peer: Peer) -> None:
-    """Answer ``Plugin.Activate``, and nothing else."""
+    """Answer only ``Plugin.Activate``."""
     while request := peer.read_request():
         if request.path != "/Plugin.Activate":
             peer.hang()
@@ -35,11 +35,11 @@ def silent_but_for_handshakes(peer: Peer) -> None:
 
 
 class Scene:
-    """A place for one fault.
+    """The scene of one fault.
 
     Args:
-        short: whether the run is one that only shows that everything runs.
-        moby: the program, where moby's client is what is put through it.
+        short: do less of everything, in a run that only checks that everything works.
+        moby: the program with moby's client; None for a scene of extframe.
     """
 
     def __init__(self, *, short: bool = False, moby: Path | None = None) -> None:
@@ -59,23 +59,23 @@ class Scene:
         self._stack.close()
 
     def several(self, number: int, short: int) -> int:
-        """Return how many of something to do: ``number``, in a short run ``short``."""
+        """Return ``number``, or ``short`` in a short run."""
         return short if self.short else number
 
     def patience(self, seconds: float) -> float:
-        """Return a deadline for work that is to end in time; a short run, which may have neighbours, has 2 s more."""
+        """Return a deadline in seconds; a short run, which may share the machine, has 2 s more."""
         return seconds + 2 if self.short else seconds
 
-    # What misbehaves.
+    # Faulty plugins.
 
     def server(self, behaviour: Behaviour, **options: Any) -> FaultServer:
-        """Start a server: over TCP where ``kind`` is "tcp", else at ``path``, or beside the plugin directory."""
+        """Start a server: over TCP if ``kind`` is "tcp", else at ``path``, by default outside the plugin directory."""
         if options.get("kind") != "tcp":
             options.setdefault("path", str(self.outside / f"server{len(list(self.outside.iterdir()))}.sock"))
         return self._stack.enter_context(FaultServer(behaviour, **options))
 
     def plugin(self, name: str = "p", behaviour: Behaviour = GOOD, **options: Any) -> FaultServer:
-        """Start a server in the plugin directory, in the place of the one of that name, which is never missing."""
+        """Start a server in the plugin directory. It replaces a plugin of that name atomically."""
         server = self.server(behaviour, path=str(self.outside / f"{name}.new"), **options)
         path = self.directory / f"{name}.sock"
         os.rename(server.path, path)
@@ -83,28 +83,28 @@ class Scene:
         return server
 
     def dead(self, name: str = "dead") -> None:
-        """Leave a socket where nobody listens, as after kill -9."""
+        """Create a socket without a listener, as kill -9 leaves it."""
         with socket.socket(socket.AF_UNIX) as sock:
             sock.bind(str(self.directory / f"{name}.sock"))
 
     def spec(self, name: str, content: str) -> Path:
-        """Write a spec file; the name has its extension."""
+        """Write a spec file; the name includes the extension."""
         path = self.directory / name
         path.write_text(content)
         return path
 
     def authority(self, name: str, *hosts: str) -> Authority:
-        """Make an authority that signs certificates; it may be a server at ``hosts`` itself."""
+        """Create a certificate authority; it may itself be a server at ``hosts``."""
         return Authority(self.directory, name, *hosts)
 
-    # Who is put through it.
+    # The clients under test.
 
     def client(self, address: str, **options: Any) -> Client:
-        """Make a client of extframe."""
+        """Create a client of extframe."""
         return self._stack.enter_context(Client(address, **options))
 
     def manager(self, **options: Any) -> PluginManager:
-        """Make a manager of extframe, with the handlers that are installed."""
+        """Create a manager of extframe, with the installed handlers."""
         registry = LocalRegistry(self.directory, [self.directory])
         return self._stack.enter_context(PluginManager(registry, **options))
 

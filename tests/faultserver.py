@@ -334,13 +334,16 @@ def reset_after_read(peer: Peer) -> None:
     peer.reset()
 
 
-def in_turn(*behaviours: Behaviour) -> Behaviour:
-    """The first connection gets the first behaviour, and so on; those after the last get the last."""
+def successively(*behaviours: Behaviour) -> Behaviour:
+    """The first connection gets the first behaviour, and so on; all later ones get the last."""
 
     def behaviour(peer: Peer) -> None:
         behaviours[min(peer.number, len(behaviours) - 1)](peer)
 
     return behaviour
+
+
+in_turn = successively
 
 
 # --- without an answer to connecting ------------------------------------------------------------------

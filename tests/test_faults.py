@@ -56,7 +56,7 @@ def test_the_page_has_a_row_for_every_fault(run, record):
     assert len([line for line in page.splitlines() if line.startswith("| ")]) == rows + 2 * tables
 
 
-def test_what_is_not_as_expected_stands_out_and_ends_the_run_with_1(tmp_path):
+def test_an_unexpected_outcome_is_bold_and_the_exit_status_is_1(tmp_path):
     done = run_faults("missing", "--slack", -100, "--json", tmp_path / "record", "--page", tmp_path / "page")
     assert done.returncode == 1
     assert "FAULT" in done.stdout
@@ -68,7 +68,7 @@ def test_faults_that_run_alone_leave_the_rows_of_the_others(tmp_path):
     file = tmp_path / "record.json"
     run_faults("repetition", "--json", file)
     before = json.loads(file.read_text())["repetition"]["rows"]
-    run_faults("kept connection", "a plugin is missing", "--json", file)
+    run_faults("idle connection", "a plugin is missing", "--json", file)
     after = json.loads(file.read_text())
     assert [row["fault"] for row in after["repetition"]["rows"]] == [row["fault"] for row in before]
     assert len(after["missing"]["rows"]) == 1

@@ -1,4 +1,4 @@
-"""aiohttp, its session kept, one call after another."""
+"""aiohttp with one session, one call after another."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from . import ARGUMENTS, METHOD, path_of
 
 @asynccontextmanager
 async def connect(address: str) -> AsyncIterator[Callable[[], Awaitable[object]]]:
-    """Give a POST of JSON as a coroutine function."""
+    """Provide a POST of JSON as a coroutine function."""
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=path_of(address))) as session:
 
         async def call() -> object:

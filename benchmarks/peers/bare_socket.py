@@ -1,4 +1,4 @@
-"""The floor: a blocking socket, the request's bytes prepared, the answer's counted and not read."""
+"""A bare blocking socket, the lower bound: the request is prepared, the response is counted and not parsed."""
 
 import socket
 import threading
@@ -10,26 +10,26 @@ REQUEST = b"POST /%b HTTP/1.1\r\nHost: plugin\r\nContent-Length: %d\r\n\r\n%b" %
 
 
 def connect(address: str, ca: str) -> Callable[[], object]:
-    """Connect to a unix socket, or to TCP without TLS. Each thread has a connection of its own."""
+    """Connect to a unix socket, or to TCP without TLS. Each thread has its own connection."""
     sock = _connected(address)
     sock.sendall(REQUEST)
-    answer = b""
-    while not _is_whole(answer):
-        answer += sock.recv(1 << 16)
-    size = len(answer)
-    mine = threading.local()
-    mine.sock = sock
+    response = b""
+    while not _is_whole(response):
+        response += sock.recv(1 << 16)
+    size = len(response)
+    own = threading.local()
+    own.sock = sock
 
     def call() -> None:
-        sock: socket.socket = mine.sock if hasattr(mine, "sock") else connect_here()
+        sock: socket.socket = own.sock if hasattr(own, "sock") else connect_here()
         sock.sendall(REQUEST)
         received = 0
         while received < size:
             received += len(sock.recv(1 << 16))
 
     def connect_here() -> socket.socket:
-        mine.sock = _connected(address)
-        return mine.sock
+        own.sock = _connected(address)
+        return own.sock
 
     return call
 
@@ -45,8 +45,8 @@ def _connected(address: str) -> socket.socket:
     return sock
 
 
-def _is_whole(answer: bytes) -> bool:
-    head, end, body = answer.partition(b"\r\n\r\n")
+def _is_whole(response: bytes) -> bool:
+    head, end, body = response.partition(b"\r\n\r\n")
     if not end:
         return False
     length = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]

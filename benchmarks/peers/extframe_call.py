@@ -8,6 +8,6 @@ from . import ARGUMENTS, METHOD
 
 
 def connect(address: str, ca: str) -> Callable[[], object]:
-    """Call with the safeguards that are on by default, all of them."""
+    """Call with all safeguards that are on by default."""
     client = Client(address, tls=TLSConfig(ca_file=ca) if ca else None)
     return lambda: client.call(METHOD, ARGUMENTS)

@@ -1,4 +1,4 @@
-"""http.client, of the standard library, its connection kept. One thread only."""
+"""http.client of the standard library with one connection. One thread only."""
 
 import http.client
 import json

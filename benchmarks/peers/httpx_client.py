@@ -1,4 +1,4 @@
-"""httpx, its client kept."""
+"""httpx with one client."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""pycurl, one handle kept. One thread only."""
+"""pycurl with one handle. One thread only."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""requests-unixsocket, as its documentation uses it, with the session kept."""
+"""requests-unixsocket as in its documentation, with one session."""
 
 from __future__ import annotations
 

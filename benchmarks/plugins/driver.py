@@ -1,4 +1,4 @@
-"""What the plugins in Python answer: VolumeDriver.Get, and nothing else."""
+"""The drivers of the plugins in Python, which implement only VolumeDriver.Get."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from extframe import Volume, VolumeDriver, implements, serving
 
 
 class SyncPhotos(VolumeDriver):
-    """A driver whose methods block, and run in threads."""
+    """A driver with blocking methods, which run in threads."""
 
     def get(self, name: str) -> Volume:
         """Return the volume."""
@@ -30,7 +30,7 @@ class AsyncPhotos:
 
 
 def serve(driver: object) -> None:
-    """Serve at the path on the command line until the input ends, having said so."""
+    """Serve at the path on the command line until the input ends; write a line when ready."""
     with serving(driver, address=f"unix://{sys.argv[1]}"):
         print(json.dumps({"ready": True}), flush=True)
         sys.stdin.read()

@@ -1,4 +1,4 @@
-"""The same plugin as most people would write it in Python: Flask, under waitress."""
+"""The same plugin as it is commonly written in Python: Flask under waitress."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ except ImportError as missing:
     print(json.dumps({"skip": str(missing)}))
     raise SystemExit(0) from None
 
-logging.getLogger("waitress").setLevel(logging.ERROR)  # it warns of each request that waits for a thread
+logging.getLogger("waitress").setLevel(logging.ERROR)  # it logs a warning for each request that waits for a thread
 app = Flask("plugin")
 
 

@@ -1,4 +1,4 @@
-"""The call: from a host to a plugin and back, beside moby's client, other clients and the floor."""
+"""Calls: from a host to a plugin and back, compared with moby's client, other clients and a bare socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLOTTED = {
 
 
 def run(bench: Bench) -> Report:
-    """Measure it."""
+    """Run the suite."""
     report = Report()
     _one_thread(bench, report)
     _throughput(bench, report)
@@ -45,7 +45,12 @@ def _one_thread(bench: Bench, report: Report) -> None:
     rounds = alternate(bench.contenders(server, 150, "extframe_call", "moby", *OTHERS), bench.several(40))
     report.add(
         ratio(
-            "calls a second / requests-unixsocket's", rounds, "extframe_call", "requests_unixsocket", "rate", at_least=6
+            "calls per second / requests-unixsocket's",
+            rounds,
+            "extframe_call",
+            "requests_unixsocket",
+            "rate",
+            at_least=6,
         )
     )
     report.add(*(ratio(f"{_words(peer)} / moby's client", rounds, peer, "moby") for peer in OTHERS))
@@ -74,22 +79,22 @@ def _throughput(bench: Bench, report: Report) -> None:
     best = max((name for name in rounds if name.startswith("moby")), key=lambda name: _rate(rounds, name), default="")
     report.add(
         ratio(
-            "calls a second, 4 threads / moby's, 4 goroutines",
+            "calls per second, 4 threads / moby's, 4 goroutines",
             rounds,
             "extframe_call 4",
             "moby 4",
             "rate",
             at_least=1.0,
         ),
-        ratio("calls a second, 4 threads / moby's best", rounds, "extframe_call 4", best, "rate", at_least=0.8),
-        ratio("calls a second, 4 threads / a bare socket's", rounds, "extframe_call 4", "bare_socket 4", "rate"),
-        ratio("calls a second, a bare socket's 4 threads / moby's best", rounds, "bare_socket 4", best, "rate"),
+        ratio("calls per second, 4 threads / moby's best", rounds, "extframe_call 4", best, "rate", at_least=0.8),
+        ratio("calls per second, 4 threads / a bare socket's", rounds, "extframe_call 4", "bare_socket 4", "rate"),
+        ratio("calls per second, a bare socket's 4 threads / moby's best", rounds, "bare_socket 4", best, "rate"),
     )
     lines = {
         words: [(int(name.split()[1]), _rate(rounds, name)) for name in rounds if name.startswith(peer)]
         for peer, words in PLOTTED.items()
     }
-    report.plots.append({"name": "throughput", "title": "Calls a second, by threads", "lines": lines, "log": True})
+    report.plots.append({"name": "throughput", "title": "Calls per second, by threads", "lines": lines, "log": True})
 
 
 def _rate(rounds: Rounds, name: str) -> float:

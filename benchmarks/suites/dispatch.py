@@ -1,4 +1,4 @@
-"""Dispatch: 50 handlers called exactly once, each on its own, beside a plain pluggy call of the same 50."""
+"""Dispatch: 50 handlers, each called exactly once and isolated, compared with a plain pluggy call of the same 50."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ HANDLERS = 50
 
 
 class Handler:
-    """A handler that does next to nothing: what is left is the dispatch."""
+    """A handler that does almost nothing, so that the dispatch is measured."""
 
     @hookimpl
     def volume_driver(self, name: str, client: object) -> object:
-        """Return something."""
+        """Return a driver."""
         return self
 
 
 def run(bench: Bench) -> Report:
-    """Measure it."""
+    """Run the suite."""
     manager = pluggy.PluginManager("extframe")
     manager.add_hookspecs(ExtensionPoints)
     for _ in range(HANDLERS):
@@ -42,7 +42,7 @@ def run(bench: Bench) -> Report:
 
     rounds = alternate({"delivery": _timed(deliver), "pluggy": _timed(call)}, bench.several(100))
     report = Report()
-    words = f"{HANDLERS} handlers, exactly once and each on its own / a pluggy hook call"
+    words = f"{HANDLERS} handlers, each called exactly once and isolated / a pluggy hook call"
     report.add(ratio(words, rounds, "delivery", "pluggy", at_most=3.0))
     return report
 

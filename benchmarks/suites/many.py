@@ -1,4 +1,4 @@
-"""Many plugins: finding them, activating them, calling them, and what they cost when they are idle."""
+"""Many plugins: discovery, activation, calls, and the resources of idle ones."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from programs import MissingError
 from extframe import LocalRegistry
 
 COUNTS = (1, 10, 100, 200, 500, 1000)
-FLAT = 1.5  # what "flat" is taken to be: no cache of a processor holds what a thousand plugins use
+FLAT = 1.5  # the limit for "flat": the data of a thousand plugins does not fit in a processor's cache
 
 
 def run(bench: Bench) -> Report:
-    """Measure it."""
+    """Run the suite."""
     report = Report()
     _scan(bench, report)
     try:
@@ -87,7 +87,7 @@ def _activate(bench: Bench, report: Report) -> None:
             report.add(ratio(words, rounds, "extframe", "moby", at_most=2.0))
     report.plots.append({"name": "get-all", "title": "get_all of N live plugins (ms)", "lines": points, "log": True})
     count = 5 if bench.short else 1000
-    left = _ran(sys.executable, HERE / "tasks" / "activate.py", _live(bench, count))
+    left = _output_of(sys.executable, HERE / "tasks" / "activate.py", _live(bench, count))
     report.add(
         figure(f"memory of {count:,} active plugins", [left["memory"] / (1 << 20)], unit="MiB", at_most=64),
         figure(f"threads with {count:,} active plugins", [left["threads"]], unit="", at_most=8),
@@ -101,7 +101,7 @@ def _live(bench: Bench, count: int) -> Path:
 
 
 def _rounds_of_get_all(bench: Bench, count: int, rounds: int) -> dict[str, list[Round]]:
-    """Each round is a process of its own: moby's client activates a plugin once."""
+    """Run each round in a new process: moby's client activates a plugin only once."""
     directory = _live(bench, count)
     commands: dict[str, list[Any]] = {"extframe": [sys.executable, HERE / "tasks" / "activate.py", directory]}
     try:
@@ -111,19 +111,19 @@ def _rounds_of_get_all(bench: Bench, count: int, rounds: int) -> dict[str, list[
 
     def contender(command: list[Any]) -> Callable[[], Round]:
         def once() -> Round:
-            said = _ran(*command)
-            if said["found"] != count:
-                raise RuntimeError(f"{command}: {said['found']} of {count} plugins")
-            return Round([said["ns"]])
+            output = _output_of(*command)
+            if output["found"] != count:
+                raise RuntimeError(f"{command}: {output['found']} of {count} plugins")
+            return Round([output["ns"]])
 
         return once
 
     return dict(alternate({name: contender(command) for name, command in commands.items()}, bench.several(rounds)))
 
 
-def _ran(*command: Any) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
-    return said
+def _output_of(*command: Any) -> dict[str, Any]:
+    output: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    return output
 
 
 def _call(bench: Bench, report: Report) -> None:
@@ -137,7 +137,7 @@ def _call(bench: Bench, report: Report) -> None:
     rounds = alternate(contenders, bench.several(25))
     for count in counts[1:]:
         target = {"at_most": FLAT} if count == counts[-1] else {}
-        report.add(ratio(f"a call to one of {count:,} plugins / to the only one", rounds, str(count), "1", **target))
+        report.add(ratio(f"a call to one of {count:,} plugins / to the only plugin", rounds, str(count), "1", **target))
     line = [(count, statistics.median(each.median for each in rounds[str(count)]) / 1000) for count in counts]
     report.plots.append(
         {"name": "spread", "title": "A call to one of N plugins (us)", "lines": {"extframe": line}, "log": True}

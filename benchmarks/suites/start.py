@@ -1,4 +1,4 @@
-"""The start: what an import costs, handlers among many distributions, and the command."""
+"""Startup: the import, handlers among many distributions, and the command."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def volume_driver(name, client):
 
 
 def run(bench: Bench) -> Report:
-    """Measure it."""
+    """Run the suite."""
     report = Report()
     _import(bench, report)
     _handlers(bench, report)
@@ -56,7 +56,7 @@ def _import(bench: Bench, report: Report) -> None:
     pairs = zip(rounds["import extframe"], rounds["python"], strict=True)
     report.add(
         figure(
-            "import extframe, over a bare interpreter",
+            "import extframe, minus a bare interpreter",
             [(a.median - b.median) / 1e6 for a, b in pairs],
             unit="ms",
             at_most=10,
@@ -70,19 +70,19 @@ def _handlers(bench: Bench, report: Report) -> None:
     make_distributions(site)
     caches = bench.directory / "caches"
     number = iter(range(10_000))
-    # The second slash means nothing, but to stevedore: it keeps no cache for an interpreter in /tmp, as Ansible's are.
+    # The second slash matters only to stevedore, which keeps no cache for an interpreter in /tmp.
     python = f"/{sys.executable}"
 
     def process(code: str, *, cold: bool) -> Callable[[], Round]:
         def contender() -> Round:
-            # stevedore keeps what it found of entry points in the user's cache; extframe and pluggy keep nothing.
+            # stevedore caches entry points in the user's cache directory; extframe and pluggy cache nothing.
             cache = caches / (str(next(number)) if cold else "kept")
             variables = {"PYTHONPATH": str(site), "XDG_CACHE_HOME": str(cache)}
             return _process([python, "-c", code], variables)()
 
         return contender
 
-    for temper, cold in (("cold", True), ("warm", False)):
+    for name_of_start, cold in (("cold", True), ("warm", False)):
         codes = {"extframe": EXTFRAME, "pluggy": PLUGGY, "stevedore": STEVEDORE}
         try:
             import stevedore  # noqa: F401
@@ -90,19 +90,19 @@ def _handlers(bench: Bench, report: Report) -> None:
             bench.skip("stevedore", missing)
             del codes["stevedore"]
         contenders = {name: process(code, cold=cold) for name, code in codes.items()}
-        alternate(contenders, 1)  # bytecode is written, the disk is read
+        alternate(contenders, 1)  # writes the bytecode and fills the disk cache
         if "stevedore" in codes and not any(caches.rglob("python-entrypoints/*")):
-            bench.skip("stevedore's cache", "it wrote none, so that its warm start is as its cold one")
+            bench.skip("stevedore's cache", "it wrote none: its warm start equals its cold start")
         rounds = alternate(contenders, bench.several(25))
         words = f"a manager with {HANDLERS} handlers among {DISTRIBUTIONS} distributions"
         report.add(
-            ratio(f"{words} / stevedore, {temper}", rounds, "extframe", "stevedore", at_most=1.0),
-            ratio(f"{words} / plain pluggy, {temper}", rounds, "extframe", "pluggy"),
+            ratio(f"{words} / stevedore, {name_of_start}", rounds, "extframe", "stevedore", at_most=1.0),
+            ratio(f"{words} / plain pluggy, {name_of_start}", rounds, "extframe", "pluggy"),
         )
 
 
 def make_distributions(site: Path, count: int = DISTRIBUTIONS) -> None:
-    """Install distributions; of the last ones each has a handler, and the same as a plain module for stevedore."""
+    """Install distributions. Each of the last `HANDLERS` has a handler, and a plain module for stevedore."""
     site.mkdir()
     for index in range(count):
         metadata = site / f"bench_{index:03}-1.0.dist-info"
@@ -123,12 +123,12 @@ def _command(bench: Bench, report: Report) -> None:
     command = [sys.executable, "-m", "extframe.cli", "ls", "--no-contact", "--dir", str(directory)]
     rounds = alternate({"ls": _process(command)}, bench.several(30))
     report.add(
-        figure("extframe ls --no-contact, in all", [each.median / 1e6 for each in rounds["ls"]], unit="ms", at_most=150)
+        figure("extframe ls --no-contact, total", [each.median / 1e6 for each in rounds["ls"]], unit="ms", at_most=150)
     )
 
 
 def _process(command: list[str], variables: Mapping[str, str] | None = None) -> Callable[[], Round]:
-    """Return a function that runs a command once, from start to end. Bytecode is kept, whatever this process does."""
+    """Return a function that runs a command once, with bytecode files even if this process writes none."""
     environment = {**os.environ, **(variables or {})}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
 

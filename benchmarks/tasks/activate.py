@@ -1,4 +1,4 @@
-"""Activate all plugins of a directory, which is the argument, and say how long that took and what it left behind."""
+"""Activate all plugins of the directory given as argument; print the duration and the resources in use afterwards."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from extframe import LocalRegistry, PluginManager, VolumeDriver
 
 
 def resident() -> int:
-    """Return the bytes of memory that this process has."""
+    """Return the resident memory of this process in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

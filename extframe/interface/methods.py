@@ -46,7 +46,7 @@ class Method:
         try:
             self.signature = _signature(function)
             self.request = _request_struct(self)
-            self.reply = reply_struct(self)
+            self.reply = reply_struct(self.wire, self.rpc, self.result)
         except (TypeError, NameError, ValueError) as wrong:
             raise TypeError(f"{function.__qualname__}: {wrong}") from wrong
         self._null_fields = [name for name, key in _keys(self.signature) if key.null]
@@ -54,7 +54,7 @@ class Method:
         self._reply_decoder = msgspec.json.Decoder(self.reply)
         self._read_request = reader(self.request)
         self._read_reply = reader(self.reply)
-        self._result_of = result_getter(self)
+        self._result_of = result_getter(self.reply, self.rpc, self.result)
 
     def __repr__(self) -> str:
         return f"<Method {self.wire}: {self.name}{self.signature}>"

@@ -6,16 +6,13 @@ import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
 from .markers import StreamCodec
 from .methods import Method
-
-if TYPE_CHECKING:
-    from .declarations import Declaration
 
 T = TypeVar("T")
 
@@ -34,6 +31,16 @@ class SupportsCall(Protocol):
     ) -> T:
         """Send ``arguments`` as JSON and return the reply as a ``reply``; ``msgspec.Raw`` asks for its bytes."""
         raise NotImplementedError
+
+
+class _Declaration(Protocol):
+    """What a proxy needs of an interface's declaration."""
+
+    @property
+    def interface(self) -> type: ...
+
+    @property
+    def methods(self) -> tuple[Method, ...]: ...
 
 
 class Proxy:
@@ -73,7 +80,7 @@ def _proxy_class(cls: type) -> type:
     return made
 
 
-def _make_proxy_class(cls: type, declarations: Sequence[Declaration]) -> type:
+def _make_proxy_class(cls: type, declarations: Sequence[_Declaration]) -> type:
     namespace = {"__doc__": cls.__doc__, "__module__": cls.__module__, "_interface_name": cls.__name__}
     if [each.interface for each in declarations] == [cls]:
         made = type(f"Remote{cls.__name__}", (Proxy, cls), namespace)

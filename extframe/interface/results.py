@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
 from ..errors import RemoteError
+from .markers import rpc
 from .messages import Message
-
-if TYPE_CHECKING:
-    from .methods import Method
 
 ERR, ERROR = "_err", "_error"
 _ENVELOPE = {ERR: "Err", ERROR: "Error"}  # IPAM plugins report errors under Error; others that use it mean the same
 
 
-def reply_struct(method: Method) -> type[msgspec.Struct]:
-    """Return the Struct of a method's reply: its result, and ``Err`` and ``Error`` unless the result has its own."""
-    fields = [_result_field(method)] if method.rpc.returns else _message_fields(method)
+def reply_struct(wire: str, marker: rpc, result: Any) -> type[msgspec.Struct]:
+    """Return the Struct of a method's reply: its result, and ``Err`` and ``Error`` unless the result has its own.
+
+    ``wire`` is the method's wire name, ``result`` the type of its result.
+    """
+    fields = [_result_field(marker, result)] if marker.returns else _message_fields(marker, result)
     taken = {field.name.lower() for _, _, field in fields}
     # A message with its own Err or Error field defines what it means: authz's Err does not fail the call.
     if taken.isdisjoint(key.lower() for key in _ENVELOPE.values()):
         fields += [(name, str | None, msgspec.field(default=None, name=key)) for name, key in _ENVELOPE.items()]
-    return msgspec.defstruct(method.wire.replace(".", "") + "Reply", fields, forbid_unknown_fields=True)
+    return msgspec.defstruct(wire.replace(".", "") + "Reply", fields, forbid_unknown_fields=True)
 
 
-def _result_field(method: Method) -> tuple[str, Any, Any]:
-    kind = method.result
-    if method.rpc.check is not None:
-        return "result", kind | None, msgspec.field(default=None, name=method.rpc.returns)
-    return "result", kind, msgspec.field(name=method.rpc.returns, **_zero_value(kind))
+def _result_field(marker: rpc, kind: Any) -> tuple[str, Any, Any]:
+    if marker.check is not None:
+        return "result", kind | None, msgspec.field(default=None, name=marker.returns)
+    return "result", kind, msgspec.field(name=marker.returns, **_zero_value(kind))
 
 
 def _zero_value(kind: Any) -> dict[str, Any]:
@@ -49,9 +49,8 @@ def _zero_value(kind: Any) -> dict[str, Any]:
     return {}
 
 
-def _message_fields(method: Method) -> list[tuple[str, Any, Any]]:
-    kind = method.result
-    if kind is NoneType or method.rpc.stream:
+def _message_fields(marker: rpc, kind: Any) -> list[tuple[str, Any, Any]]:
+    if kind is NoneType or marker.stream:
         return []
     if not (isinstance(kind, type) and issubclass(kind, Message)):
         raise TypeError(f"the result is {kind}; name its key in the reply with returns=, or return a Message")
@@ -66,9 +65,9 @@ def _copied(field: msgspec.structs.FieldInfo) -> Any:
     return msgspec.field(default_factory=field.default_factory, name=field.encode_name)
 
 
-def result_getter(method: Method) -> Callable[[Any], Any]:
+def result_getter(reply_type: type[msgspec.Struct], marker: rpc, kind: Any) -> Callable[[Any], Any]:
     """Return the function that takes the result out of a decoded reply; it raises RemoteError if that is an error."""
-    kind, names = method.result, method.reply.__struct_fields__
+    names = reply_type.__struct_fields__
     has_envelope = ERR in names
     own = [name for name in names if name not in _ENVELOPE]
 
@@ -76,9 +75,9 @@ def result_getter(method: Method) -> Callable[[Any], Any]:
         return kind(**{name: getattr(reply, name) for name in own})
 
     take: Callable[[Any], Any] = build
-    if method.rpc.returns:
+    if marker.returns:
         take = _take_result
-    elif kind is NoneType or method.rpc.stream:
+    elif kind is NoneType or marker.stream:
         take = _take_nothing
 
     def result_of(reply: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Fuzz: whatever a plugin answers and whatever a file holds, there is an answer or an error of ours, and no hang."""
+"""Fuzzing: any reply and any file content leads to a result or an extframe error, and never to a hang."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-from fault import Fault, Seen
+from fault import Fault
 from faultserver import Peer, chunked, reply
+from observe import observe
+from outcome import Outcome
 from scene import GET, PHOTOS, POINT, VOLUME, Scene
-from watched import watched
 
 from extframe import CallTimeout, Client, ExtframeError, LocalRegistry, VolumeDriver
 
-TITLE = "Fuzz"
-EXPECTED = "answers and errors of our tree, no hang"
+TITLE = "Fuzzing"
+EXPECTED = "replies and extframe errors, no hang"
 SEED = 5
-TIMEOUT = 5.0  # seconds; every plugin here closes its connection at once, so that one is a hang
+TIMEOUT = 5.0  # seconds; every plugin here closes its connection at once, so a timeout is a hang
 
 MANIFEST = b'{"Implements": ["VolumeDriver", "NetworkDriver"]}'
 REPLIES = (
@@ -92,7 +93,7 @@ MUTATIONS: tuple[Callable[[random.Random, bytearray], None], ...] = (flip, cut, 
 
 
 def mutated(chance: random.Random, corpus: tuple[bytes, ...]) -> bytes:
-    """Return one of the corpus with up to five mutations; one in fifty stays as it is."""
+    """Return an entry of the corpus with up to five mutations; one in fifty is unchanged."""
     data = bytearray(chance.choice(corpus))
     if chance.random() > 0.02:
         for _ in range(chance.randint(1, 5)):
@@ -100,34 +101,34 @@ def mutated(chance: random.Random, corpus: tuple[bytes, ...]) -> bytes:
     return bytes(data)
 
 
-# --- what is counted ----------------------------------------------------------------------------------
+# --- counting outcomes ----------------------------------------------------------------------------------
 
 
 class Tally:
-    """What came of each, and what should never have."""
+    """Counts outcomes, and keeps those that must not occur."""
 
     def __init__(self) -> None:
-        self._came: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self._wrong: list[str] = []
 
     def add(self, act: Callable[[], object], given: Callable[[], object]) -> None:
-        """Do something; remember what was ``given`` where it ends as nothing may."""
+        """Run an action; keep its input, ``given``, if the outcome must not occur."""
         try:
             act()
-            self._came["answers"] += 1
+            self._counts["replies"] += 1
         except ExtframeError as error:
-            self._came[type(error).__name__] += 1
+            self._counts[type(error).__name__] += 1
             if isinstance(error, CallTimeout):
                 self._wrong.append(f"a hang with {given()!r:.300}")
-        except Exception as error:  # noqa: BLE001 - to be told
+        except Exception as error:  # noqa: BLE001 - reported
             self._wrong.append(f"{type(error).__name__} with {given()!r:.300}")
 
-    def seen(self, seconds: float) -> Seen:
-        """Say what came of all."""
-        words = "; ".join(self._wrong[:3]) or EXPECTED
-        total = sum(self._came.values()) + len(self._wrong)
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._came.most_common())
-        return Seen(words, seconds, f"{total:,}: {kinds}")
+    def outcome(self, seconds: float) -> Outcome:
+        """Return the outcome of all actions."""
+        text = "; ".join(self._wrong[:3]) or EXPECTED
+        total = sum(self._counts.values()) + len(self._wrong)
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self._counts.most_common())
+        return Outcome(text, seconds, f"{total:,}: {kinds}")
 
 
 # --- replies ------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ def activate(scene: Scene) -> object:
         return manager.get("p", POINT, timeout=TIMEOUT)
 
 
-def replies(scene: Scene) -> Seen:
+def replies(scene: Scene) -> Outcome:
     chance, number, sent = random.Random(SEED), scene.several(10_000, short=200), [b""]
 
     def answer(peer: Peer) -> None:
@@ -169,13 +170,13 @@ def replies(scene: Scene) -> Seen:
         while server.connections < number:
             tally.add(chance.choice(uses), lambda: sent[0])
 
-    return tally.seen(watched(all_of_them).seconds)
+    return tally.outcome(observe(all_of_them).seconds)
 
 
 # --- files and names ----------------------------------------------------------------------------------
 
 
-def spec_files(scene: Scene) -> Seen:
+def spec_files(scene: Scene) -> Outcome:
     chance, number = random.Random(SEED), scene.several(10_000, short=200)
     registry = LocalRegistry(scene.directory, [scene.directory])
     tally = Tally()
@@ -193,11 +194,11 @@ def spec_files(scene: Scene) -> Seen:
             tally.add(find, lambda content=content: content)
             path.unlink()
 
-    return tally.seen(watched(all_of_them).seconds)
+    return tally.outcome(observe(all_of_them).seconds)
 
 
-def names(scene: Scene) -> Seen:
-    """Names are text: what is no UTF-8 becomes the lone surrogates that the system's own names have."""
+def names(scene: Scene) -> Outcome:
+    """Names are text: bytes that are not UTF-8 become lone surrogates, as in the names that os.listdir returns."""
     chance, number = random.Random(SEED), scene.several(10_000, short=200)
     registry = LocalRegistry(scene.directory, [scene.directory])
     tally = Tally()
@@ -207,7 +208,7 @@ def names(scene: Scene) -> Seen:
             name = mutated(chance, NAMES).decode(errors="surrogateescape")
             tally.add(partial(registry.find, name), lambda name=name: name)
 
-    return tally.seen(watched(all_of_them).seconds)
+    return tally.outcome(observe(all_of_them).seconds)
 
 
 FAULTS = (

@@ -1,4 +1,4 @@
-"""Restarts under load: callers see little of them, and nothing is left over."""
+"""Restarts under load: callers hardly notice them, and no resources leak."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fault import Fault, Seen
+from fault import Fault
 from faultserver import FaultServer, reply
+from observe import observe, text_of
+from outcome import Outcome
 from resources import resources
 from scene import CREATE, PHOTOS, POINT, VOLUME, Scene
 from scripted_plugin import scripted
-from watched import text_of, watched
 
 from extframe import PluginManager, VolumeDriver
 from groups.restart import activations, implementing, time_until
 
 TITLE = "Restarts under load"
-RATE = 50  # calls a second
-UP = 0.1  # seconds for which a plugin runs between two restarts
+RATE = 50  # calls per second
+UP = 0.1  # the time between two restarts, in seconds
 WITH_PHOTOS = scripted({"VolumeDriver.Get": reply(VOLUME)})
 
 
@@ -28,7 +29,7 @@ WITH_PHOTOS = scripted({"VolumeDriver.Get": reply(VOLUME)})
 
 
 class Load:
-    """Calls of one plugin, so many a second, each with a ``get`` before it, until it ends."""
+    """Calls one plugin at `RATE`, each call after a ``get``."""
 
     def __init__(self, manager: PluginManager) -> None:
         self._manager = manager
@@ -54,8 +55,8 @@ class Load:
         self._thread.join()
 
 
-def restarts(scene: Scene) -> Seen:
-    """Restart a plugin again and again, each time with another manifest, under calls."""
+def restarts(scene: Scene) -> Outcome:
+    """Restart a plugin many times during calls, each time with another manifest."""
     number = scene.several(100, short=5)
     server = scene.plugin(behaviour=implementing("Generation0"))
     manager = scene.manager()
@@ -72,36 +73,36 @@ def restarts(scene: Scene) -> Seen:
         for generation in range(1, number):
             noticed.append(restart(f"Generation{generation}"))
             time.sleep(UP)
-    noticed.append(restart("Last"))  # nobody else calls: it has one connection again, however many those before had
+    noticed.append(restart("Last"))  # without calls it has one connection, however many the plugins before it had
     seconds = time.monotonic() - started
     handshakes = {activations(server) for server in servers}
-    words = (
+    text = (
         f"{'one' if handshakes == {1} else sorted(handshakes)} handshake each; "
-        f"the manifest counts within {'1' if max(noticed) < scene.patience(1) else f'{max(noticed):.1f}'} s; "
-        f"{', '.join(sorted(set(load.failed))) or 'no call failed'}; {left_over(settled)}"
+        f"the new manifest is used within {'1' if max(noticed) < scene.patience(1) else f'{max(noticed):.1f}'} s; "
+        f"{', '.join(sorted(set(load.failed))) or 'no call failed'}; {leaks(settled)}"
     )
     detail = f"{number} restarts, {load.calls} calls, noticed within {max(noticed) * 1000:.0f} ms"
-    return Seen(words, seconds, detail)
+    return Outcome(text, seconds, detail)
 
 
-def left_over(settled: tuple[int, int]) -> str:
-    """Say what there is more of than there was."""
+def leaks(settled: tuple[int, int]) -> str:
+    """Return how many descriptors and threads were added, as text."""
     gc.collect()
 
     def more() -> list[int]:
         return [now - before for now, before in zip(resources(), settled, strict=True)]
 
     if time_until(lambda: max(more()) <= 0, limit=20) < 20:
-        return "no file descriptor or thread is left over"
-    return "{} file descriptors and {} threads are left over".format(*more())
+        return "no file descriptor or thread leaked"
+    return "{} file descriptors and {} threads leaked".format(*more())
 
 
-# --- a restart of a second, under calls ---------------------------------------------------------------
+# --- one second of downtime during calls ---------------------------------------------------------------
 
 DOWN = 1.0  # seconds
 
 
-def unseen(scene: Scene) -> Seen:
+def calls_during_downtime(scene: Scene) -> Outcome:
     """Call an idempotent method from five threads while the plugin is down for a second."""
     server = scene.plugin(behaviour=WITH_PHOTOS)
     driver = scene.manager().driver("p", VolumeDriver)
@@ -127,10 +128,10 @@ def unseen(scene: Scene) -> Seen:
     for thread in threads:
         thread.join()
     kinds = ", ".join(sorted(set(failed)))
-    return Seen(f"{len(failed)} failed {kinds}".strip(), DOWN, f"{len(calls)} calls")
+    return Outcome(f"{len(failed)} failed {kinds}".strip(), DOWN, f"{len(calls)} calls")
 
 
-def call_while_down(scene: Scene) -> Seen:
+def call_while_down(scene: Scene) -> Outcome:
     server = scene.plugin(behaviour=WITH_PHOTOS)
     client = scene.manager().get("p", POINT).client
 
@@ -138,10 +139,10 @@ def call_while_down(scene: Scene) -> Seen:
         with down(scene, server):
             client.call(CREATE, PHOTOS, timeout=10)
 
-    return watched(call, lambda _: "an answer")
+    return observe(call, lambda _: "a reply")
 
 
-def call_while_down_with_moby(scene: Scene) -> Seen:
+def call_while_down_with_moby(scene: Scene) -> Outcome:
     server = scene.plugin(behaviour=WITH_PHOTOS)
     moby = scene.moby()
     moby.get()
@@ -151,7 +152,7 @@ def call_while_down_with_moby(scene: Scene) -> Seen:
 
 @contextmanager
 def down(scene: Scene, server: FaultServer) -> Iterator[None]:
-    """Stop a plugin, and start it again in a second."""
+    """Stop a plugin and start it again after `DOWN` seconds."""
     server.close()
     again = threading.Timer(DOWN, lambda: scene.plugin(behaviour=WITH_PHOTOS))
     again.start()
@@ -161,14 +162,18 @@ def down(scene: Scene, server: FaultServer) -> Iterator[None]:
 
 FAULTS = (
     Fault(
-        "100 restarts, each with another manifest, under 50 calls a second",
-        "one handshake each; the manifest counts within 1 s; no call failed; no file descriptor or thread is left over",
+        "100 restarts, each with another manifest, under 50 calls per second",
+        "one handshake each; the new manifest is used within 1 s; no call failed; no file descriptor or thread leaked",
         restarts,
     ),
-    Fault("a plugin is down for 1 s: calls of VolumeDriver.Get from five threads meanwhile", "0 failed", unseen),
+    Fault(
+        "a plugin is down for 1 s: calls of VolumeDriver.Get from five threads meanwhile",
+        "0 failed",
+        calls_during_downtime,
+    ),
     Fault(
         "a plugin is down for 1 s: call of VolumeDriver.Create meanwhile",
-        "an answer",
+        "a reply",
         call_while_down,
         call_while_down_with_moby,
         after=DOWN - 0.05,

@@ -1,4 +1,4 @@
-"""Safe repetition: nothing is done twice that must not be, and what is sent again is the same bytes."""
+"""Safe retries: only calls that may be repeated are repeated, with the same bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from functools import partial
 
-from fault import Fault, Seen
+from fault import Fault
 from faultserver import (
     Behaviour,
     FaultServer,
@@ -15,18 +15,19 @@ from faultserver import (
     answer_with,
     close_after_read,
     eventually,
-    in_turn,
     reply,
     reset_after_read,
+    successively,
 )
+from observe import answer_of, observe
+from outcome import Outcome
 from scene import CREATE, GET, PHOTOS, VOLUME, Scene
-from watched import answer_of, watched
 
-TITLE = "Safe repetition"
+TITLE = "Safe retries"
 
 
 def requests_of(server: FaultServer) -> str:
-    """Say what the server was sent: how many requests, how many different bodies, how many without any."""
+    """Describe the requests to a server: their number, the number of different bodies and of empty ones."""
     bodies = [request.body for request in server.requests]
     hashes = {hashlib.sha256(body).hexdigest() for body in bodies}
     if len(bodies) == 1:
@@ -35,41 +36,43 @@ def requests_of(server: FaultServer) -> str:
     return f"{len(bodies)} requests with {same}" + (f", {bodies.count(b'')} of them empty" if b"" in bodies else "")
 
 
-def with_requests(act: Callable[[Scene, FaultServer], Seen], behaviour: Behaviour, kind: str, scene: Scene) -> Seen:
-    """Add to what was seen what the server saw."""
+def with_requests(
+    act: Callable[[Scene, FaultServer], Outcome], behaviour: Behaviour, kind: str, scene: Scene
+) -> Outcome:
+    """Add the requests that the server received to the outcome."""
     server = scene.server(behaviour, kind=kind)
-    seen = act(scene, server)
-    return Seen(f"{seen.words}; {requests_of(server)}", seen.seconds)
+    outcome = act(scene, server)
+    return Outcome(f"{outcome.text}; {requests_of(server)}", outcome.seconds)
 
 
-def create(scene: Scene, server: FaultServer) -> Seen:
+def create(scene: Scene, server: FaultServer) -> Outcome:
     client = scene.client(server.address)
-    return watched(lambda: client.call(CREATE, PHOTOS, timeout=5), answer_of)
+    return observe(lambda: client.call(CREATE, PHOTOS, timeout=5), answer_of)
 
 
-def get(scene: Scene, server: FaultServer) -> Seen:
+def get(scene: Scene, server: FaultServer) -> Outcome:
     client = scene.client(server.address)
-    return watched(lambda: client.call(GET, PHOTOS, timeout=5, idempotent=True), answer_of)
+    return observe(lambda: client.call(GET, PHOTOS, timeout=5, idempotent=True), answer_of)
 
 
-def get_twice(scene: Scene, server: FaultServer) -> Seen:
+def get_twice(scene: Scene, server: FaultServer) -> Outcome:
     client = scene.client(server.address)
     client.call(GET, PHOTOS)
     eventually(lambda: not server._open)
-    return watched(lambda: client.call(CREATE, PHOTOS, timeout=5), answer_of)
+    return observe(lambda: client.call(CREATE, PHOTOS, timeout=5), answer_of)
 
 
-def moby(method: str, scene: Scene, server: FaultServer) -> Seen:
+def moby(method: str, scene: Scene, server: FaultServer) -> Outcome:
     return scene.moby().call(method, PHOTOS, address=server.address)
 
 
 def answer_or_complain(request: Request) -> bytes:
-    """Answer as plugins do that need their arguments."""
+    """Reply with an error to a request without arguments."""
     return reply(VOLUME) if request.body else reply(b'{"Err": "empty request body"}', status="400 Bad Request")
 
 
 def answer_once_and_close(peer: Peer) -> None:
-    """Answer a request, and close the kept connection."""
+    """Reply to one request and close the connection."""
     if request := peer.read_request():
         peer.send(answer_or_complain(request))
 
@@ -77,14 +80,14 @@ def answer_once_and_close(peer: Peer) -> None:
 ANSWERS = answer_with(answer_or_complain)
 FAULTS = (
     Fault(
-        "the connection is reset after Create was read: call",
+        "the connection is reset after the plugin read Create: call",
         "ConnectionLost; 1 request",
         partial(with_requests, create, reset_after_read, "tcp"),
         partial(with_requests, partial(moby, CREATE), reset_after_read, "tcp"),
         within=0.1,
     ),
     Fault(
-        "the connection is closed after Create was read: call",
+        "the connection is closed after the plugin read Create: call",
         "ConnectionLost; 1 request",
         partial(with_requests, create, close_after_read, "unix"),
         partial(with_requests, partial(moby, CREATE), close_after_read, "unix"),
@@ -93,20 +96,20 @@ FAULTS = (
     Fault(
         "the same, but the plugin answers the second time: call",
         "ConnectionLost; 1 request",
-        partial(with_requests, create, in_turn(close_after_read, ANSWERS), "unix"),
-        partial(with_requests, partial(moby, CREATE), in_turn(close_after_read, ANSWERS), "unix"),
+        partial(with_requests, create, successively(close_after_read, ANSWERS), "unix"),
+        partial(with_requests, partial(moby, CREATE), successively(close_after_read, ANSWERS), "unix"),
         within=0.1,
     ),
     Fault(
-        "the connection is reset twice after Get was read: call(idempotent=True)",
-        "an answer; 3 requests with the same body",
-        partial(with_requests, get, in_turn(reset_after_read, reset_after_read, ANSWERS), "tcp"),
-        partial(with_requests, partial(moby, GET), in_turn(reset_after_read, reset_after_read, ANSWERS), "tcp"),
+        "the connection is reset twice after the plugin read Get: call(idempotent=True)",
+        "a reply; 3 requests with the same body",
+        partial(with_requests, get, successively(reset_after_read, reset_after_read, ANSWERS), "tcp"),
+        partial(with_requests, partial(moby, GET), successively(reset_after_read, reset_after_read, ANSWERS), "tcp"),
         within=0.1,
     ),
     Fault(
-        "a kept connection was closed by the plugin meanwhile: call",
-        "an answer; 2 requests with the same body",
+        "the plugin closed an idle connection in the meantime: call",
+        "a reply; 2 requests with the same body",
         partial(with_requests, get_twice, answer_once_and_close, "unix"),
         within=0.1,
     ),

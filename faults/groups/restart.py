@@ -1,4 +1,4 @@
-"""Restart and change: a plugin that is another one now is noticed at its next use."""
+"""Restarts and changes: a plugin that was replaced is noticed at its next use."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from fault import Fault, Seen
+from fault import Fault
 from faultserver import Behaviour, FaultServer
+from observe import observe
+from outcome import Outcome
 from scene import GOOD, POINT, Scene
 from scripted_plugin import ok, scripted
-from watched import watched
 
 from extframe import ExtframeError, VolumeDriver, hookimpl
 
-TITLE = "Restart and change"
+TITLE = "Restarts and changes"
 
 
 def activations(*servers: FaultServer) -> int:
-    """Count the handshakes that servers were asked for."""
+    """Return the number of handshakes that servers received."""
     return sum(request.path == "/Plugin.Activate" for server in servers for request in server.requests)
 
 
 def implementing(*points: str) -> Behaviour:
-    """Return the behaviour of a volume plugin with these extension points more."""
+    """Return the behaviour of a volume plugin with additional extension points."""
     return scripted({"Plugin.Activate": ok({"Implements": [POINT, *points]})})
 
 
@@ -33,7 +34,7 @@ NEXT = implementing(ADDED)
 
 
 def time_until(condition: Callable[[], bool], limit: float = 10.0) -> float:
-    """Return the seconds until ``condition`` is true, ``limit`` where it never is. An error of ours is false."""
+    """Return the seconds until ``condition`` is true, at most ``limit``. An extframe error counts as false."""
     started = time.monotonic()
     while time.monotonic() - started < limit:
         try:
@@ -54,14 +55,14 @@ def restarted(scene: Scene, before: FaultServer) -> FaultServer:
 
 
 def replaced(scene: Scene, _: FaultServer) -> FaultServer:
-    """The plugin that was there lives on; its socket has gone under a new one."""
+    """Move a new socket over the old one, whose process runs on."""
     after = scene.server(NEXT)
     os.rename(after.path, scene.directory / "p.sock")
     return after
 
 
 def rewritten(scene: Scene, before: FaultServer) -> FaultServer:
-    """The spec file names another address."""
+    """Write another address to the spec file."""
     after = scene.server(NEXT, kind="tcp")
     scene.spec("p.spec", after.address)
     return after
@@ -70,33 +71,35 @@ def rewritten(scene: Scene, before: FaultServer) -> FaultServer:
 Change = Callable[[Scene, FaultServer], FaultServer]
 
 
-def use_again(change: Change, scene: Scene) -> Seen:
+def use_again(change: Change, scene: Scene) -> Outcome:
     """Use a plugin, change it, and use it again."""
     manager = scene.manager()
     before = first(change, scene)
     driver = manager.driver("p", VolumeDriver)
     now = change(scene, before)
-    seen = watched(lambda: manager.get("p", POINT), lambda plugin: manifest_words(plugin.implements(ADDED)))
+    outcome = observe(lambda: manager.get("p", POINT), lambda plugin: manifest_text(plugin.implements(ADDED)))
     driver.list()
     arrived = any(request.path == "/VolumeDriver.List" for request in now.requests)
-    called = "the driver that was there calls it" if arrived else "the driver that was there calls the old one"
-    return Seen(f"{activations(now)} handshake, {seen.words}; {called}", seen.seconds)
+    called = "the existing driver calls it" if arrived else "the existing driver calls the old one"
+    return Outcome(f"{activations(now)} handshake, {outcome.text}; {called}", outcome.seconds)
 
 
-def use_again_with_moby(change: Change, scene: Scene) -> Seen:
+def use_again_with_moby(change: Change, scene: Scene) -> Outcome:
     before = first(change, scene)
     moby = scene.moby()
     moby.get()
     now = change(scene, before)
-    seen = moby.get()
+    outcome = moby.get()
     called = moby.call("VolumeDriver.List", {}, name="p")
     arrived = any(request.path == "/VolumeDriver.List" for request in now.requests)
-    where = "the new one" if arrived else "the old one" if called.words == "an answer" else called.words
-    return Seen(f"{seen.words}, {activations(now)} handshakes; a call goes to {where}", seen.seconds + called.seconds)
+    where = "the new one" if arrived else "the old one" if called.text == "a reply" else called.text
+    return Outcome(
+        f"{outcome.text}, {activations(now)} handshakes; a call goes to {where}", outcome.seconds + called.seconds
+    )
 
 
 def first(change: Change, scene: Scene) -> FaultServer:
-    """Start the plugin that is to be changed."""
+    """Start the plugin before the change."""
     if change is not rewritten:
         return scene.plugin()
     server = scene.server(GOOD, kind="tcp")
@@ -104,11 +107,11 @@ def first(change: Change, scene: Scene) -> FaultServer:
     return server
 
 
-def manifest_words(changed: bool) -> str:
+def manifest_text(changed: bool) -> str:
     return "the new manifest" if changed else "the old manifest"
 
 
-def handler_of_what_is_new(scene: Scene) -> Seen:
+def handlers_of_new_entries(scene: Scene) -> Outcome:
     before = scene.plugin()
     manager = scene.manager()
     called: list[str] = []
@@ -116,51 +119,51 @@ def handler_of_what_is_new(scene: Scene) -> Seen:
         manager.handle(point, lambda name, client, point=point: called.append(point))
     manager.get("p")
     restarted(scene, before)
-    return watched(lambda: manager.get("p"), lambda _: f"called: {', '.join(called)}")
+    return observe(lambda: manager.get("p"), lambda _: f"called: {', '.join(called)}")
 
 
-class Diary:
-    """A handler that writes down what becomes of plugins."""
+class EventLog:
+    """A handler that records lifecycle events."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     @hookimpl
     def plugin_activated(self, name: str) -> None:
-        """Write it down."""
-        self.told.append(f"{name} activated")
+        """Record the event."""
+        self.events.append(f"{name} activated")
 
     @hookimpl
     def plugin_lost(self, name: str) -> None:
-        """Write it down."""
-        self.told.append(f"{name} lost")
+        """Record the event."""
+        self.events.append(f"{name} lost")
 
     @hookimpl
     def plugin_removed(self, name: str) -> None:
-        """Write it down."""
-        self.told.append(f"{name} removed")
+        """Record the event."""
+        self.events.append(f"{name} removed")
 
 
-TOLD = ("p activated", "p lost", "p activated", "p lost", "p removed")
+EVENTS = ("p activated", "p lost", "p activated", "p lost", "p removed")
 
 
-def hooks_are_told(scene: Scene) -> Seen:
-    """A plugin is restarted, and then its file goes."""
-    before, manager, diary = scene.plugin(), scene.manager(), Diary()
-    manager.register(diary)
+def hooks_are_called(scene: Scene) -> Outcome:
+    """Restart a plugin, then delete its file."""
+    before, manager, log = scene.plugin(), scene.manager(), EventLog()
+    manager.register(log)
     manager.get("p")
     restarted(scene, before)
     manager.get("p")
     (scene.directory / "p.sock").unlink()
-    watched(lambda: manager.get("p"))
-    seconds = time_until(lambda: len(diary.told) >= len(TOLD), limit=10)
-    return Seen(", ".join(diary.told), seconds)
+    observe(lambda: manager.get("p"))
+    seconds = time_until(lambda: len(log.events) >= len(EVENTS), limit=10)
+    return Outcome(", ".join(log.events), seconds)
 
 
-USED_AGAIN = "1 handshake, the new manifest; the driver that was there calls it"
+USED_AGAIN = "1 handshake, the new manifest; the existing driver calls it"
 CHANGES: Mapping[str, Change] = {
     "a plugin was restarted": restarted,
-    "a plugin's socket was replaced, and the old one lives on": replaced,
+    "a plugin's socket was replaced while the old process runs on": replaced,
     "a plugin's spec file names another address": rewritten,
 }
 FAULTS = (
@@ -171,8 +174,13 @@ FAULTS = (
     Fault(
         "a restarted plugin implements one more extension point: its handlers",
         f"called: {POINT}, {ADDED}",
-        handler_of_what_is_new,
+        handlers_of_new_entries,
         within=0.1,
     ),
-    Fault("a plugin is restarted, and then its file goes: the hooks", ", ".join(TOLD), hooks_are_told, within=1.0),
+    Fault(
+        "a plugin is restarted, then its file is deleted: the lifecycle hooks",
+        ", ".join(EVENTS),
+        hooks_are_called,
+        within=1.0,
+    ),
 )

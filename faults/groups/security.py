@@ -1,4 +1,4 @@
-"""Security: what a plugin, a file or the environment says is not believed further than it has to be."""
+"""Security: plugins, files and the environment are trusted no more than necessary."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from functools import partial
 
 from certificates import Authority, Identity
-from fault import Fault, Seen
+from fault import Fault
 from faultserver import FaultServer, answer
+from observe import answer_of, observe
+from outcome import Outcome
 from scene import GOOD, POINT, Scene
-from watched import answer_of, watched
 
 from extframe import TLSConfig
 
@@ -24,11 +25,11 @@ TITLE = "Security: TLS, redirects, proxies, names and files"
 
 
 def old(identity: Identity) -> ssl.SSLContext:
-    """Return the context of a server that speaks TLS 1.0 and 1.1 only."""
+    """Return the context of a server that supports only TLS 1.0 and 1.1."""
     context = identity.server_context()
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # ssl says that these versions are old
+        warnings.simplefilter("ignore")  # ssl warns about these versions
         context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
     return context
 
@@ -38,52 +39,52 @@ CONTEXTS: Mapping[str, Callable[[Authority, Authority], ssl.SSLContext]] = {
     "another host's": lambda mine, _: mine.issue("server", "elsewhere.example").server_context(),
     "an expired": lambda mine, _: mine.issue("server", HERE, expired=True).server_context(),
     "a self-signed": lambda _, other: other.identity.server_context(),
-    "a foreign authority's": lambda _, other: other.issue("server", HERE).server_context(),
+    "an unknown authority's": lambda _, other: other.issue("server", HERE).server_context(),
 }
 
 
 def over_tls(scene: Scene, context_of: Callable[[Authority, Authority], ssl.SSLContext]) -> tuple[FaultServer, str]:
-    """Return a plugin over TLS, and the file of the authority that the host trusts."""
+    """Return a plugin over TLS, and the CA file that the host trusts."""
     mine, other = scene.authority("mine"), scene.authority("other", HERE)
     return scene.server(GOOD, kind="tcp", tls=context_of(mine, other)), mine.ca_file
 
 
-def call_over_tls(context_of: Callable[[Authority, Authority], ssl.SSLContext], scene: Scene) -> Seen:
+def call_over_tls(context_of: Callable[[Authority, Authority], ssl.SSLContext], scene: Scene) -> Outcome:
     server, ca_file = over_tls(scene, context_of)
     client = scene.client(server.address, tls=TLSConfig(ca_file=ca_file))
-    seen = watched(lambda: client.call("VolumeDriver.List"), answer_of)
-    return Seen(f"{seen.words}; requests that arrived: {len(server.requests)}", seen.seconds)
+    outcome = observe(lambda: client.call("VolumeDriver.List"), answer_of)
+    return Outcome(f"{outcome.text}; requests that arrived: {len(server.requests)}", outcome.seconds)
 
 
-def call_over_tls_with_moby(context_of: Callable[[Authority, Authority], ssl.SSLContext], scene: Scene) -> Seen:
+def call_over_tls_with_moby(context_of: Callable[[Authority, Authority], ssl.SSLContext], scene: Scene) -> Outcome:
     server, ca_file = over_tls(scene, context_of)
     scene.spec("p.json", f'{{"Addr": "{server.address}", "TLSConfig": {{"CAFile": "{ca_file}"}}}}')
-    seen = scene.moby().get()
-    return Seen(f"{seen.words}; requests that arrived: {len(server.requests)}", seen.seconds)
+    outcome = scene.moby().get()
+    return Outcome(f"{outcome.text}; requests that arrived: {len(server.requests)}", outcome.seconds)
 
 
-def foreign_in_a_spec_file(scene: Scene) -> FaultServer:
-    server, _ = over_tls(scene, CONTEXTS["a foreign authority's"])
+def unknown_authority_in_a_spec_file(scene: Scene) -> FaultServer:
+    server, _ = over_tls(scene, CONTEXTS["an unknown authority's"])
     scene.spec("p.spec", server.address)
     return server
 
 
-def get_from_a_spec_file(scene: Scene) -> Seen:
-    server, manager = foreign_in_a_spec_file(scene), scene.manager()
-    seen = watched(lambda: manager.get("p", POINT), lambda plugin: plugin.state.value)
-    return Seen(f"{seen.words}; requests that arrived: {len(server.requests)}", seen.seconds)
+def get_from_a_spec_file(scene: Scene) -> Outcome:
+    server, manager = unknown_authority_in_a_spec_file(scene), scene.manager()
+    outcome = observe(lambda: manager.get("p", POINT), lambda plugin: plugin.state.value)
+    return Outcome(f"{outcome.text}; requests that arrived: {len(server.requests)}", outcome.seconds)
 
 
-def get_from_a_spec_file_with_moby(scene: Scene) -> Seen:
-    server = foreign_in_a_spec_file(scene)
-    seen = scene.moby().get()
-    return Seen(f"{seen.words}; requests that arrived: {len(server.requests)}", seen.seconds)
+def get_from_a_spec_file_with_moby(scene: Scene) -> Outcome:
+    server = unknown_authority_in_a_spec_file(scene)
+    outcome = scene.moby().get()
+    return Outcome(f"{outcome.text}; requests that arrived: {len(server.requests)}", outcome.seconds)
 
 
 TLS = (
     *(
         Fault(
-            f"a plugin shows {which} certificate: call",
+            f"a plugin presents {which} certificate: call",
             "ConnectError; requests that arrived: 0",
             partial(call_over_tls, context_of),
             partial(call_over_tls_with_moby, context_of),
@@ -99,7 +100,7 @@ TLS = (
         within=0.2,
     ),
     Fault(
-        "a foreign authority's certificate, and https:// in a .spec file: get",
+        "an unknown authority's certificate and https:// in a .spec file: get",
         "ActivationError from ConnectError; requests that arrived: 0",
         get_from_a_spec_file,
         get_from_a_spec_file_with_moby,
@@ -108,26 +109,26 @@ TLS = (
 )
 
 
-# --- elsewhere ----------------------------------------------------------------------------------------
+# --- redirects and proxies ----------------------------------------------------------------------------------------
 
 
 def redirecting(scene: Scene, status: str) -> tuple[FaultServer, FaultServer]:
-    """Return a plugin that redirects, and where to."""
+    """Return a plugin that redirects, and the target of its redirects."""
     other = scene.server(answer(b'{"Volumes": []}'), kind="tcp")
     headers = f"Location: http://127.0.0.1:{other.port}/VolumeDriver.List\r\n"
     return scene.server(answer(b"", status=status, headers=headers), kind="tcp"), other
 
 
-def call_redirected(status: str, scene: Scene) -> Seen:
+def call_redirected(status: str, scene: Scene) -> Outcome:
     server, other = redirecting(scene, status)
-    seen = watched(lambda: scene.client(server.address).call("VolumeDriver.List"), answer_of)
-    return Seen(f"{seen.words}; requests that went on: {len(other.requests)}", seen.seconds)
+    outcome = observe(lambda: scene.client(server.address).call("VolumeDriver.List"), answer_of)
+    return Outcome(f"{outcome.text}; requests forwarded: {len(other.requests)}", outcome.seconds)
 
 
-def call_redirected_with_moby(status: str, scene: Scene) -> Seen:
+def call_redirected_with_moby(status: str, scene: Scene) -> Outcome:
     server, other = redirecting(scene, status)
-    seen = scene.moby().call("VolumeDriver.List", {}, address=server.address)
-    return Seen(f"{seen.words}; requests that went on: {len(other.requests)}", seen.seconds)
+    outcome = scene.moby().call("VolumeDriver.List", {}, address=server.address)
+    return Outcome(f"{outcome.text}; requests forwarded: {len(other.requests)}", outcome.seconds)
 
 
 PROXY_VARIABLES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
@@ -144,7 +145,7 @@ def environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def call_beside_a_proxy(scene: Scene) -> Seen:
+def call_with_a_proxy(scene: Scene) -> Outcome:
     server, proxy = scene.server(GOOD, kind="tcp"), scene.server(GOOD, kind="tcp")
     client = scene.client(server.address)
 
@@ -153,23 +154,23 @@ def call_beside_a_proxy(scene: Scene) -> Seen:
         return answer_of(client.call("VolumeDriver.List"))
 
     with environment(dict.fromkeys(PROXY_VARIABLES, f"http://127.0.0.1:{proxy.port}")):
-        seen = watched(both)
-    return Seen(f"{seen.words}; connections to the proxy: {proxy.connections}", seen.seconds)
+        outcome = observe(both)
+    return Outcome(f"{outcome.text}; connections to the proxy: {proxy.connections}", outcome.seconds)
 
 
-def call_beside_a_proxy_with_moby(scene: Scene) -> Seen:
-    """Go's own exception is this machine: the plugin has the name of another one."""
+def call_with_a_proxy_with_moby(scene: Scene) -> Outcome:
+    """Go never uses a proxy for this machine: the plugin has the name of another."""
     proxy = scene.server(GOOD, kind="tcp")
     moby = scene.moby(HTTP_PROXY=f"http://127.0.0.1:{proxy.port}")
-    seen = moby.call("VolumeDriver.List", {}, address="tcp://plugin.invalid:80")
-    return Seen(f"{seen.words}; connections to the proxy: {proxy.connections}", seen.seconds)
+    outcome = moby.call("VolumeDriver.List", {}, address="tcp://plugin.invalid:80")
+    return Outcome(f"{outcome.text}; connections to the proxy: {proxy.connections}", outcome.seconds)
 
 
 ELSEWHERE = (
     *(
         Fault(
-            f"a plugin answers {status}, to another server: call",
-            "RemoteError; requests that went on: 0",
+            f"a plugin redirects with {status} to another server: call",
+            "RemoteError; requests forwarded: 0",
             partial(call_redirected, status),
             partial(call_redirected_with_moby, status),
             within=0.1,
@@ -177,10 +178,10 @@ ELSEWHERE = (
         for status in ("302 Found", "307 Temporary Redirect")
     ),
     Fault(
-        "the environment names proxies: session.post and call, over TCP",
-        "an answer; connections to the proxy: 0",
-        call_beside_a_proxy,
-        call_beside_a_proxy_with_moby,
+        "proxies are set in the environment: session.post and call, over TCP",
+        "a reply; connections to the proxy: 0",
+        call_with_a_proxy,
+        call_with_a_proxy_with_moby,
     ),
 )
 
@@ -193,21 +194,21 @@ HOSTILE = (
 )
 
 
-def hostile_names(scene: Scene) -> Seen:
-    """There is a plugin outside of the directory, where these names would lead."""
+def hostile_names(scene: Scene) -> Outcome:
+    """A plugin exists outside the directory, where these names lead."""
     scene.server(GOOD, path=str(scene.outside / "p.sock"))
     manager = scene.manager()
 
     def all_of_them() -> set[str]:
-        return {watched(lambda: manager.get(name)).words for name in HOSTILE}  # noqa: B023
+        return {observe(lambda: manager.get(name)).text for name in HOSTILE}  # noqa: B023
 
-    return watched(all_of_them, lambda words: " or ".join(sorted(words)))
+    return observe(all_of_them, lambda texts: " or ".join(sorted(texts)))
 
 
-def hostile_name_of_moby(scene: Scene) -> Seen:
+def hostile_name_of_moby(scene: Scene) -> Outcome:
     scene.server(GOOD, path=str(scene.outside / "p.sock"))
-    seen = scene.moby().get("../p")
-    return Seen(f"../p: {seen.words}", seen.seconds)
+    outcome = scene.moby().get("../p")
+    return Outcome(f"../p: {outcome.text}", outcome.seconds)
 
 
 def open_to_all(scene: Scene) -> None:
@@ -253,39 +254,39 @@ def a_device(scene: Scene) -> None:
 
 
 FILES: Mapping[str, Callable[[Scene], None]] = {
-    "a socket that every user may write": open_to_all,
-    "a plugin directory that every user may write": directory_open_to_all,
-    "a socket that is a link into a directory that every user may write": link_to_what_others_may_write,
-    "a spec file that every user may write": spec_open_to_all,
+    "a world-writable socket": open_to_all,
+    "a world-writable plugin directory": directory_open_to_all,
+    "a socket that is a symlink into a world-writable directory": link_to_what_others_may_write,
+    "a world-writable spec file": spec_open_to_all,
     "a spec file that is a FIFO": fifo,
     "a spec file of 256 MiB": huge,
-    "a spec file that is a link to itself": circle,
-    "a spec file that is a link to /dev/zero": a_device,
+    "a spec file that is a symlink to itself": circle,
+    "a spec file that is a symlink to /dev/zero": a_device,
 }
 FILES_OF_ROOT: Mapping[str, Callable[[Scene], None]] = {"a socket of another user": of_another_user}
 
 
-def get_beside(make: Callable[[Scene], None], scene: Scene) -> Seen:
+def get(make: Callable[[Scene], None], scene: Scene) -> Outcome:
     make(scene)
     manager = scene.manager()
-    return watched(lambda: manager.get("p", POINT), lambda plugin: plugin.state.value)
+    return observe(lambda: manager.get("p", POINT), lambda plugin: plugin.state.value)
 
 
-def get_beside_with_moby(make: Callable[[Scene], None], scene: Scene) -> Seen:
+def get_with_moby(make: Callable[[Scene], None], scene: Scene) -> Outcome:
     make(scene)
     return scene.moby().get()
 
 
 NAMES_AND_FILES = (
     Fault(
-        f"{len(HOSTILE)} hostile names, among them ../p, where there is a plugin: get",
+        f"{len(HOSTILE)} hostile names, including ../p, where a plugin exists: get",
         "SpecError",
         hostile_names,
         hostile_name_of_moby,
         within=0.1,
     ),
     *(
-        Fault(f"{what}: get", "SpecError", partial(get_beside, make), partial(get_beside_with_moby, make), within=0.1)
+        Fault(f"{what}: get", "SpecError", partial(get, make), partial(get_with_moby, make), within=0.1)
         for what, make in {**FILES, **(FILES_OF_ROOT if os.geteuid() == 0 else {})}.items()
     ),
 )

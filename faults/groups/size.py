@@ -1,4 +1,4 @@
-"""Size: a reply, however large, takes no more memory than its limit allows."""
+"""Size: a reply of any size takes no more memory than the limit allows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from fault import Fault, Seen
+from fault import Fault
 from faultserver import Behaviour, Peer, endless, reply, send_and_close
+from outcome import Outcome
 from resources import Memory
 from scene import Scene
 
@@ -23,12 +24,12 @@ PIECE = b"x" * MIB
 BEGIN, END = b'{"Err": "', b'"}'
 OK, FAILED = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 500 Internal Server Error\r\n"
 METHOD = "VolumeDriver.List"
-ONE_AT_A_TIME = threading.Lock()  # moby takes some GiB for each
+ONE_AT_A_TIME = threading.Lock()  # moby uses several GiB for each
 ONE_CALL = Path(__file__).parent.parent / "one_call.py"
 
 
 def sends(head: bytes, pieces: Callable[[int], Iterator[bytes]], count: int) -> Behaviour:
-    """Return the behaviour of a plugin that answers with a head and ``pieces`` of so many MiB."""
+    """Return the behaviour of a plugin that replies with a head and ``pieces`` of ``count`` MiB."""
 
     def behaviour(peer: Peer) -> None:
         if peer.read_request():
@@ -40,7 +41,7 @@ def sends(head: bytes, pieces: Callable[[int], Iterator[bytes]], count: int) -> 
 
 
 def plain(count: int) -> Iterator[bytes]:
-    """Yield JSON of so many MiB."""
+    """Yield JSON of ``count`` MiB."""
     yield BEGIN
     for _ in range(count):
         yield PIECE
@@ -66,7 +67,7 @@ def announced(count: int) -> bytes:
 
 Large = Callable[[int], Behaviour]
 LARGE: Mapping[str, Large] = {
-    "a reply of 1 GiB, announced": lambda count: sends(OK + announced(count), plain, count),
+    "a reply of 1 GiB with Content-Length": lambda count: sends(OK + announced(count), plain, count),
     "a reply of 1 GiB in chunks": lambda count: sends(OK + b"Transfer-Encoding: chunked\r\n\r\n", in_chunks, count),
     "a reply of 1 GiB that ends with the connection": lambda count: sends(OK + b"\r\n", plain, count),
     "a reply of 1 GiB in a few MiB of gzip": lambda count: sends(
@@ -75,12 +76,12 @@ LARGE: Mapping[str, Large] = {
     "an error of 1 GiB": lambda count: sends(FAILED + b"\r\n", plain, count),
 }
 ENDLESS: Mapping[str, Behaviour] = {
-    "headers without end": endless(OK, b"X-Flood: " + b"x" * 1000 + b"\r\n"),
-    "a header without end": endless(OK + b"X-Flood: ", PIECE),
-    "a status line without end": endless(b"HTTP/1.1 200 ", PIECE),
-    "answers 100 Continue without end": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
-    "a chunk's extension without end": endless(OK + b"Transfer-Encoding: chunked\r\n\r\n1;", PIECE),
-    "trailers without end": endless(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Flood: x\r\n" * 1000),
+    "endless headers": endless(OK, b"X-Flood: " + b"x" * 1000 + b"\r\n"),
+    "an endless header": endless(OK + b"X-Flood: ", PIECE),
+    "an endless status line": endless(b"HTTP/1.1 200 ", PIECE),
+    "endless 100 Continue responses": endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+    "an endless chunk extension": endless(OK + b"Transfer-Encoding: chunked\r\n\r\n1;", PIECE),
+    "endless trailers": endless(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Flood: x\r\n" * 1000),
 }
 DEEP: Mapping[str, Behaviour] = {
     "a million nested lists": send_and_close(reply(b'{"Err": ' + b"[" * MIB + b"]" * MIB + b"}")),
@@ -88,34 +89,34 @@ DEEP: Mapping[str, Behaviour] = {
 }
 
 
-def grown(seen: Seen, growth: int) -> Seen:
-    words = "at most twice the limit" if growth <= 2 * LIMIT else f"{growth / MIB:,.0f} MiB"
-    return Seen(f"{seen.words}; memory grows by {words}", seen.seconds, f"{growth / MIB:,.0f} MiB")
+def grown(outcome: Outcome, growth: int) -> Outcome:
+    text = "at most twice the limit" if growth <= 2 * LIMIT else f"{growth / MIB:,.0f} MiB"
+    return Outcome(f"{outcome.text}; memory grows by {text}", outcome.seconds, f"{growth / MIB:,.0f} MiB")
 
 
-def call(behaviour: Behaviour, scene: Scene) -> Seen:
-    """Call in a process of its own, whose memory nothing else has had."""
+def call(behaviour: Behaviour, scene: Scene) -> Outcome:
+    """Call in a new process, whose memory no other call has used."""
     server = scene.server(behaviour, kind="tcp")
     command = [sys.executable, ONE_CALL, server.address, METHOD]
-    came = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=90).stdout)
-    return grown(Seen(came["words"], came["seconds"]), came["growth"])
+    result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=90).stdout)
+    return grown(Outcome(result["text"], result["seconds"]), result["growth"])
 
 
-def call_of_moby(behaviour: Behaviour, scene: Scene) -> Seen:
+def call_of_moby(behaviour: Behaviour, scene: Scene) -> Outcome:
     server, moby = scene.server(behaviour, kind="tcp"), scene.moby()
-    moby.step(str, do="nothing")  # it has started when it has answered
+    moby.step(str, do="nothing")  # it has started once it replies
     memory = Memory(moby.process_id)
-    seen = moby.call(METHOD, {}, address=server.address)
+    outcome = moby.call(METHOD, {}, address=server.address)
     growth = memory.growth()
     moby.close()
-    return grown(Seen(shortened(seen.words), seen.seconds), growth)
+    return grown(Outcome(shortened(outcome.text), outcome.seconds), growth)
 
 
-def shortened(words: str) -> str:
-    return words if len(words) < 200 else f"{words[:40]}... ({len(words) / MIB:,.0f} MiB of words)"
+def shortened(text: str) -> str:
+    return text if len(text) < 200 else f"{text[:40]}... ({len(text) / MIB:,.0f} MiB of text)"
 
 
-def large(act: Callable[[Behaviour, Scene], Seen], behaviour_of: Large, scene: Scene) -> Seen:
+def large(act: Callable[[Behaviour, Scene], Outcome], behaviour_of: Large, scene: Scene) -> Outcome:
     with ONE_AT_A_TIME:
         return act(behaviour_of(scene.several(1024, short=80)), scene)
 

@@ -1,4 +1,4 @@
-"""No deadlock: many threads do everything at once, and handlers call back."""
+"""No deadlock: many threads run all operations at once, and handlers call the manager."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ import threading
 import time
 from collections.abc import Callable
 
-from fault import Fault, Seen
+from fault import Fault
 from faultserver import hang
+from observe import observe, text_of
+from outcome import Outcome
 from scene import POINT, Scene, silent_but_for_handshakes
-from watched import text_of, watched
 
 from extframe import Client, ExtframeError, PluginManager, hookimpl
 
 TITLE = "No deadlock"
 THREADS = 64
-STALL = 10.0  # seconds that no step of a thread may take; its own deadlines are far shorter
+STALL = 10.0  # the longest time for one step, in seconds; the deadlines in it are far shorter
 
 
 class Handler:
-    """A handler that calls the manager back."""
+    """A handler that calls the manager."""
 
     def __init__(self, manager: PluginManager) -> None:
         self._manager = manager
 
     @hookimpl
     def volume_driver(self, name: str, client: Client) -> None:
-        """Ask for the very plugin, and for others."""
+        """Get the plugin that is being dispatched, and list the failures."""
         self._manager.get(name, timeout=1)
         self._manager.failures()
 
@@ -69,7 +70,7 @@ STEPS: tuple[Callable[[PluginManager], None], ...] = (get, get_all, call, use_a_
 
 
 class Crowd:
-    """Threads that each take one step after another, at random, until it is over."""
+    """Threads that run random steps until they are stopped."""
 
     def __init__(self, manager: PluginManager) -> None:
         self._manager = manager
@@ -87,7 +88,7 @@ class Crowd:
                 step(self._manager)
             except ExtframeError:
                 pass
-            except Exception as error:  # noqa: BLE001 - told in the table
+            except Exception as error:  # noqa: BLE001 - reported in the table
                 self.strange.add(f"{step.__name__}: {text_of(error)}")
             self.longest = max(self.longest, time.monotonic() - started)
             self.taken.append(step.__name__)
@@ -104,15 +105,15 @@ class Crowd:
             thread.join(max(0.0, end - time.monotonic()))
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """What went wrong, or that nothing did."""
         stalled = sum(thread.is_alive() for thread in self._threads)
         if stalled or self.longest > STALL:
             return f"{stalled} threads stalled, a step took {self.longest:.1f} s"
-        return "; ".join(sorted(self.strange)) or "no thread stalls, only errors of ours"
+        return "; ".join(sorted(self.strange)) or "no thread stalls, only extframe errors"
 
 
-def everything_at_once(scene: Scene) -> Seen:
+def everything_at_once(scene: Scene) -> Outcome:
     for number in range(8):
         scene.plugin(f"good{number}")
     scene.plugin("hung", hang)
@@ -124,80 +125,80 @@ def everything_at_once(scene: Scene) -> Seen:
         closing = time.monotonic()
         manager.close()
         closed = time.monotonic() - closing
-    words = f"{crowd.words}; close ends " + ("within 1 s" if closed < scene.patience(1) else f"after {closed:.1f} s")
+    text = f"{crowd.text}; close returns " + ("within 1 s" if closed < scene.patience(1) else f"after {closed:.1f} s")
     detail = f"{len(crowd.taken):,} steps, the longest {crowd.longest:.2f} s; close took {closed * 1000:.0f} ms"
-    return Seen(words, time.monotonic() - started, detail)
+    return Outcome(text, time.monotonic() - started, detail)
 
 
 # --- handlers -----------------------------------------------------------------------------------------
 
 
-def handler_calls_back(scene: Scene) -> Seen:
+def handler_calls_back(scene: Scene) -> Outcome:
     scene.plugin("other")
     scene.plugin()
     manager = scene.manager()
-    came: list[str] = []
+    results: list[str] = []
 
     def handler(name: str, client: Client) -> None:
         found = manager.get_all(POINT)
-        came.append(f"{manager.get(name).state.value}, {len(found)} plugins")
+        results.append(f"{manager.get(name).state.value}, {len(found)} plugins")
 
     manager.handle(POINT, handler)
-    return watched(lambda: manager.get("p", POINT, timeout=5), lambda _: came[0])
+    return observe(lambda: manager.get("p", POINT, timeout=5), lambda _: results[0])
 
 
-def handler_calls_back_in_moby(scene: Scene) -> Seen:
+def handler_calls_back_in_moby(scene: Scene) -> Outcome:
     scene.plugin()
     moby = scene.moby()
     moby.step(str, do="handle")
     return moby.get()
 
 
-def handler_blocks(scene: Scene) -> Seen:
-    """One plugin's handler never returns; another plugin is used."""
+def handler_blocks(scene: Scene) -> Outcome:
+    """Use one plugin while the handler of another never returns."""
     scene.plugin("other")
     scene.plugin("slow")
     manager = scene.manager()
     released = threading.Event()
     manager.handle(POINT, lambda name, client: released.wait() if name == "slow" else None)
     try:
-        slow = watched(lambda: manager.get("slow", POINT, timeout=scene.patience(0.5)))
-        other = watched(lambda: manager.get("other", POINT), lambda plugin: plugin.state.value)
+        slow = observe(lambda: manager.get("slow", POINT, timeout=scene.patience(0.5)))
+        other = observe(lambda: manager.get("other", POINT), lambda plugin: plugin.state.value)
     finally:
         released.set()
-    return Seen(f"{slow.words}; the other one is {other.words}", slow.seconds + other.seconds)
+    return Outcome(f"{slow.text}; the other one is {other.text}", slow.seconds + other.seconds)
 
 
-def close_beside_calls(scene: Scene) -> Seen:
-    """Close a manager while threads wait for a handshake and for a call that hang."""
+def close_during_calls(scene: Scene) -> Outcome:
+    """Close a manager while threads wait for a hung handshake and for a hung call."""
     scene.plugin("hung", hang)
     scene.plugin(behaviour=silent_but_for_handshakes)
     manager = scene.manager()
     client = manager.get("p", POINT).client
     waiting = [
-        *(threading.Thread(target=lambda: watched(lambda: manager.get("hung", timeout=1))) for _ in range(8)),
+        *(threading.Thread(target=lambda: observe(lambda: manager.get("hung", timeout=1))) for _ in range(8)),
         *(
-            threading.Thread(target=lambda: watched(lambda: client.call("VolumeDriver.List", timeout=1)))
+            threading.Thread(target=lambda: observe(lambda: client.call("VolumeDriver.List", timeout=1)))
             for _ in range(8)
         ),
     ]
     for thread in waiting:
         thread.start()
     time.sleep(0.2)
-    seen = watched(manager.close, lambda _: "closed")
+    outcome = observe(manager.close, lambda _: "closed")
     for thread in waiting:
         thread.join()
-    return seen
+    return outcome
 
 
 FAULTS = (
     Fault(
         f"{THREADS} threads get, get_all, call, register, unregister, handle and watch for 60 s",
-        "no thread stalls, only errors of ours; close ends within 1 s",
+        "no thread stalls, only extframe errors; close returns within 1 s",
         everything_at_once,
     ),
     Fault(
-        "a handler asks the manager for its own plugin, and for all",
+        "a handler gets its own plugin, and all plugins, from the manager",
         "active, 2 plugins",
         handler_calls_back,
         handler_calls_back_in_moby,
@@ -210,5 +211,5 @@ FAULTS = (
         after=0.5,
         within=0.7,
     ),
-    Fault("8 threads wait for a handshake and 8 for a call: close", "closed", close_beside_calls, within=0.1),
+    Fault("8 threads wait for a handshake and 8 for a call: close", "closed", close_during_calls, within=0.1),
 )

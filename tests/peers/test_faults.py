@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 FAULTS = Path(__file__).parent.parent.parent / "faults"
-CHOSEN = ("a plugin appears", "sends a byte a second: get(", "../p", "the plugin answers the second time", "announced")
+CHOSEN = (
+    "a plugin appears after",
+    "sends one byte per second: get(",
+    "../p",
+    "the plugin answers the second time",
+    "1 GiB with Content-Length",
+)
 
 
 def test_mobys_client_is_put_through_the_same_faults(need, tmp_path):

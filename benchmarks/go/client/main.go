@@ -1,11 +1,11 @@
-// Docker's own client, moby's pkg/plugins, as something to measure.
+// moby's client, pkg/plugins of Docker's engine, as a contender.
 //
 //	client call ADDRESS [CA-FILE]
 //	client getall DIRECTORY
 //
-// The first says that it is ready, then reads rounds from its input, each a line {"threads": 1, "calls": 200}, makes
-// so many calls of VolumeDriver.Get in so many goroutines, and prints how long each took, in nanoseconds. The second
-// activates all plugins of a directory, once, and prints how long that took and how many there were.
+// The first writes that it is ready, then reads rounds, one per line: {"threads": 1, "calls": 200}. It makes that many
+// calls of VolumeDriver.Get in that many goroutines and prints the duration of each in nanoseconds. The second activates
+// all plugins of a directory once and prints the duration and the number of plugins.
 package main
 
 import (

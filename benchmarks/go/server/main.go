@@ -1,12 +1,12 @@
-// The plugin that is called: a Go server of a few lines, which answers VolumeDriver.Get.
+// The plugin under load: a Go server of a few lines that implements VolumeDriver.Get.
 //
 //	server -listen unix:///path/of/a.sock -count 1 -padding 0
 //	server -listen tcp://127.0.0.1:0
 //	server -listen https://127.0.0.1:0 -ca /path/of/ca.pem
 //
-// With -count it listens at so many sockets, named 0000.sock and so on, in the directory that -listen names. Over
-// https it makes a certificate for itself and writes it to the file that -ca names. It prints where it listens, and
-// ends when its input does.
+// With -count it listens on that many sockets, 0000.sock and so on, in the directory given by -listen. Over https it
+// creates its own certificate and writes it to the file given by -ca. It prints its address, and exits at the end of its
+// input.
 package main
 
 import (

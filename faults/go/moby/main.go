@@ -1,14 +1,14 @@
-// Docker's own client, moby's pkg/plugins, to be put through faults.
+// moby's client, pkg/plugins of Docker's engine, for the comparison of faults.
 //
 //	moby DIRECTORY
 //
-// Reads steps from its input, a line of JSON each, and prints a line about each: what came of it and how long it took.
+// Reads steps, one line of JSON each, and prints the outcome and the duration of each as a line.
 //
-//	{"do": "get", "name": "p"}              activates a plugin and says which it found
-//	{"do": "getall"}                        activates all of them and says which
+//	{"do": "get", "name": "p"}              activates a plugin and prints its name
+//	{"do": "getall"}                        activates all plugins and prints their names
 //	{"do": "call", "name": "p", "method": "VolumeDriver.Get", "arguments": {"Name": "a"}}
 //	{"do": "call", "address": "unix:///p.sock", ...}   without activation
-//	{"do": "handle"}                        from now on a handler calls plugins.Get of the plugin it was given
+//	{"do": "handle"}                        registers a handler that calls plugins.Get for its own plugin
 package main
 
 import (
