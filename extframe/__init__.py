@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     )
     from .handlers.failures import Failure
     from .handlers.hooks import hookimpl, hookspec
+    from .host.lifecycle import State
     from .host.manager import PluginManager
-    from .host.plugin import Plugin, State
+    from .host.plugin import Plugin
     from .host.watch import Watch
     from .interface.declarations import Interface
     from .interface.drivers import implements
@@ -192,7 +193,7 @@ _HOMES = {
     "Served": "server",
     "ServerTLS": "server",
     "SpecError": "errors",
-    "State": "host.plugin",
+    "State": "host.lifecycle",
     "StaticRoute": "subsystems.network",
     "TLSConfig": "protocol",
     "TransportError": "errors",

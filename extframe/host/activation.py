@@ -13,7 +13,8 @@ from ..handlers.failures import Failure, Failures, kind_of
 from ..handlers.lifecycle import News
 from ..registry.local import Registry
 from .dispatch import Dispatcher
-from .plugin import Plugin, State
+from .lifecycle import State
+from .plugin import Plugin
 
 REMEMBERED = 256
 """Plugins that are removed: one that is back meanwhile is the same, and its handlers are not called again."""
@@ -51,6 +52,7 @@ class Activator:
         self._gone: dict[str, None] = {}  # names that are removed, which was told, the longest gone first
         self._forgotten: WeakValueDictionary[str, Plugin] = WeakValueDictionary()  # that somebody else may still have
         self._table = threading.RLock()  # guards all three; in itself, as a signal handler may call `close`
+        self._planned_tries: dict[str, float] = {}
         self._listeners: list[Callable[[Plugin], object]] = []
 
     # One plugin.
@@ -76,7 +78,7 @@ class Activator:
         """
         plugin = self.find(name)
         plugin.activate(deadline)
-        self.worked(name)
+        self.record_success(name)
         return plugin
 
     def find(self, name: str) -> Plugin:
@@ -95,7 +97,9 @@ class Activator:
             if plugin is not None and self.is_current(name):
                 return plugin  # it is back, and another thread has seen it
             if plugin is not None:
-                plugin.miss("its source " + ("has gone" if isinstance(error, PluginNotFound) else "cannot be used"))
+                plugin.mark_missing(
+                    "its source " + ("is gone" if isinstance(error, PluginNotFound) else "cannot be used")
+                )
             if isinstance(error, PluginNotFound):
                 self._tell_removed(name)
             raise
@@ -104,8 +108,7 @@ class Activator:
             plugin = self._plugins.get(name) or self._recall(name)
             if plugin is None:
                 self.check_open(name)  # `close` looks at the table after it said so
-                plugin = Plugin(spec, self._connect(spec.address, tls=spec.tls, plugin=name))
-                plugin.changed = self._tell
+                plugin = Plugin(spec, self._connect(spec.address, tls=spec.tls, plugin=name), listener=self)
                 self._plugins[name] = plugin
                 return plugin
         plugin.renew(spec)
@@ -133,7 +136,7 @@ class Activator:
 
     # What came of it.
 
-    def failed(self, name: str, error: Exception) -> bool:
+    def record_failure(self, name: str, error: Exception) -> bool:
         """Note that a plugin failed, and tell it if it did not fail before, or in another way; return whether.
 
         A name that is nobody's is no plugin, and what the end of the manager brings is no failure.
@@ -147,7 +150,7 @@ class Activator:
             self._news.tell("plugin_failed", name=name, error=error)
         return is_new
 
-    def worked(self, name: str) -> None:
+    def record_success(self, name: str) -> None:
         """Note that a plugin works."""
         self._failures.clear(("plugin", name))
 
@@ -177,8 +180,19 @@ class Activator:
             self._plugins[name] = plugin
         return plugin
 
-    def _tell(self, plugin: Plugin, state: State, reason: str) -> None:
-        # Called under the plugin's lock, so that things are told in the order in which they happen.
+    def plan_try(self, name: str, when: float | None) -> None:
+        """Record when a watch tries a plugin again, a ``time.monotonic()`` value; None for not by itself."""
+        if when is None:
+            self._planned_tries.pop(name, None)
+        else:
+            self._planned_tries[name] = when
+
+    def planned_try(self, name: str) -> float | None:
+        """Return what `plan_try` recorded."""
+        return self._planned_tries.get(name)
+
+    def state_changed(self, plugin: Plugin, state: State, reason: str) -> None:
+        """Pass a plugin's new state on to the lifecycle hooks and to the listeners."""
         if state is State.ACTIVE:
             self._news.tell("plugin_activated", name=plugin.name, plugin=plugin)
         elif state is State.LOST:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 
@@ -11,9 +11,12 @@ from ..client.connection_pool import affordable
 from ..concurrency.deadlines import left
 from ..concurrency.event import Event
 from ..concurrency.threads import TICK, ThreadPool
+from ..errors import CallTimeout, DoesNotImplement, ExtframeError, HandlerError
 from .activation import Activator
 from .handshake_pool import HandshakePool
 from .plugin import Plugin
+
+GRACE = 0.02  # seconds after the deadline in which get_all collects the timeouts
 
 Done = Callable[[str, Exception | None], object]
 """Hears once of each plugin that was begun: its name, and why it failed, if it did. In any thread."""
@@ -76,7 +79,7 @@ class ConcurrentActivation:
             until = min(until, monotonic() + TICK)
         for plugin, failure, deadline in self._handshakes.wait(until):
             if failure is None:
-                self._activator.worked(plugin.name)
+                self._activator.record_success(plugin.name)
                 self._hand_over(plugin, deadline)
             else:
                 self._done(plugin.name, failure)
@@ -126,3 +129,63 @@ class ConcurrentActivation:
             error = raised
         if self._handlers_too:
             self._done(plugin.name, error)
+
+
+# --- all plugins of an extension point ----------------------------------------------------------------
+
+
+def use_all(activator: Activator, names: Sequence[str], point: str, deadline: float) -> list[Plugin]:
+    """Return the plugins among ``names`` that can be used as an extension point, in that order.
+
+    All are activated concurrently. A plugin that is dead, hung or malformed is left out, and its failure recorded.
+    """
+    names = list(dict.fromkeys(names))
+    rest = [name for name in names if not activator.is_ready(name)]
+    outcomes = dict.fromkeys(set(names).difference(rest)) | _activate_all(activator, rest, point, deadline)
+    found = [_usable(activator, name, point, outcomes) for name in names]
+    return [plugin for plugin in found if plugin is not None]
+
+
+def _activate_all(
+    activator: Activator, names: Sequence[str], point: str, deadline: float
+) -> dict[str, Exception | None]:
+    """Return the outcome of each activation that ended by the deadline: its error, or None for success."""
+    outcomes: dict[str, Exception | None] = {}
+    ended = Event()
+
+    def note(name: str, error: Exception | None) -> None:
+        outcomes[name] = error
+        if len(outcomes) == len(names):
+            ended.set()
+
+    plugins = ConcurrentActivation(activator, note, "extframe get_all", again=point)
+    try:
+        for name in names:
+            plugins.begin(name, deadline)
+        if names:
+            plugins.finish(ended, deadline + GRACE)
+    finally:
+        plugins.end()
+    return dict(outcomes)
+
+
+def _usable(activator: Activator, name: str, point: str, outcomes: Mapping[str, Exception | None]) -> Plugin | None:
+    """Return a plugin that can be used, or None after recording why it cannot."""
+    plugin = activator.known(name)
+    error = outcomes[name] if name in outcomes else _late(activator, name, plugin)
+    if error is not None or plugin is None:
+        activator.record_failure(name, error or _late(activator, name, plugin))
+        return None
+    activator.record_success(name)  # also of a handler that was late and has returned since
+    try:
+        plugin.require(point)
+        activator.dispatcher.require(plugin, point)
+    except (DoesNotImplement, HandlerError):  # the handler is in failures() already
+        return None
+    return plugin
+
+
+def _late(activator: Activator, name: str, plugin: Plugin | None) -> ExtframeError:
+    if plugin is None:
+        return CallTimeout("no time was left for it", plugin=name, phase="handshake")
+    return activator.dispatcher.late(plugin) if plugin.is_made else plugin.late()

@@ -54,7 +54,7 @@ class HandshakePool:
             if call is not None:
                 self._add(_UnderWay(plugin, call, deadline))
         except BaseException:
-            plugin.drop()
+            plugin.abandon()
             raise
         return call is not None
 
@@ -85,7 +85,7 @@ class HandshakePool:
     def _drop(self, descriptor: int) -> None:
         each = self._remove(descriptor)
         each.call.abandon()
-        each.plugin.drop()
+        each.plugin.abandon()
 
     def _add(self, each: _UnderWay) -> None:
         descriptor = each.call.fileno()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
@@ -15,11 +15,8 @@ from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
 from ..errors import (
     ActivationError,
-    CallTimeout,
     ConnectError,
-    DoesNotImplement,
     ExtframeError,
-    HandlerError,
     PluginNotFound,
     SpecError,
 )
@@ -43,7 +40,6 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Interface")
 
 POLL = 0.02  # seconds between two looks at a plugin that is waited for
-GRACE = 0.02  # seconds in which get_all hears of the deadlines that have passed
 
 
 class PluginManager(HookManager):
@@ -88,7 +84,7 @@ class PluginManager(HookManager):
         from .activation import Activator
         from .dispatch import Dispatcher
 
-        failures, monitors, origin = self._failures, self._see_calls, self._origin
+        failures, monitors, origin = self._failures, self._current_monitors, self._origin
         made = Activator(
             LocalRegistry() if self._registry is None else self._registry,
             partial(Client, timeout=self._timeout, breaker=self._breaker, pool=ConnectionPool()),
@@ -140,8 +136,8 @@ class PluginManager(HookManager):
             try:
                 return activator.use(name, point, deadline)
             except (PluginNotFound, SpecError, ActivationError) as missing:
-                if not _may_yet_come(missing) or time.monotonic() + POLL >= patience:
-                    activator.failed(name, missing)
+                if not _is_transient(missing) or time.monotonic() + POLL >= patience:
+                    activator.record_failure(name, missing)
                     raise
             self._closed.wait(POLL)
 
@@ -158,16 +154,13 @@ class PluginManager(HookManager):
         Raises:
             ExtframeError: the manager is closed.
         """
+        from .concurrent_activation import use_all
         from .plugin import point_of
 
         point, activator = point_of(implements), self._activator
         activator.check_open()
         deadline = deadlines.after(timeout)
-        names = list(dict.fromkeys(self.scan()))
-        rest = [name for name in names if not activator.is_ready(name)]
-        outcomes = dict.fromkeys(set(names).difference(rest)) | self._use_all(rest, point, deadline)
-        found = [self._usable(name, point, outcomes) for name in names]
-        return [plugin for plugin in found if plugin is not None]
+        return use_all(activator, self.scan(), point, deadline)
 
     @overload
     def driver(self, name: str, interface: type[T], *, wait: float = 0.0, timeout: float = 30.0) -> T: ...
@@ -243,53 +236,9 @@ class PluginManager(HookManager):
     ) -> None:
         self.close()
 
-    # Side by side.
-
-    def _use_all(self, names: Sequence[str], point: str, deadline: float) -> dict[str, Exception | None]:
-        """Return what became of each plugin by the deadline, None for good."""
-        from .concurrent_activation import ConcurrentActivation
-
-        outcomes: dict[str, Exception | None] = {}
-        ended = Event()
-
-        def note(name: str, error: Exception | None) -> None:
-            outcomes[name] = error
-            if len(outcomes) == len(names):
-                ended.set()
-
-        plugins = ConcurrentActivation(self._activator, note, "extframe get_all", again=point)
-        try:
-            for name in names:
-                plugins.begin(name, deadline)
-            if names:
-                plugins.finish(ended, deadline + GRACE)
-        finally:
-            plugins.end()
-        return dict(outcomes)
-
-    def _usable(self, name: str, point: str, outcomes: Mapping[str, Exception | None]) -> Plugin | None:
-        """Return a plugin that can be used, or None, and note why."""
-        plugin = self._activator.known(name)
-        error = outcomes[name] if name in outcomes else self._late(name, plugin)
-        if error is not None or plugin is None:
-            self._activator.failed(name, error or self._late(name, plugin))
-            return None
-        self._activator.worked(name)  # of a handler that was late, and has returned
-        try:
-            plugin.require(point)
-            self._activator.dispatcher.require(plugin, point)
-        except (DoesNotImplement, HandlerError):  # the handler stands in failures() already
-            return None
-        return plugin
-
-    def _late(self, name: str, plugin: Plugin | None) -> ExtframeError:
-        if plugin is None:
-            return CallTimeout("there was no time left for it", plugin=name, phase="handshake")
-        return self._activator.dispatcher.late(plugin) if plugin.is_made else plugin.late()
-
     # What HookManager tells, and is asked for.
 
-    def _see_calls(self) -> Sequence[Monitor]:
+    def _current_monitors(self) -> Sequence[Monitor]:
         return self._monitors
 
     def _handler_added(self, handler: object) -> None:
@@ -301,7 +250,7 @@ class PluginManager(HookManager):
             self._activator.dispatcher.forget(self._activator.plugins(), handler)
 
 
-def _may_yet_come(missing: ExtframeError) -> bool:
+def _is_transient(missing: ExtframeError) -> bool:
     """Return whether waiting can help: there is no file yet, or half of one, or nobody listens behind it."""
     if isinstance(missing, ActivationError):
         cause = missing.__cause__

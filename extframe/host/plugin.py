@@ -1,13 +1,11 @@
-"""One plugin's life: its states, its handshake, its client. Knows no registry and calls no handler."""
+"""One plugin: its handshake, its client, its drivers. Knows no registry and calls no handler."""
 
 from __future__ import annotations
 
-import enum
 import math
 import threading
-from collections.abc import Callable, Mapping
 from time import monotonic
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -18,6 +16,7 @@ from ..errors import ActivationError, CallTimeout, ConnectError, DoesNotImplemen
 from ..interface.declarations import Interface, declaration
 from ..logs import get_logger
 from ..protocol import ACTIVATE, Manifest, PluginSpec, hook_name
+from .lifecycle import Lifecycle, State, Turn
 
 if TYPE_CHECKING:
     from ..handlers.hook_calls import Delivery
@@ -28,58 +27,46 @@ logger = get_logger(__name__)
 
 
 def point_of(point: str | type[Interface]) -> str:
-    """Return an extension point's name, as it stands in manifests."""
+    """Return an extension point's name as manifests have it."""
     return point if isinstance(point, str) else declaration(point).implements
 
 
-class State(enum.Enum):
-    """Where a plugin stands."""
+class PluginListener(Protocol):
+    """What a plugin reports to, and asks, its owner."""
 
-    NEW = "new"
-    ACTIVATING = "activating"
-    ACTIVE = "active"
-    FAILED = "failed"
-    LOST = "lost"
-    CLOSED = "closed"
+    def state_changed(self, plugin: Plugin, state: State, reason: str) -> object:
+        """Handle a new state. Called under the plugin's lock, so that changes arrive in order; returns at once."""
 
-
-NEXT: Mapping[State, frozenset[State]] = {
-    State.NEW: frozenset({State.ACTIVATING, State.CLOSED}),
-    State.ACTIVATING: frozenset({State.ACTIVE, State.FAILED, State.CLOSED}),
-    # Straight to ACTIVATING: a plugin whose manifest was empty is asked again.
-    State.ACTIVE: frozenset({State.LOST, State.ACTIVATING, State.CLOSED}),
-    State.FAILED: frozenset({State.ACTIVATING, State.CLOSED}),
-    State.LOST: frozenset({State.ACTIVATING, State.CLOSED}),
-    State.CLOSED: frozenset(),
-}
-"""What may follow each state. LOST: its source changed or went, or it refused a connection; it is asked anew."""
+    def planned_try(self, name: str) -> float | None:
+        """Return when a plugin that failed is activated again by itself, a ``time.monotonic()`` value."""
 
 
 class Plugin:
-    """A program outside the host that speaks the protocol. ``PluginManager.get`` gives it out, active.
+    """A program outside the host that speaks the protocol. ``PluginManager.get`` returns it active.
 
-    ``client`` stays the same for as long as the manager knows the plugin: drivers made on it go on working
-    when the plugin is restarted, or listens somewhere else.
+    ``client`` stays the same for as long as the manager knows the plugin: drivers made on it keep working when the
+    plugin restarts, or moves to another address.
+
+    Args:
+        spec: what the registry found.
+        client: calls the plugin; one of its own where None.
+        listener: is told about new states.
     """
 
-    def __init__(self, spec: PluginSpec, client: Client | None = None) -> None:
+    def __init__(
+        self, spec: PluginSpec, client: Client | None = None, *, listener: PluginListener | None = None
+    ) -> None:
         self._spec = spec
         self.client = client or Client(spec.address, tls=spec.tls, plugin=spec.name)
-        self.client.refused = self.lose
-        self.changed: Callable[[Plugin, State, str], object] | None = None  # hears of ACTIVE and LOST, and why
-        self.deliveries: dict[str, Delivery] = {}  # by hook; the manager fills it
-        self._manifest = Manifest()
-        self._state = State.NEW
-        self._was_empty = False  # the manifest, when it was asked for again
-        self._failure: Exception | None = None  # of the last handshake, for those who waited for it
-        self._last_error: Exception | None = None
-        self.planned_try: float | None = None  # a ``time.monotonic()`` value; whoever plans it keeps it
-        self._renewal: PluginSpec | None = None  # to be taken over when the handshake under way has ended
-        self._handshakes = 0  # that have ended
-        self._made_at = 0.0  # the last that was made, a ``time.monotonic()`` value
-        self._leader: int | None = None  # the thread that makes one
-        self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
-        self._changed = threading.Condition(self._lock)
+        self.client.refused = self.mark_lost
+        self.deliveries: dict[str, Delivery] = {}  # by hook; the dispatcher fills it
+        self._listener = listener
+        self._lifecycle = Lifecycle(spec.name, self._report)
+        self._pending_spec: PluginSpec | None = None  # applied when the handshake under way has ended
+        # Reentrant and explicit: a signal handler may use the plugin, and Ctrl-C inside Condition.__enter__ would leave
+        # a lock of its own locked.
+        self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)
 
     @property
     def name(self) -> str:
@@ -93,7 +80,7 @@ class Plugin:
 
     @property
     def source(self) -> str:
-        """The file that said so."""
+        """The file that describes it."""
         return self._spec.source
 
     @property
@@ -103,37 +90,43 @@ class Plugin:
 
     @property
     def manifest(self) -> Manifest:
-        """What it said in its last handshake; empty before the first."""
-        return self._manifest
+        """What the plugin said in its last handshake; empty before the first."""
+        return self._lifecycle.manifest
 
     @property
     def state(self) -> State:
-        """Where it stands now."""
-        return self._state
+        """The state of the plugin."""
+        return self._lifecycle.state
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the handshake was made. An empty manifest does not count."""
+        return self._lifecycle.is_made
 
     @property
     def last_error(self) -> Exception | None:
-        """Why its last handshake failed, or why calls fail at once for now; None where neither is so."""
-        return self._last_error or self.client.last_error
+        """Why the last handshake failed, or why the circuit breaker is open; None where neither is the case."""
+        return self._lifecycle.last_error or self.client.last_error
 
     @property
     def next_try(self) -> float | None:
-        """The seconds until a failed plugin is tried again by itself; None where its next use tries it.
+        """The seconds until a failed plugin is tried again; None where only its next use tries it.
 
-        By itself: by ``PluginManager.watch`` after a handshake that failed. Where calls fail at once, it is the
-        time until one is let through.
+        After a failed handshake ``PluginManager.watch`` tries again by itself. While the circuit breaker is open, it is
+        the time until a call is let through.
         """
-        when = self.client.next_try if self.planned_try is None else self.planned_try
+        planned = self._listener.planned_try(self.name) if self._listener else None
+        when = self.client.next_try if planned is None else planned
         return None if when is None else left(when)
 
     def __repr__(self) -> str:
-        return f"<Plugin {self.name!r} at {self.address}, {self._state.value}: {list(self._manifest.implements)}>"
+        return f"<Plugin {self.name!r} at {self.address}, {self.state.value}: {list(self.manifest.implements)}>"
 
-    # What it can do.
+    # Extension points and drivers.
 
     def implements(self, point: str | type[Interface]) -> bool:
-        """Return whether the extension point stands in the manifest, to the letter."""
-        return point_of(point) in self._manifest.implements
+        """Return whether the manifest has exactly this extension point."""
+        return point_of(point) in self.manifest.implements
 
     @overload
     def driver(self, interface: type[T]) -> T: ...
@@ -143,7 +136,7 @@ class Plugin:
         """Return an object through which the plugin is used as one extension point.
 
         Args:
-            interface: a class gives the first handler result that is one, else ``interface.remote(client)``;
+            interface: a class gives the first handler result that is an instance, else ``interface.remote(client)``;
                 a name gives the first handler result.
 
         Raises:
@@ -166,27 +159,26 @@ class Plugin:
         return results[0]
 
     def require(self, point: str | type[Interface]) -> None:
-        """Do nothing if the plugin implements the extension point.
+        """Return if the plugin implements the extension point.
 
         Raises:
             DoesNotImplement: it does not; says what it does implement.
         """
         if not self.implements(point):
-            has = ", ".join(self._manifest.implements) or "nothing"
+            has = ", ".join(self.manifest.implements) or "nothing"
             raise DoesNotImplement(
                 f"plugin {self.name!r} does not implement {point_of(point)!r}; it implements {has}",
                 plugin=self.name,
                 address=self.address,
             )
 
-    # How it lives.
+    # Activation.
 
     def activate(self, deadline: float) -> None:
         """Make the handshake, unless it was made: one at a time, other threads wait for it.
 
-        An empty manifest does not count as one (the engine keeps it for good: moby ``pkg/plugins/plugins.go``).
-        Threads that waited share what came of it, except that a leader who ran out of time leaves the
-        next attempt to them.
+        Threads that waited share its outcome, but not the deadline or the interruption of the thread that made it: the
+        next of them makes another then.
 
         Args:
             deadline: a ``time.monotonic()`` value.
@@ -194,30 +186,28 @@ class Plugin:
         Raises:
             ActivationError: the handshake failed; the cause is chained.
         """
-        # Ctrl-C may come between any two steps, and must not leave a handshake under way that nobody makes.
+        # Ctrl-C may arrive between any two steps: `finally` hands the lead on, whichever step it interrupted.
         try:
-            if self._lead(deadline):
+            if self._wait_for_turn(deadline) is Turn.LEAD:
                 self._succeed(self._shake_hands(deadline))
         except ActivationError as failure:
-            self._end(State.FAILED, failure.__cause__)
+            self._end(failure.__cause__)
             raise
         finally:
-            self._end(State.FAILED)
+            self._end()
 
     def begin(self) -> PendingCall | None:
-        """Begin the handshake, to `advance` it when something comes; None where it had to be waited for.
+        """Begin the handshake without waiting, for `advance` to continue; None if that is not possible.
 
-        The other thread's handshake, or the connection, is then to be waited for by `activate`. The thread that
-        begins a handshake is the one that ends it.
+        It is not while another thread makes the handshake, or if connecting has to wait: call `activate` then. The
+        thread that begins a handshake is the one that ends it.
 
         Raises:
             ActivationError: it failed at once.
         """
         with self._lock:
-            if self._state in (State.ACTIVATING, State.CLOSED) or self.is_made:
+            if self.state is State.ACTIVATING or self._lifecycle.ask(threading.get_ident()) is not Turn.LEAD:
                 return None
-            self._leader = threading.get_ident()
-            self._enter(State.ACTIVATING)
         call = None
         try:
             call = self.client.begin(ACTIVATE)
@@ -225,11 +215,11 @@ class Plugin:
             raise self._fail(failure) from failure
         finally:
             if call is None:
-                self._end(State.FAILED)
+                self._end()
         return call
 
     def advance(self, call: PendingCall) -> bool:
-        """Return whether the handshake has come to its end.
+        """Return whether the handshake has ended.
 
         Raises:
             ActivationError: it failed.
@@ -242,7 +232,7 @@ class Plugin:
         except ExtframeError as failure:
             raise self._fail(failure) from failure
         except BaseException:
-            self._end(State.FAILED)
+            self._end()
             raise
         return True
 
@@ -255,133 +245,33 @@ class Plugin:
         return error
 
     def late(self) -> ActivationError:
-        """Return the error for a handshake that another thread makes, and that did not end in time."""
+        """Return the error for a handshake made by another thread that did not end in time."""
         failure = CallTimeout("another thread's handshake did not end in time", phase="handshake")
-        error = self._activation_error(failure)
+        error = activation_error(self, failure)
         error.__cause__ = failure
         return error
 
-    def drop(self) -> None:
+    def abandon(self) -> None:
         """End the handshake that this thread began, if it has not ended."""
-        self._end(State.FAILED)
+        self._end()
 
-    def renew(self, spec: PluginSpec) -> None:
-        """Take over what the registry found when the source had changed. A handshake under way ends first."""
-        with self._lock:
-            if self._state is State.ACTIVATING:
-                self._renewal = spec
-            elif self._state is not State.CLOSED:
-                self._take_over(spec)
-
-    def _take_over(self, spec: PluginSpec) -> None:
-        if spec == self._spec and spec.stamp == self._spec.stamp:
-            return  # another thread saw the change too, and was here before
-        # Also to the same address: behind a socket that was replaced the process of the old one may live on.
-        self.client.retarget(spec.address, tls=spec.tls)
-        self._spec = spec
-        self._failure = None  # it says nothing of what the plugin is now
-        self._lose("its source changed")
-
-    def lose(self, began: float = math.inf) -> None:
-        """Note that the plugin refused a connection: the next use makes a new handshake.
-
-        Where the attempt began, a ``time.monotonic()`` value, before the last handshake was made, it says nothing.
-        """
-        with self._lock:
-            if began >= self._made_at:
-                self._lose("it refused a connection")
-
-    def miss(self, why: str) -> None:
-        """Note that its source has gone or cannot be used. It stays what it is, for the day when it is back."""
-        with self._lock:
-            self._lose(why)
-            if self._state is not State.CLOSED:
-                self.client.retarget(self.address, tls=self._spec.tls)  # closes the connections that it kept
-
-    def close(self) -> None:
-        """End its life here: the client is closed, threads that wait for a handshake are told."""
-        with self._lock:
-            self._enter(State.CLOSED)
-            self._changed.notify_all()
-        self.client.close()
-
-    def _lose(self, why: str) -> None:
-        if self._state is State.ACTIVE:
-            self._enter(State.LOST, why)
-            logger.info("plugin %r at %s is lost: %s", self.name, self.address, why)
-
-    def _enter(self, state: State, why: str = "") -> None:
-        if state is self._state:
-            return
-        if state not in NEXT[self._state]:
-            raise RuntimeError(f"plugin {self.name!r} cannot go from {self._state.value} to {state.value}")
-        before, self._state = self._state, state
-        if state is State.ACTIVATING:
-            self._was_empty = before is State.ACTIVE
-        elif self.changed is not None and not (self._was_empty and self._is_empty()):
-            self.changed(self, state, why)
-
-    def _is_empty(self) -> bool:
-        return self._state is State.ACTIVE and not self._manifest.implements
-
-    def _lead(self, deadline: float) -> bool:
-        """Return True if this thread is to make the handshake, False if it was made meanwhile."""
+    def _wait_for_turn(self, deadline: float) -> Turn:
+        """Return LEAD if this thread is to make the handshake, DONE if it was made."""
         if self.is_made:
-            return False
+            return Turn.DONE
+        seen = None
         with self._lock:
-            waited_from = self._handshakes
-            while self._state is State.ACTIVATING and self._leader != threading.get_ident():
-                if not self._changed.wait(left(deadline)):
+            while (turn := self._lifecycle.ask(threading.get_ident(), seen)) is Turn.WAIT:
+                seen = self._lifecycle.handshakes if seen is None else seen
+                if not self._ended.wait(left(deadline)):
                     raise self.late()
-            if self._state is State.CLOSED:
-                raise ExtframeError(f"plugin {self.name!r} is closed, as its manager is", plugin=self.name)
-            if self._handshakes != waited_from and self._state is State.ACTIVE:
-                return False
-            if self._handshakes != waited_from and self._failure is not None:
-                raise self._activation_error(self._failure) from self._failure
-            if self.is_made:
-                return False
-            self._leader = threading.get_ident()
-            self._enter(State.ACTIVATING)
-            return True
-
-    @property
-    def is_made(self) -> bool:
-        """Whether the handshake was made. An empty manifest does not count as one."""
-        return self._state is State.ACTIVE and not self._is_empty()
-
-    def _succeed(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        if self.deliveries and manifest.implements:  # an empty one, which is asked for again, takes nothing away
-            for gone in self.deliveries.keys() - {hook_name(point) for point in manifest.implements}:
-                self.deliveries.pop(gone, None)
-        self.client.was_active = True
-        self._made_at = monotonic()
-        self._end(State.ACTIVE)
-        logger.info(
-            "plugin %r at %s is active: %s", self.name, self.address, ", ".join(manifest.implements) or "nothing"
-        )
-
-    def _fail(self, failure: ExtframeError) -> ActivationError:
-        self._end(State.FAILED, failure)
-        return self._activation_error(failure)
-
-    def _end(self, state: State, failure: BaseException | None = None) -> None:
-        """End the handshake that this thread leads, if it leads one."""
-        if self._leader != threading.get_ident():
-            return
-        with self._lock:
-            self._handshakes += 1
-            # A leader's own deadline, or its Ctrl-C, says nothing to the others.
-            self._last_error = failure if isinstance(failure, Exception) else None
-            self._failure = failure if isinstance(failure, Exception) and not isinstance(failure, CallTimeout) else None
-            if self._state is State.ACTIVATING:
-                self._enter(state)
-            self._leader = None
-            self._changed.notify_all()
-            renewal, self._renewal = self._renewal, None
-            if renewal is not None and self._state is not State.CLOSED:
-                self._take_over(renewal)
+            if turn is Turn.CLOSED:
+                raise ExtframeError(
+                    f"plugin {self.name!r} is closed because its PluginManager is closed", plugin=self.name
+                )
+            if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
+                raise activation_error(self, failure) from failure
+        return turn
 
     def _shake_hands(self, deadline: float) -> Manifest:
         seconds = left(deadline)
@@ -391,18 +281,99 @@ class Plugin:
             answer = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
             return Manifest.parse(bytes(answer))
         except ExtframeError as failure:
-            raise self._activation_error(failure) from failure
+            raise activation_error(self, failure) from failure
 
-    def _activation_error(self, cause: Exception) -> ActivationError:
-        if isinstance(cause, ExtframeError):
-            cause.plugin, cause.method, cause.address = self.name, ACTIVATE, self.address
-        why = cause.message if isinstance(cause, ExtframeError) else str(cause)
-        remedy = ""
-        if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
-            remedy = f" If not, start it, or remove {self.source}"
-        return ActivationError(
-            f"plugin {self.name!r} at {self.address} was not activated: {why}{remedy}",
-            plugin=self.name,
-            method=ACTIVATE,
-            address=self.address,
-        )
+    def _succeed(self, manifest: Manifest) -> None:
+        if self.deliveries and manifest.implements:  # an empty manifest, which is asked for again, removes nothing
+            for gone in self.deliveries.keys() - {hook_name(point) for point in manifest.implements}:
+                self.deliveries.pop(gone, None)
+        self.client.was_active = True
+        with self._lock:
+            self._ended.notify_all()  # first, as Ctrl-C may come between; the lock keeps them until the end
+            self._lifecycle.succeeded(threading.get_ident(), manifest, monotonic())
+            self._apply_pending_spec()
+        points = ", ".join(manifest.implements) or "nothing"
+        logger.info("plugin %r at %s is active: %s", self.name, self.address, points)
+
+    def _fail(self, failure: ExtframeError) -> ActivationError:
+        self._end(failure)
+        return activation_error(self, failure)
+
+    def _end(self, failure: BaseException | None = None) -> None:
+        """End the handshake that this thread leads, if it leads one."""
+        if self._lifecycle.leads(threading.get_ident()):
+            with self._lock:
+                self._ended.notify_all()
+                self._lifecycle.failed(threading.get_ident(), failure if isinstance(failure, Exception) else None)
+                self._apply_pending_spec()
+
+    def _apply_pending_spec(self) -> None:
+        spec, self._pending_spec = self._pending_spec, None
+        if spec is not None and self.state is not State.CLOSED:
+            self._apply_spec(spec)
+
+    # Changes of its source, and the end.
+
+    def renew(self, spec: PluginSpec) -> None:
+        """Use what the registry found after the source changed. A handshake under way ends first."""
+        with self._lock:
+            if self.state is State.ACTIVATING:
+                self._pending_spec = spec
+            elif self.state is not State.CLOSED:
+                self._apply_spec(spec)
+
+    def mark_lost(self, began: float = math.inf) -> None:
+        """Record that the plugin refused a connection: the next use makes a new handshake.
+
+        Args:
+            began: when the attempt began, a ``time.monotonic()`` value. Before the last handshake it says nothing.
+        """
+        with self._lock:
+            self._lose("it refused a connection", began)
+
+    def mark_missing(self, reason: str) -> None:
+        """Record that its source is gone or cannot be used. The plugin keeps its drivers for when it is back."""
+        with self._lock:
+            self._lose(reason)
+            if self.state is not State.CLOSED:
+                self.client.retarget(self.address, tls=self._spec.tls)  # closes its idle connections
+
+    def close(self) -> None:
+        """Close the client, and wake the threads that wait for a handshake."""
+        with self._lock:
+            self._lifecycle.close()
+            self._ended.notify_all()
+        self.client.close()
+
+    def _apply_spec(self, spec: PluginSpec) -> None:
+        if spec == self._spec and spec.stamp == self._spec.stamp:
+            return  # another thread noticed the change too, and was first
+        # Also to the same address: the process behind a socket that was replaced may live on.
+        self.client.retarget(spec.address, tls=spec.tls)
+        self._spec = spec
+        self._lifecycle.forget_failure()
+        self._lose("its source changed")
+
+    def _lose(self, reason: str, began: float = math.inf) -> None:
+        if self._lifecycle.mark_lost(reason, began):
+            logger.info("plugin %r at %s is lost: %s", self.name, self.address, reason)
+
+    def _report(self, state: State, reason: str) -> None:
+        if self._listener is not None:
+            self._listener.state_changed(self, state, reason)
+
+
+def activation_error(plugin: Plugin, cause: Exception) -> ActivationError:
+    """Return the error for a handshake that failed because of ``cause``."""
+    if isinstance(cause, ExtframeError):
+        cause.plugin, cause.method, cause.address = plugin.name, ACTIVATE, plugin.address
+    why = cause.message if isinstance(cause, ExtframeError) else str(cause)
+    remedy = ""
+    if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
+        remedy = f" If not, start it, or remove {plugin.source}"
+    return ActivationError(
+        f"plugin {plugin.name!r} at {plugin.address} was not activated: {why}{remedy}",
+        plugin=plugin.name,
+        method=ACTIVATE,
+        address=plugin.address,
+    )

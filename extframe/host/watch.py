@@ -175,7 +175,7 @@ class Watch:
         self._deaf()
         self._plugins.end()
         for plugin in self._activator.plugins():
-            plugin.planned_try = None
+            self._activator.plan_try(plugin.name, None)
         self._changes.close()
         self._wake.close()
 
@@ -241,7 +241,8 @@ class Watch:
             if plugin is not None:
                 if plugin.spec.stamp != entry.stamp:  # of a file that could not be used until now
                     entry.pause = FIRST_PAUSE
-                entry.stamp, plugin.planned_try = plugin.spec.stamp, None
+                entry.stamp = plugin.spec.stamp
+                self._activator.plan_try(name, None)
 
     def _take_outcomes(self) -> None:
         while self._outcomes:
@@ -264,12 +265,12 @@ class Watch:
         else:
             entry.next_try = monotonic() + entry.lengthen()
             if plugin is not None:
-                plugin.planned_try = entry.next_try
+                self._activator.plan_try(name, entry.next_try)
             if error is not None and not (entry.pause <= NOT_YET and _nobody_listens(error)):
                 self._fail(name, error)
 
     def _fail(self, name: str, error: Exception) -> None:
-        if self._activator.failed(name, error):
+        if self._activator.record_failure(name, error):
             whose = "" if isinstance(error, ExtframeError) else f"plugin {name!r}: "  # of somebody else's registry
             logger.warning("%s%s; it is tried again", whose, error)
 

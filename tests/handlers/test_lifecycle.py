@@ -94,7 +94,7 @@ def test_the_life_of_a_plugin_is_told_in_its_order(pm: PluginManager, diary: Dia
         assert diary.says(ACTIVATED)
     with pytest.raises(PluginNotFound):
         pm.get("photos")
-    assert diary.says(("lost", "photos", "its source has gone"), ("removed", "photos"))
+    assert diary.says(("lost", "photos", "its source is gone"), ("removed", "photos"))
 
 
 def test_a_plugin_whose_source_others_may_write_by_now_has_not_gone(

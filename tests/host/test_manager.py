@@ -555,7 +555,7 @@ def without_seconds(error: BaseException) -> str:
 def test_get_all_waits_for_a_socket_that_takes_no_connection_for_now(
     plugins: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extframe.host.manager.GRACE", 30.0)
+    monkeypatch.setattr("extframe.host.concurrent_activation.GRACE", 30.0)
     full = FaultServer(hang, path=str(plugins.path / "full.sock"), accepting=False, backlog=0)
     plugins.servers.append(full)
     plugins.serve("good", plugin("VolumeDriver"))
@@ -634,7 +634,7 @@ def test_get_all_does_without_threads_where_the_system_has_none(
 def test_get_all_says_that_a_handshake_of_another_thread_is_late_though_that_thread_says_nothing(
     plugins: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extframe.host.manager.GRACE", -0.2)  # as where a machine stalls, and nothing is heard in time
+    monkeypatch.setattr("extframe.host.concurrent_activation.GRACE", -0.2)  # as on a machine that stalls
     server = plugins.serve("stuck", hang)
     with plugins.manager() as pm:
         other = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "stuck", timeout=30))

@@ -14,7 +14,8 @@ from faultserver import answer, eventually
 from program import Program
 
 from extframe import PluginSpec
-from extframe.host.plugin import NEXT, Plugin, State
+from extframe.host.lifecycle import NEXT
+from extframe.host.plugin import Plugin, State
 
 MANIFEST = b'{"Implements": ["VolumeDriver"]}'
 
@@ -35,7 +36,7 @@ def test_every_state_has_its_row_and_can_be_reached() -> None:
 def test_a_move_that_the_table_lacks_is_refused() -> None:
     plugin = made("unix:///nowhere.sock")
     with pytest.raises(RuntimeError, match="'photos' cannot go from new to lost"):
-        plugin._enter(State.LOST)
+        plugin._lifecycle._enter(State.LOST)
     assert plugin.state is State.NEW
 
 
@@ -45,7 +46,7 @@ def test_a_life_from_new_to_closed(fault_server: Any) -> None:
     seen = [plugin.state]
     for step in (
         lambda: plugin.activate(soon()),
-        plugin.lose,
+        plugin.mark_lost,
         lambda: plugin.activate(soon()),
         lambda: plugin.renew(replace(plugin.spec, stamp="another")),
         plugin.close,
@@ -58,7 +59,7 @@ def test_a_life_from_new_to_closed(fault_server: Any) -> None:
 
 def test_losing_a_plugin_that_is_not_active_changes_nothing() -> None:
     plugin = made("unix:///nowhere.sock")
-    plugin.lose()
+    plugin.mark_lost()
     assert plugin.state is State.NEW
 
 
@@ -89,7 +90,7 @@ INTERRUPTED = """
         _read_head.cache_clear()  # as if each answer were a new one
         try:
             if number % 2:
-                plugin.lose()
+                plugin.mark_lost()
             signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 5e-4))
             plugin.activate(time.monotonic() + 30)
             plugin.client.call("VolumeDriver.List")
