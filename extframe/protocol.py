@@ -197,9 +197,17 @@ _ADDRESS_READERS: Mapping[str, Callable[[str], Address]] = {
 
 @dataclass(frozen=True)
 class PluginSpec:
-    """What a registry knows of a plugin: its name, where it listens, how TLS is done there, and which file said so.
+    """What a registry knows about a plugin.
 
-    ``stamp`` is the identity of that file when it was read; the registry's ``stamp(spec)`` is what it is by now.
+    Args:
+        name: the plugin's name.
+        address: where it listens, as `Address.parse` reads it.
+        tls: how an ``https://`` address is verified; None for the defaults.
+        source: the file that the plugin was found through, "" if there is none.
+        stamp: the identity of ``source`` when it was read; ``Registry.stamp`` returns the current one.
+        manifest: what the plugin implements, for plugins that have no handshake; None to ask the plugin.
+        peer_uids: the user ids that may answer at a ``unix://`` address, in addition to root and this user; None
+            disables the check, which needs SO_PEERCRED.
     """
 
     name: str
@@ -207,6 +215,8 @@ class PluginSpec:
     tls: TLSConfig | None = None
     source: str = ""
     stamp: Hashable = field(default=None, compare=False, repr=False)
+    manifest: Manifest | None = None
+    peer_uids: frozenset[int] | None = field(default=None, compare=False, repr=False)
 
 
 class _TLSKeys(msgspec.Struct, rename="pascal"):

@@ -557,3 +557,11 @@ def test_any_answer_is_a_manifest_or_a_protocol_error(body):
     except ProtocolError:
         return
     assert all(isinstance(point, str) and point for point in manifest.implements)
+
+
+def test_a_spec_can_carry_a_manifest_and_the_users_that_may_answer():
+    spec = PluginSpec("p", "unix:///p.sock", manifest=Manifest(("VolumeDriver",)), peer_uids=frozenset({7}))
+    assert spec.manifest == Manifest(("VolumeDriver",))
+    assert spec.peer_uids == {7}
+    assert spec != PluginSpec("p", "unix:///p.sock")
+    assert (PluginSpec("p", "tcp://h:1").manifest, PluginSpec("p", "tcp://h:1").peer_uids) == (None, None)
