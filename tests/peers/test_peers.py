@@ -1,4 +1,4 @@
-"""The programs that the tests in this directory talk to, which .ci/run installs."""
+"""The programs that the tests in this directory run; .ci/run installs them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,24 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("program", "argument"),
+    "command",
     [
-        ("rclone", "version"),
-        ("fusermount3", "--version"),
-        ("go", "version"),
-        ("openssl", "version"),
-        ("podman", "--version"),
-        ("dockerd", "--version"),
+        "rclone version",
+        "fusermount3 --version",
+        "go version",
+        "openssl version",
+        "podman --version",
+        "dockerd --version",
+        "uwsgi --plugin python3 --version",
+        "curl --http2 --version",
+        "socat -V",
+        "nc -h",
+        "java -version",
+        "node --version",
+        "zsh --version",
+        "busybox --help",
     ],
 )
-def test_a_peer_starts_and_says_its_version(need, program, argument):
-    said = subprocess.run([need(program), argument], check=True, capture_output=True, text=True, timeout=180).stdout
-    assert any(character.isdigit() for character in said)
+def test_a_peer_starts(need, command):
+    program, *arguments = command.split()
+    subprocess.run([need(program), *arguments], check=True, capture_output=True, timeout=180)
