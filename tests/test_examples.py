@@ -269,5 +269,5 @@ def test_the_tour_runs_to_its_end_and_says_nothing_on_stderr(tmp_path):
         timeout=60,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.count("Witness.volume_driver(name='directories'") == 1
-    assert ended.stdout.count("Diary.plugin_activated(name='directories'") == 1
+    assert ended.stdout.count("Observer.volume_driver(name='directories'") == 1
+    assert ended.stdout.count("EventLog.plugin_activated(name='directories'") == 1

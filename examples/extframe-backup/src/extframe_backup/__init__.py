@@ -1,10 +1,10 @@
-"""Back up volumes, whichever plugin has them, with plugins of a new kind: ``Backup``. Knows no host.
+"""Back up the volumes of any volume plugin with plugins of a new kind, ``Backup``. Knows no host.
 
-A handler package for extframe. Its entry point is this module, which brings:
+A handler package for extframe. Its entry point is this module, which contains:
 
-- ``Backup``, the interface of an extension point that extframe does not know, and its hook ``backup``;
-- a handler for it, which gives hosts a driver for every plugin that implements ``Backup``;
-- a handler for volume plugins, whose driver can back volumes up.
+- ``Backup``, the interface of a new extension point, and its hook ``backup``;
+- a handler for it, which returns a driver for every plugin that implements ``Backup``;
+- a handler for volume plugins, which returns a driver that can back up volumes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ MOUNT_ID = "extframe-backup"
 
 
 class Copy(extframe.Message, frozen=True):
-    """A copy that was made of a volume.
+    """A copy of a volume.
 
     Args:
-        id: names the copy, for ``restore``.
+        id: identifies the copy in ``restore``.
         volume: the volume's name.
-        size: in bytes.
+        size: the size in bytes.
     """
 
     id: str = msgspec.field(default="", name="ID")
@@ -34,29 +34,29 @@ class Copy(extframe.Message, frozen=True):
 
 
 class Backup(extframe.Interface, implements="Backup"):
-    """Keeps copies of directories."""
+    """Stores copies of directories."""
 
     @extframe.rpc("Save", returns="Copy", timeout=HOUR)
     def save(self, volume: str, path: str) -> Copy:
-        """Copy what is below ``path`` and return the copy, under the volume's name."""
+        """Copy the contents of ``path`` and return the copy, stored under the volume's name."""
         raise NotImplementedError
 
     @extframe.rpc("Restore", timeout=HOUR)
     def restore(self, id: Annotated[str, extframe.Key("ID")], path: str) -> None:
-        """Put what a copy holds below ``path``."""
+        """Write the contents of a copy to ``path``."""
         raise NotImplementedError
 
     @extframe.rpc("List", returns="Copies", idempotent=True)
     def list(self) -> list[Copy]:
-        """Return all copies, the oldest first."""
+        """Return all copies, oldest first."""
         raise NotImplementedError
 
 
 class BackedUpVolumes(extframe.VolumeDriver):
-    """A volume plugin as extframe's own driver has it, with two methods more."""
+    """extframe's driver for volume plugins with two more methods."""
 
     def back_up(self, name: str, to: Backup) -> Copy:
-        """Mount a volume, have ``to`` copy what is in it, and unmount it."""
+        """Mount a volume, copy its contents to ``to``, and unmount it."""
         path = self.mount(name, id=MOUNT_ID)
         try:
             return to.save(name, path)
@@ -64,7 +64,7 @@ class BackedUpVolumes(extframe.VolumeDriver):
             self.unmount(name, id=MOUNT_ID)
 
     def restore(self, name: str, copy: Copy, source: Backup) -> None:
-        """Mount a volume, have ``source`` put a copy into it, and unmount it."""
+        """Mount a volume, write a copy from ``source`` into it, and unmount it."""
         path = self.mount(name, id=MOUNT_ID)
         try:
             source.restore(copy.id, path)
@@ -74,16 +74,16 @@ class BackedUpVolumes(extframe.VolumeDriver):
 
 @extframe.hookspec
 def backup(name: str, client: extframe.Client) -> object:
-    """A plugin implements ``Backup``: it keeps copies of directories."""
+    """A plugin implements ``Backup``: it stores copies of directories."""
 
 
 @extframe.hookimpl(specname="backup")
 def backup_driver(name: str, client: extframe.Client) -> Backup:
-    """Give hosts a typed driver, also those that ask for ``"Backup"`` by name."""
+    """Return a typed driver, also for hosts that request ``"Backup"`` by name."""
     return Backup.remote(client)
 
 
 @extframe.hookimpl
 def volume_driver(name: str, client: extframe.Client) -> BackedUpVolumes:
-    """Give hosts volumes that can be backed up. Runs before extframe's own handler, which comes last."""
+    """Return a driver that can back up volumes. Called before extframe's built-in handler, which comes last."""
     return BackedUpVolumes.remote(client)
