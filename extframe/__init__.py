@@ -22,7 +22,7 @@ _PUBLIC = {
     "host.watch": "Watch",
     "interface.declarations": "Interface",
     "interface.drivers": "implements",
-    "interface.markers": "Key rpc",
+    "interface.markers": "Key StreamCodec rpc",
     "interface.messages": "Message format_time parse_time",
     "protocol": "Address Manifest PluginSpec TLSConfig",
     "registry.local": "LocalRegistry Registry",

@@ -28,7 +28,7 @@ from .host.plugin import Plugin
 from .host.watch import Watch
 from .interface.declarations import Interface
 from .interface.drivers import implements
-from .interface.markers import Key, rpc
+from .interface.markers import Key, StreamCodec, rpc
 from .interface.messages import Message, format_time, parse_time
 from .protocol import Address, Manifest, PluginSpec, TLSConfig
 from .registry.local import LocalRegistry, Registry
@@ -111,6 +111,7 @@ __all__ = [
     "SpecError",
     "State",
     "StaticRoute",
+    "StreamCodec",
     "TLSConfig",
     "TransportError",
     "Volume",

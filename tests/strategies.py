@@ -7,6 +7,7 @@ import json
 import operator
 import types
 from collections.abc import Iterable
+from ipaddress import ip_network
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -55,13 +56,26 @@ def arguments(method: Method) -> st.SearchStrategy[dict[str, Any]]:
 
 paths = text.map(lambda words: "/" + words)
 scopes = st.sampled_from(["local", "global"])
-networks = st.ip_addresses().map(lambda address: f"{address}/24")
+addresses = st.ip_addresses().map(str)
+networks = st.ip_addresses().map(lambda address: str(ip_network(f"{address}/24", strict=False)))
+macs = st.binary(min_size=6, max_size=6).map(lambda octets: octets.hex(":"))
+absent = st.just("")
 RESULTS_THAT_PASS_CHECKS = {
     "VolumeDriver.Mount": lambda result: paths,
     "VolumeDriver.Capabilities": lambda result: st.builds(result, scope=scopes),
-    "NetworkDriver.GetCapabilities": lambda result: st.builds(result, scopes, scopes, st.booleans()),
-    "IpamDriver.RequestPool": lambda result: st.builds(result, text, networks, values(dict[str, str])),
-    "IpamDriver.RequestAddress": lambda result: st.builds(result, networks, values(dict[str, str])),
+    "NetworkDriver.GetCapabilities": lambda result: st.builds(
+        result, scope=scopes, connectivity_scope=scopes, gw_alloc_checker=st.booleans()
+    ),
+    "IpamDriver.RequestPool": lambda result: st.builds(
+        result, pool_id=text, pool=networks, data=values(dict[str, str])
+    ),
+    "IpamDriver.RequestAddress": lambda result: st.builds(result, address=networks, data=values(dict[str, str])),
+    "NetworkDriver.CreateEndpoint": lambda result: st.builds(
+        result, address=absent | networks, address_ipv6=absent | networks, mac_address=absent | macs
+    ),
+    "NetworkDriver.Join": lambda result: st.builds(
+        result, gateway=absent | addresses, gateway_ipv6=absent | addresses, disable_gateway_service=st.booleans()
+    ),
 }
 
 

@@ -35,7 +35,7 @@ def test_the_example_is_a_dozen_lines_and_nobody_at_extframe_foresaw_it():
 def test_the_page_says_truly_what_is_sent_and_answered(page):
     method = declaration(page.Translator).methods[0]
     assert msgspec.json.encode(method.encode_arguments("Hallo")).decode() in PAGE.read_text()
-    assert method.encode_reply(page.Translation("Hello", 0.9)).decode().strip() in PAGE.read_text()
+    assert method.encode_reply(page.Translation(text="Hello", confidence=0.9)).decode().strip() in PAGE.read_text()
     assert method.rpc.timeout == 10.0
 
 

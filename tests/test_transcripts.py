@@ -13,8 +13,10 @@ import json
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin
 
+import msgspec
 import pytest
 from every_method import METHODS, OWNERS
 from scripted_client import ScriptedClient
@@ -188,7 +190,7 @@ ODD_ANSWERS: dict[tuple[str, int], Any] = {
     ("docker-network-capabilities", 9): ProtocolError("`Scope` to be 'local' or 'global', got ''"),
     ("docker-network-capabilities", 13): ProtocolError("`Scope` to be 'local' or 'global', got 'Local'"),
     ("docker-network-capabilities", 17): ProtocolError("`ConnectivityScope` to be 'local' or 'global', got 'weird'"),
-    ("docker-network-capabilities", 21): NetworkCapability("local", "local"),
+    ("docker-network-capabilities", 21): NetworkCapability(scope="local", connectivity_scope="local"),
 }  # fmt: skip
 
 
@@ -230,10 +232,15 @@ def told_beside(keys: set[str], value: Any) -> Any:
     return {key: item for key, item in told(value or {}).items() if key not in keys}
 
 
+def placeholder(kind: Any) -> Any:
+    kind = get_args(kind)[0] if get_origin(kind) in (Annotated, UnionType) else kind
+    return "x" if kind is str else (get_origin(kind) or kind)()
+
+
 def read_by_the_proxy(call: Exchange) -> Any:
     method, client = METHODS[call.wire], ScriptedClient(call.reply, status=call.status)
     # What a request says that plugins refuse is of no matter to what the answer means.
-    arguments = dict.fromkeys(method.request.__struct_fields__, "x")
+    arguments = {field.name: placeholder(field.type) for field in msgspec.structs.fields(method.request)}
     if not is_refused(call):
         arguments = method.decode_request(call.request)
     return getattr(OWNERS[call.wire].remote(client), method.name)(**arguments)

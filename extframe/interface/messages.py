@@ -4,26 +4,70 @@ from __future__ import annotations
 
 import enum
 import functools
+import os
 import re
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 from ..errors import ProtocolError
 from ..text import text_of
 
+if TYPE_CHECKING:
+    from msgspec import StructMeta as _StructMeta
+    from typing_extensions import dataclass_transform as _transform
+else:
+    _StructMeta = type(msgspec.Struct)
 
-class Message(msgspec.Struct, rename="pascal", forbid_unknown_fields=True, frozen=True):
+    def _transform(**_):  # typing has it from Python 3.11
+        return lambda cls: cls
+
+
+@_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
+class _KeywordOnly(_StructMeta):
+    """Makes the fields of messages keyword-only, which msgspec's Structs do not inherit."""
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        return super().__new__(cls, name, bases, namespace, **{"kw_only": True, **options})
+
+
+class Message(msgspec.Struct, metaclass=_KeywordOnly, rename="pascal", forbid_unknown_fields=True, frozen=True):
     """The base class of JSON objects in requests and replies: a frozen msgspec Struct with keys in PascalCase.
 
     The field ``created_at`` is ``CreatedAt`` in JSON; to use another key, write
     ``id: str = msgspec.field(default="", name="ID")``. Give every field a default, because peers may omit any of
-    them. Subclasses repeat ``frozen=True`` for type checkers. With ``omit_defaults=True`` fields that have their
-    default value are not sent, except those with ``default_factory=str`` and the like.
+    them. Fields are keyword arguments. Subclasses repeat ``frozen=True`` for type checkers. With ``omit_defaults=True``
+    fields that have their default value are not sent, except those with ``default_factory=str`` and the like.
     """
+
+
+# --- encoding -----------------------------------------------------------------------------------------
+
+
+def _as_json(value: object) -> object:
+    """Return what JSON has for an object that msgspec cannot encode: a path is its text."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=_as_json)
+
+
+def encode(value: object) -> bytes:
+    """Return ``value`` as one line of compact JSON; paths are text.
+
+    Raises:
+        TypeError: JSON cannot carry it.
+        ValueError: it contains itself, or is nested too deeply.
+    """
+    try:
+        return _encoder.encode(value) + b"\n"
+    except RecursionError:
+        raise ValueError("it contains a circular reference, or is nested too deeply for JSON") from None
 
 
 # --- lenient decoding ---------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
-from ..protocol import decode_json, encode_json, error_in
+from ..protocol import decode_json, error_in
 from ..text import text_of
+from .arguments import check_of, exact_type
+from .json_types import check_type, is_stream
 from .markers import Key, StreamCodec, rpc
-from .messages import read, reader
+from .messages import encode, read, reader
 from .results import ERR, reply_struct, result_getter
 
 __all__ = ["Key", "Method", "StreamCodec", "rpc"]
@@ -45,16 +47,20 @@ class Method:
         self.doc = inspect.getdoc(function) or ""
         try:
             self.signature = _signature(function)
+            _check_types(self)
             self.request = _request_struct(self)
             self.reply = reply_struct(self.wire, self.rpc, self.result)
         except (TypeError, NameError, ValueError) as wrong:
             raise TypeError(f"{function.__qualname__}: {wrong}") from wrong
+        kinds = [(name, _plain(each.annotation)) for name, each in self.signature.parameters.items()]
+        self._checks = [(name, exact_type(kind), check_of(kind)) for name, kind in kinds]
         self._null_fields = [name for name, key in _keys(self.signature) if key.null]
         self._request_decoder = msgspec.json.Decoder(self.request)
         self._reply_decoder = msgspec.json.Decoder(self.reply)
         self._read_request = reader(self.request)
         self._read_reply = reader(self.reply)
         self._result_of = result_getter(self.reply, self.rpc, self.result)
+        self._may_be_none = self.result is Any or NoneType in get_args(self.result)
 
     def __repr__(self) -> str:
         return f"<Method {self.wire}: {self.name}{self.signature}>"
@@ -70,12 +76,22 @@ class Method:
         """Return the request of a call with these arguments, an object to encode as JSON; None for an empty body.
 
         Raises:
-            TypeError: an argument is missing, or there are too many.
+            TypeError: an argument is missing or has another type than the parameter, or there are too many.
+            ValueError: an argument contains itself.
         """
         try:
             request = self.request(*args, **kwargs)
+            for name, exact, check in self._checks:
+                value = getattr(request, name)
+                if type(value) is not exact:
+                    checked = check(value, name)
+                    if checked is not value:
+                        setattr(request, name, checked)
         except TypeError as wrong:
             raise TypeError(f"{self.function.__qualname__}(): {wrong}") from None
+        except RecursionError:
+            text = "the arguments contain a circular reference, or are nested too deeply for JSON"
+            raise ValueError(f"{self.function.__qualname__}(): {text}") from None
         for name in self._null_fields:
             if not getattr(request, name):
                 setattr(request, name, None)
@@ -148,17 +164,23 @@ class Method:
         """
         if self.result is NoneType:
             return b"{}\n"
+        if result is None and not self._may_be_none:
+            expected = getattr(self.result, "__name__", self.result)
+            raise self._invalid_reply(None, f"expected {expected}, got None; is a return statement missing?")
         try:
-            body = encode_json({self.rpc.returns: result} if self.rpc.returns else result)
+            body = encode({self.rpc.returns: result} if self.rpc.returns else result)
             kept = self._result_of(self._reply_decoder.decode(body))
             if isinstance(result, bytes) and not isinstance(kept, bytes):
                 raise TypeError("bytes, which JSON carries as base64")
             if self.rpc.check is not None:
                 self.rpc.check(kept)
         except (*_UNREADABLE, TypeError, OverflowError, RemoteError) as wrong:
-            message, shown = text_of(wrong), reprlib.repr(result)  # a long result is shortened for the host
-            raise TypeError(f"{self.name} returned {shown}, an invalid reply to {self.wire}: {message}") from wrong
+            raise self._invalid_reply(result, text_of(wrong)) from wrong
         return body
+
+    def _invalid_reply(self, result: Any, reason: str) -> TypeError:
+        shown = reprlib.repr(result)  # a long result is shortened for the host
+        return TypeError(f"{self.name} returned {shown}, an invalid reply to {self.wire}: {reason}")
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -173,6 +195,21 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
         raise TypeError(f"no type for {', '.join(untyped)}")
     typed = [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
     return inspect.Signature(typed, return_annotation=hints["return"])
+
+
+def _plain(kind: Any) -> Any:
+    """Return a type without the key that is written next to it."""
+    is_plain = get_origin(kind) is Annotated and not any(isinstance(note, msgspec.Meta) for note in kind.__metadata__)
+    return get_args(kind)[0] if is_plain else kind
+
+
+def _check_types(method: Method) -> None:
+    for parameter in method.signature.parameters.values():
+        check_type(parameter.annotation)
+    if method.rpc.stream is None:
+        check_type(method.result)
+    elif not is_stream(method.result):
+        raise TypeError(f"the result of a stream is {method.result}; expected Iterator[...]")
 
 
 def _keys(signature: inspect.Signature) -> Iterable[tuple[str, Key]]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import Annotated
@@ -15,8 +14,11 @@ from ..errors import ProtocolError, RemoteError
 from ..interface.declarations import Interface
 from ..interface.messages import Message
 from ..interface.methods import Key, rpc
+from .addresses import check_cidr
 
-GATEWAY_OPTIONS = {"RequestAddressType": "com.docker.network.gateway"}
+_GATEWAY = "com.docker.network.gateway"
+
+GATEWAY_OPTIONS = {"RequestAddressType": _GATEWAY}
 """The options of `IpamDriver.request_address` for a gateway."""
 
 MAC_ADDRESS = "com.docker.network.endpoint.macaddress"
@@ -54,7 +56,7 @@ class IpamPool(Message, frozen=True):
 
     Args:
         pool_id: the plugin's ID of the pool.
-        pool: the pool in CIDR notation.
+        pool: the pool in CIDR notation. Host bits are cleared: ``10.0.0.7/24`` is ``10.0.0.0/24``.
         data: further details, by key; ``com.docker.network.gateway`` is the gateway's address in CIDR notation,
             which the host uses if the user specified none.
     """
@@ -76,23 +78,16 @@ class IpamAddress(Message, frozen=True):
     data: dict[str, str] = {}
 
 
-def _is_cidr(text: str) -> bool:
-    try:
-        ipaddress.ip_interface(text)
-    except ValueError:
-        return False
-    return text.rpartition("/")[2].isdigit() and "/" in text
+def _valid_pool(pool: IpamPool) -> IpamPool:
+    gateway = pool.data.get(_GATEWAY, "")
+    if gateway:
+        check_cidr(f"Data[{_GATEWAY}]", gateway)
+    network = str(check_cidr("Pool", pool.pool).network)
+    return pool if network == pool.pool else msgspec.structs.replace(pool, pool=network)
 
 
-def _with_pool(pool: IpamPool) -> IpamPool:
-    if not _is_cidr(pool.pool):
-        raise ValueError(f"Expected `Pool` in CIDR form, got {pool.pool!r}")
-    return pool
-
-
-def _with_address(address: IpamAddress) -> IpamAddress:
-    if not _is_cidr(address.address):
-        raise ValueError(f"Expected `Address` in CIDR form, got {address.address!r}")
+def _valid_address(address: IpamAddress) -> IpamAddress:
+    check_cidr("Address", address.address)
     return address
 
 
@@ -116,7 +111,7 @@ class IpamDriver(Interface, implements="IpamDriver"):
         """Return the names of the default address spaces."""
         raise NotImplementedError
 
-    @rpc("RequestPool", check=_with_pool)
+    @rpc("RequestPool", check=_valid_pool)
     def request_pool(
         self,
         address_space: str,
@@ -144,7 +139,7 @@ class IpamDriver(Interface, implements="IpamDriver"):
         """Release a pool."""
         raise NotImplementedError
 
-    @rpc("RequestAddress", check=_with_address)
+    @rpc("RequestAddress", check=_valid_address)
     def request_address(
         self, pool_id: _PoolID, address: str = "", options: dict[str, str] | None = None
     ) -> IpamAddress:

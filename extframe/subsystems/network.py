@@ -12,6 +12,7 @@ from ..errors import ProtocolError, RemoteError
 from ..interface.declarations import Interface
 from ..interface.messages import Message
 from ..interface.methods import Key, rpc
+from .addresses import check_cidr, check_ip, check_mac
 
 NODE_DISCOVERY = 1
 """The only ``discovery_type`` that plugins receive: a node of the cluster."""
@@ -142,6 +143,27 @@ def _known_scopes(capability: NetworkCapability) -> NetworkCapability:
     return msgspec.structs.replace(capability, connectivity_scope=connectivity)
 
 
+def _valid_endpoint(interface: EndpointInterface | None) -> EndpointInterface:
+    found = interface or EndpointInterface()
+    for key, cidr in (("Address", found.address), ("AddressIPv6", found.address_ipv6)):
+        if cidr:
+            check_cidr(key, cidr)
+    if found.mac_address:
+        check_mac("MacAddress", found.mac_address)
+    return found
+
+
+def _valid_join(info: JoinInfo) -> JoinInfo:
+    for key, address in (("Gateway", info.gateway), ("GatewayIPv6", info.gateway_ipv6)):
+        if address:
+            check_ip(key, address)
+    for route in info.static_routes:
+        check_cidr("StaticRoutes.Destination", route.destination)
+        if route.next_hop:
+            check_ip("StaticRoutes.NextHop", route.next_hop)
+    return info
+
+
 def _not_implemented(error: ProtocolError | RemoteError) -> None:
     if not (isinstance(error, RemoteError) and error.not_found):
         raise error
@@ -202,7 +224,7 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
         """Remove a network. If this fails, Docker logs the error and removes the network anyway."""
         raise NotImplementedError
 
-    @rpc("CreateEndpoint", returns="Interface")
+    @rpc("CreateEndpoint", returns="Interface", check=_valid_endpoint)
     def create_endpoint(
         self,
         network_id: _NetworkID,
@@ -231,7 +253,7 @@ class NetworkDriver(Interface, implements="NetworkDriver"):
         """Remove an endpoint. If this fails, Docker logs the error and continues."""
         raise NotImplementedError
 
-    @rpc("Join")
+    @rpc("Join", check=_valid_join)
     def join(
         self,
         network_id: _NetworkID,

@@ -223,6 +223,17 @@ def test_the_methods_of_a_proxy_are_functions_that_are_made_once():
     assert inspect.getdoc(one.start) == "Start a backup and return its job."
 
 
+def test_the_class_of_a_proxy_makes_proxies_for_other_clients():
+    class Audited(Backup):
+        pass
+
+    for interface in (Backup, Audited):
+        other = ScriptedClient({"JobID": "8"})
+        driver = type(interface.remote(ScriptedClient())).remote(other)
+        assert driver.start("/home") == "8"
+        assert isinstance(driver, interface)
+
+
 def test_concurrent_threads_share_one_proxy_class():
     class Fresh(Backup):
         pass

@@ -1,6 +1,6 @@
-"""Messages: what Go's decoder forgives is forgiven; what it does not is an error that names the place."""
+"""Messages: decoded as leniently as Go decodes; everything else is an error that names the place."""
 
-# ruff: noqa: RUF012 - defaults that declare
+# ruff: noqa: RUF012 - defaults are declarations
 
 from __future__ import annotations
 
@@ -37,12 +37,26 @@ class Strict(Message, frozen=True):
     needed: str
 
 
+@pytest.mark.parametrize("arguments", [("a",), ("a", "b")])
+def test_fields_are_keyword_arguments_in_every_subclass(arguments):
+    class Longer(Part, frozen=True):
+        size: int = 0
+
+    for message in (Part, Longer):
+        with pytest.raises(TypeError, match="Extra positional arguments"):
+            message(*arguments)
+        assert message(part_name="a").part_name == "a"
+    assert Strict(needed="a") == Strict(needed="a")
+    with pytest.raises(AttributeError):
+        Part().id = "b"
+
+
 def test_keys_match_in_any_case():
     value = reader(Whole)({"PART": {"partname": "a", "iD": "b"}, "text": "c"}, "$")
     assert value == Whole(part=Part(part_name="a", id="b"), text="c")
 
 
-def test_unknown_keys_are_passed_over():
+def test_unknown_keys_are_ignored():
     assert reader(Whole)({"Text": "a", "Later": {"b": []}}, "$") == Whole(text="a")
 
 
@@ -82,7 +96,7 @@ def test_a_wrong_type_is_an_error_that_names_the_place(value, message):
     assert caught.value.message == message
 
 
-def test_the_place_of_what_msgspec_refuses_is_kept():
+def test_errors_of_msgspec_keep_their_place():
     with pytest.raises(ProtocolError, match=r"Expected `int`, got `str` - at `\$\.Ports\[1\]`"):
         reader(tuple[int, ...])([1, "x"], "$.Ports")
 
@@ -118,7 +132,7 @@ def test_a_union_of_several_types_is_read_exactly():
         reader(int | str)([], "$")
 
 
-def test_a_map_whose_keys_are_no_text_is_read_exactly():
+def test_a_map_with_other_keys_than_str_is_read_exactly():
     with pytest.raises(ProtocolError):
         reader(dict[int, str])({"a": "b"}, "$")
 

@@ -4,15 +4,19 @@
 
 from __future__ import annotations
 
+import collections
+import enum
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
 
 from extframe.errors import ProtocolError, RemoteError
-from extframe.interface.markers import Key, rpc
+from extframe.interface.markers import Key, StreamCodec, rpc
 from extframe.interface.messages import Message
 from extframe.interface.methods import Method
 
@@ -118,6 +122,122 @@ def test_wrong_arguments_are_a_type_error_that_names_the_method(args, kwargs, me
         PUT.encode_arguments(*args, **kwargs)
 
 
+class Kind(enum.Enum):
+    FAST = "fast"
+
+
+class Part(Message, frozen=True):
+    path: str = ""
+    parts: list[Part] = []
+
+
+class Typed:
+    @rpc("Set")
+    def set(
+        self,
+        name: str,
+        opts: dict[str, str] = {},
+        size: int = 0,
+        ratio: float = 0.0,
+        flag: bool = False,
+        data: bytes = b"",
+        tags: list[str] = [],
+        part: Part = Part(),  # noqa: B008 - it is frozen
+        anything: Any = None,
+        kind: Kind = Kind.FAST,
+        limit: Annotated[int, msgspec.Meta(ge=1)] = 1,
+        maybe: str | None = None,
+        level: Literal["low", "high"] = "low",
+        numbers: dict[int, str] = {},
+        either: int | str = 0,
+    ) -> None: ...
+
+
+SET = method("set", Typed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": 5}, "name: expected str, got int"),
+        ({"name": None}, "name: expected str, got None"),
+        ({"name": b"x"}, "name: expected str, got bytes"),
+        ({"opts": {"size": 10}}, "opts['size']: expected str, got int"),
+        ({"opts": {1: "x"}}, "opts: expected str keys, got int"),
+        ({"opts": "size=10"}, "opts: expected dict, got str"),
+        ({"opts": None}, "opts: expected dict, got None"),
+        ({"size": True}, "size: expected int, got bool"),
+        ({"size": 1.5}, "size: expected int, got float"),
+        ({"ratio": math.nan}, "ratio: nan cannot be sent as JSON"),
+        ({"ratio": -math.inf}, "ratio: -inf cannot be sent as JSON"),
+        ({"ratio": "1"}, "ratio: expected float, got str"),
+        ({"flag": 1}, "flag: expected bool, got int"),
+        ({"data": "eA=="}, "data: expected bytes, got str"),
+        ({"tags": ["a", None]}, "tags[1]: expected str, got None"),
+        ({"tags": "abc"}, "tags: expected list, got str"),
+        ({"part": {"path": "x"}}, "part: expected Part, got dict"),
+        ({"part": Part(parts=[Part(path=5)])}, "part.parts[0].path: expected str, got int"),  # type: ignore[arg-type]
+        ({"anything": {"a": [1, math.nan]}}, "anything['a'][1]: nan cannot be sent as JSON"),
+        ({"kind": "slow"}, "kind: invalid enum value 'slow'"),
+        ({"limit": 0}, "limit: expected int >= 1"),
+        ({"maybe": 5}, "maybe: expected str, got int"),
+        ({"level": "middle"}, "level: invalid enum value 'middle'"),
+        ({"numbers": {1: 2}}, "numbers[...]: expected str, got int"),
+        ({"either": None}, "either: expected int | str, got null"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_before_it_is_sent(arguments, message):
+    with pytest.raises(TypeError) as caught:
+        SET.encode_arguments(**{"name": "x", **arguments})
+    assert str(caught.value) == f"Typed.set(): {message}"
+
+
+def test_an_argument_that_contains_itself_is_refused():
+    circle: list[Any] = []
+    circle.append(circle)
+    with pytest.raises(ValueError, match=r"Typed\.set\(\): the arguments contain a circular reference"):
+        SET.encode_arguments("x", anything=circle)
+
+
+class Text(str):
+    __slots__ = ()
+
+
+class Number(enum.IntEnum):
+    TWO = 2
+
+
+def test_arguments_of_equivalent_types_are_accepted():
+    arguments = SET.encode_arguments(
+        Text("x"),
+        opts=collections.OrderedDict(path=Path("/data")),  # type: ignore[dict-item]
+        size=Number.TWO,
+        ratio=1,
+        data=bytearray(b"x"),
+        tags=("a",),
+        part=Part(path=Path("/part")),  # type: ignore[arg-type]
+        kind="fast",
+        maybe=Path("/maybe"),
+    )
+    assert json.loads(msgspec.json.encode(arguments)) == {
+        "Name": "x",
+        "Opts": {"path": "/data"},
+        "Size": 2,
+        "Ratio": 1,
+        "Flag": False,
+        "Data": "eA==",
+        "Tags": ["a"],
+        "Part": {"Path": "/part", "Parts": []},
+        "Anything": None,
+        "Kind": "fast",
+        "Limit": 1,
+        "Maybe": "/maybe",
+        "Level": "low",
+        "Numbers": {},
+        "Either": 0,
+    }
+
+
 def test_a_request_is_read_back_as_keyword_arguments():
     assert PUT.decode_request(b'{"ItemName":"a","ID":"1","Labels":{"b":"c"}}\n') == {
         "item_name": "a",
@@ -171,7 +291,7 @@ def test_the_result_is_the_value_of_the_key_that_is_returned():
 
 def test_the_result_is_the_whole_reply_without_returns():
     result = COUNT.decode_reply(b'{"Count":2,"Items":[{"Name":"a"}],"Err":""}')
-    assert result == Answer(2, [Item("a")])
+    assert result == Answer(count=2, items=[Item(name="a")])
     assert type(result) is Answer
 
 
@@ -213,7 +333,7 @@ def report(self) -> Report: ...
 def test_a_message_with_its_own_error_field_does_not_fail_the_call():
     of = declared(report)
     for body in (b'{"Error":"x"}', b'{"error":"x","Err":"y"}'):
-        assert of.decode_reply(body) == Report("x")
+        assert of.decode_reply(body) == Report(error="x")
 
 
 def test_a_wrong_result_is_shortened_in_the_message():
@@ -298,8 +418,10 @@ def test_a_check_that_refuses_is_a_protocol_error_with_the_place():
         (PUT, "1", b'{"ItemID":"1"}\n'),
         (CLEAR, None, b"{}\n"),
         (CLEAR, "what a driver returns by accident", b"{}\n"),
-        (COUNT, Answer(1, [Item("a")]), b'{"Count":1,"Items":[{"Name":"a"}]}\n'),
+        (COUNT, Answer(count=1, items=[Item(name="a")]), b'{"Count":1,"Items":[{"Name":"a"}]}\n'),
         (FIND, [], b'{"Items":[]}\n'),
+        (PUT, Path("/data"), b'{"ItemID":"/data"}\n'),
+        (FIRST, Item(name=Path("/data")), b'{"Item":{"Name":"/data"}}\n'),  # type: ignore[arg-type]
         (JUDGE, Verdict(allow=True), b'{"Allow":true,"Err":""}\n'),
         (SIZE, 1, b'{"Size":1}\n'),
     ],
@@ -311,14 +433,18 @@ def test_a_result_is_written_as_a_reply(of, result, body):
 @pytest.mark.parametrize(
     ("of", "result", "message"),
     [
-        (PUT, None, "put returned None, an invalid reply to Store.Put: .*ItemID"),
+        (
+            PUT,
+            None,
+            "put returned None, an invalid reply to Store.Put: expected str, got None; is a return statement missing",
+        ),
         (PUT, 5, r"Expected `str`, got `int` - at `\$.ItemID`"),
         (PUT, object(), "unsupported"),
         (PUT, "\ud800", "surrogates"),
         (PUT, 2**80, "`float`|range"),
-        (COUNT, Item("a"), "unknown field `Name`"),
-        (COUNT, None, "invalid reply to Store.Count"),
-        (FIND, [Item("a"), None], r"\$.Items\[1\]"),
+        (COUNT, Item(name="a"), "unknown field `Name`"),
+        (COUNT, None, "expected Answer, got None"),
+        (FIND, [Item(name="a"), None], r"\$.Items\[1\]"),
         (SIZE, -1, "not negative"),
     ],
 )
@@ -336,6 +462,16 @@ def variadic(self, *names: str) -> None: ...
 def undefined(self, name: Nowhere) -> None: ...  # noqa: F821
 def shapeless(self) -> str: ...
 async def asynchronous(self) -> None: ...
+def lines(self) -> Iterator[str]: ...
+def nested(self, names: dict[str, list[Iterator[str]]]) -> None: ...
+def pathlike(self, path: Path) -> None: ...
+
+
+class Odd(Message, frozen=True):
+    thing: object = None
+
+
+def odd(self) -> Odd: ...
 
 
 @pytest.mark.parametrize(
@@ -347,11 +483,20 @@ async def asynchronous(self) -> None: ...
         (undefined, "'Nowhere' is not defined"),
         (shapeless, "name its key in the reply with returns="),
         (asynchronous, "declare it with def"),
+        (lines, r"Iterator\[str\] is not a JSON type; .*stream=StreamCodec"),
+        (nested, r"Iterator\[str\] is not a JSON type"),
+        (pathlike, "Path is not a JSON type"),
+        (odd, "object is not a JSON type"),
     ],
 )
 def test_an_invalid_declaration_is_a_type_error_that_names_the_function(function, message):
     with pytest.raises(TypeError, match=f"{function.__name__}: .*{message}"):
         declared(function)
+
+
+def test_a_stream_must_be_an_iterator():
+    with pytest.raises(TypeError, match=r"the result of a stream is <class 'str'>; expected Iterator\[...\]"):
+        declared(shapeless, stream=StreamCodec(unpack=iter, pack=bytes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -388,11 +533,11 @@ def mood(self) -> Literal["good", "bad"]: ...
 
 def test_a_result_without_a_zero_value_is_required():
     of = declared(required, returns="Item")
-    assert of.decode_reply(b'{"Item":{"Name":"a"}}') == Required("a")
+    assert of.decode_reply(b'{"Item":{"Name":"a"}}') == Required(name="a")
     for body in (b"{}", b'{"Item":null}', b'{"Item":{}}'):
         with pytest.raises(ProtocolError, match=r"missing required field `(Item|Name)`"):
             of.decode_reply(body)
-    assert declared(required).decode_reply(b'{"name":"a"}') == Required("a")
+    assert declared(required).decode_reply(b'{"name":"a"}') == Required(name="a")
     with pytest.raises(ProtocolError, match="missing required field `Mood`"):
         declared(mood, returns="Mood").decode_reply(b"{}")
 

@@ -78,14 +78,18 @@ def test_an_error_with_status_500_is_the_plugins_words(reply):
 
 
 def test_replies_are_read_whole():
-    assert driver({**POOL, "Data": {"a": "b"}})[0].request_pool("s") == IpamPool("p1", "10.0.0.0/24", {"a": "b"})
-    assert driver(POOL)[0].request_address("p1") == IpamAddress("10.0.0.1/24")
+    assert driver({**POOL, "Data": {"a": "b"}})[0].request_pool("s") == IpamPool(
+        pool_id="p1", pool="10.0.0.0/24", data={"a": "b"}
+    )
+    assert driver(POOL)[0].request_address("p1") == IpamAddress(address="10.0.0.1/24")
     assert driver({"LocalDefaultAddressSpace": "l", "GlobalDefaultAddressSpace": "g"})[
         0
-    ].get_default_address_spaces() == AddressSpaces("l", "g")
+    ].get_default_address_spaces() == AddressSpaces(local_default_address_space="l", global_default_address_space="g")
 
 
-@pytest.mark.parametrize("value", ["", None, "10.0.0.0", "10.0.0.0/99", "10.0.0.0/255.255.255.0", "x/24", 5])
+@pytest.mark.parametrize(
+    "value", ["", None, "10.0.0.0", "10.0.0.0/99", "10.0.0.0/255.255.255.0", "x/24", "fe80::1%eth0/64", 5]
+)
 def test_a_pool_or_an_address_that_is_not_a_cidr_is_an_error(value):
     with pytest.raises(ProtocolError, match="Pool"):
         driver({"Pool": value})[0].request_pool("s")
@@ -93,9 +97,19 @@ def test_a_pool_or_an_address_that_is_not_a_cidr_is_an_error(value):
         driver({"Address": value})[0].request_address("p1")
 
 
-@pytest.mark.parametrize("cidr", ["10.66.0.7/24", "fd00::/64"])
-def test_a_pool_may_have_host_bits_and_be_ipv6(cidr):
-    assert driver({"Pool": cidr})[0].request_pool("s").pool == cidr
+@pytest.mark.parametrize(
+    ("cidr", "network"),
+    [("10.66.0.0/24", "10.66.0.0/24"), ("10.66.0.7/24", "10.66.0.0/24"), ("fd00::7/64", "fd00::/64")],
+)
+def test_the_host_bits_of_a_pool_are_cleared(cidr, network):
+    assert driver({"Pool": cidr, "PoolID": "p"})[0].request_pool("s") == IpamPool(pool_id="p", pool=network)
+    assert driver({"Address": cidr})[0].request_address("p").address == cidr
+
+
+def test_the_gateway_in_a_pools_data_is_checked():
+    data = {"com.docker.network.gateway": "10.66.0.1"}
+    with pytest.raises(ProtocolError, match=r"Expected `Data\[com.docker.network.gateway\]` in CIDR notation"):
+        driver({"Pool": "10.66.0.0/24", "Data": data})[0].request_pool("s")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +121,9 @@ def test_a_plugin_without_capabilities_requires_nothing(reply, status):
 
 def test_capabilities_are_read():
     reply = {"RequiresMACAddress": True, "RequiresRequestReplay": True}
-    assert driver(reply)[0].get_capabilities() == IpamCapability(True, True)
+    assert driver(reply)[0].get_capabilities() == IpamCapability(
+        requires_mac_address=True, requires_request_replay=True
+    )
 
 
 def test_address_spaces_are_mandatory():
@@ -123,11 +139,13 @@ def test_an_endpoint_has_no_options_if_the_plugin_requires_none():
 
 
 def test_an_endpoints_mac_address_is_sent_if_the_plugin_requires_it():
-    assert endpoint_options(IpamCapability(True), "02:42:0a:00:00:02") == {MAC_ADDRESS: "02:42:0a:00:00:02"}
+    assert endpoint_options(IpamCapability(requires_mac_address=True), "02:42:0a:00:00:02") == {
+        MAC_ADDRESS: "02:42:0a:00:00:02"
+    }
 
 
 def test_a_mac_address_is_generated_if_none_is_set():
-    made = {endpoint_options(IpamCapability(True))[MAC_ADDRESS] for _ in range(20)}
+    made = {endpoint_options(IpamCapability(requires_mac_address=True))[MAC_ADDRESS] for _ in range(20)}
     assert len(made) == 20
     assert all(re.fullmatch(r"02:42(:[0-9a-f]{2}){4}", address) for address in made)
 
@@ -159,15 +177,15 @@ def test_a_pool_without_a_gateway_is_asked_for_alone():
 
 class Counted(IpamDriver):
     def request_pool(self, address_space, pool="", sub_pool="", options={}, v6=False):  # noqa: B006
-        return IpamPool("p1", pool or "10.0.0.0/24")
+        return IpamPool(pool_id="p1", pool=pool or "10.0.0.0/24")
 
     def request_address(self, pool_id, address="", options=None):
-        return IpamAddress(f"{address or '10.0.0.2'}/24", {"gateway": str(options == GATEWAY_OPTIONS)})
+        return IpamAddress(address=f"{address or '10.0.0.2'}/24", data={"gateway": str(options == GATEWAY_OPTIONS)})
 
 
 def test_both_ends_understand_each_other():
     ipam = IpamDriver.remote(DriverClient(Counted()))
     pool = ipam.request_pool("local", "10.1.0.0/16")
-    assert pool == IpamPool("p1", "10.1.0.0/16")
+    assert pool == IpamPool(pool_id="p1", pool="10.1.0.0/16")
     assert ipam.request_address(pool.pool_id).address == "10.0.0.2/24"
     assert ipam.request_address(pool.pool_id, "10.1.0.1", GATEWAY_OPTIONS).data == {"gateway": "True"}

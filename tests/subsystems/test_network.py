@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from scripted_client import DriverClient, ScriptedClient
 
@@ -25,7 +27,7 @@ def driver(*replies: object, status: int = 200) -> tuple[NetworkDriver, Scripted
     return NetworkDriver.remote(client), client
 
 
-POOL = IPAMData("local", {"a1": "10.0.0.9/24"}, "10.0.0.1/24", "10.0.0.0/24")
+POOL = IPAMData(address_space="local", aux_addresses={"a1": "10.0.0.9/24"}, gateway="10.0.0.1/24", pool="10.0.0.0/24")
 POOL_JSON = b'{"AddressSpace":"local","AuxAddresses":{"a1":"10.0.0.9/24"},"Gateway":"10.0.0.1/24","Pool":"10.0.0.0/24"}'
 
 INTERFACE_JSON = b'{"Address":"10.0.0.2/24","AddressIPv6":"","MacAddress":""}'
@@ -47,7 +49,7 @@ INTERFACE_JSON = b'{"Address":"10.0.0.2/24","AddressIPv6":"","MacAddress":""}'
         ("delete_network", ["n"], b'{"NetworkID":"n"}\n'),
         (
             "create_endpoint",
-            ["n", "e", EndpointInterface("10.0.0.2/24")],
+            ["n", "e", EndpointInterface(address="10.0.0.2/24")],
             b'{"NetworkID":"n","EndpointID":"e","Interface":%b,"Options":null}\n' % INTERFACE_JSON,
         ),
         ("endpoint_oper_info", ["n", "e"], b'{"NetworkID":"n","EndpointID":"e"}\n'),
@@ -132,10 +134,47 @@ def test_an_endpoint_to_which_nothing_is_added_has_no_addresses(reply):
     assert driver(reply)[0].create_endpoint("n", "e", EndpointInterface()) == EndpointInterface()
 
 
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ({"Address": "10.0.0.2"}, "Expected `Address` in CIDR notation, got '10.0.0.2' - at `$.Interface`"),
+        ({"AddressIPv6": "fd00::1/x"}, "Expected `AddressIPv6` in CIDR notation"),
+        ({"MacAddress": "02:42"}, "Expected `MacAddress` to be a MAC address such as 02:42:0a:00:00:02, got '02:42'"),
+        ({"MacAddress": "02:42:0a-00:00:02"}, "Expected `MacAddress` to be a MAC address"),
+    ],
+)
+def test_the_addresses_of_an_endpoint_are_checked(reply, message):
+    with pytest.raises(ProtocolError, match=re.escape(message)):
+        driver({"Interface": reply})[0].create_endpoint("n", "e", EndpointInterface())
+
+
+@pytest.mark.parametrize("mac", ["02:42:0a:00:00:02", "02-42-0A-00-00-02", "0242.0a00.0002", "02:00:5e:10:00:00:00:01"])
+def test_a_mac_address_may_have_any_form_that_go_parses(mac):
+    assert (
+        driver({"Interface": {"MacAddress": mac}})[0].create_endpoint("n", "e", EndpointInterface()).mac_address == mac
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ({"Gateway": "10.0.0.1/24"}, "Expected `Gateway` to be an IP address, got '10.0.0.1/24'"),
+        ({"GatewayIPv6": "fe80::1%eth0"}, "Expected `GatewayIPv6` to be an IP address"),
+        ({"StaticRoutes": [{"Destination": "192.0.2.0"}]}, "Expected `StaticRoutes.Destination` in CIDR notation"),
+        ({"StaticRoutes": [{"Destination": "192.0.2.0/24", "NextHop": "x"}]}, "Expected `StaticRoutes.NextHop`"),
+    ],
+)
+def test_the_addresses_of_join_are_checked(reply, message):
+    with pytest.raises(ProtocolError, match=re.escape(message)):
+        driver(reply)[0].join("n", "e", "/s")
+
+
 def test_what_the_plugin_adds_completes_an_endpoint():
     asked = EndpointInterface(address="10.0.0.2/24")
     answer = driver({"Interface": {"macaddress": "02:42:0a:00:00:02"}})[0].create_endpoint("n", "e", asked)
-    assert asked.completed(answer) == EndpointInterface("10.0.0.2/24", "", "02:42:0a:00:00:02")
+    assert asked.completed(answer) == EndpointInterface(
+        address="10.0.0.2/24", address_ipv6="", mac_address="02:42:0a:00:00:02"
+    )
 
 
 def test_an_address_that_was_set_cannot_be_answered_even_with_itself():
@@ -154,9 +193,13 @@ def test_the_whole_reply_to_join_is_read():
             "DisableGatewayService": True,
         }
     )
-    route = StaticRoute("192.0.2.0/24", 1)
+    route = StaticRoute(destination="192.0.2.0/24", route_type=1)
     assert networks.join("n", "e", "/s") == JoinInfo(
-        InterfaceName("veth1", "eth"), "10.0.0.1", "fd00::1", [route], True
+        interface_name=InterfaceName(src_name="veth1", dst_prefix="eth"),
+        gateway="10.0.0.1",
+        gateway_ipv6="fd00::1",
+        static_routes=[route],
+        disable_gateway_service=True,
     )
 
 
@@ -180,11 +223,15 @@ class Bridges(NetworkDriver):
         return EndpointInterface(mac_address="02:42:0a:00:00:02") if interface.address else EndpointInterface()
 
     def join(self, network_id, endpoint_id, sandbox_key, options=None):
-        return JoinInfo(interface_name=InterfaceName("veth1", "eth"), gateway="10.0.0.1")
+        return JoinInfo(interface_name=InterfaceName(src_name="veth1", dst_prefix="eth"), gateway="10.0.0.1")
 
 
 def test_both_ends_understand_each_other():
     networks = NetworkDriver.remote(DriverClient(Bridges()))
-    assert networks.get_capabilities() == NetworkCapability("local", "local")
-    assert networks.create_endpoint("n", "e", EndpointInterface("10.0.0.2/24")).mac_address == "02:42:0a:00:00:02"
-    assert networks.join("n", "e", "/s") == JoinInfo(InterfaceName("veth1", "eth"), "10.0.0.1")
+    assert networks.get_capabilities() == NetworkCapability(scope="local", connectivity_scope="local")
+    assert (
+        networks.create_endpoint("n", "e", EndpointInterface(address="10.0.0.2/24")).mac_address == "02:42:0a:00:00:02"
+    )
+    assert networks.join("n", "e", "/s") == JoinInfo(
+        interface_name=InterfaceName(src_name="veth1", dst_prefix="eth"), gateway="10.0.0.1"
+    )

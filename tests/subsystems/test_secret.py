@@ -30,7 +30,9 @@ def test_a_request_has_what_is_set_and_no_more():
 
 def test_a_whole_request_is_byte_for_byte_what_the_engine_sends():
     secrets, client = driver()
-    spec = EndpointSpec(1, [PortConfig("web", 1, 80, 8080, 1)])
+    spec = EndpointSpec(
+        mode=1, ports=[PortConfig(name="web", protocol=1, target_port=80, published_port=8080, publish_mode=1)]
+    )
     secrets.get_secret("s", {"a": "b"}, "h", "si", "sn", {"c": "d"}, "ti", "tn", "im", "ni", spec)
     assert client.last.body == (
         b'{"SecretName":"s","SecretLabels":{"a":"b"},"ServiceHostname":"h","ServiceID":"si","ServiceName":"sn",'
@@ -43,8 +45,8 @@ def test_a_whole_request_is_byte_for_byte_what_the_engine_sends():
 @pytest.mark.parametrize(
     ("reply", "secret"),
     [
-        ({"Value": "czNjcmV0", "DoNotReuse": False}, Secret(b"s3cret")),
-        ({"value": "czNjcmV0", "donotreuse": True}, Secret(b"s3cret", do_not_reuse=True)),
+        ({"Value": "czNjcmV0", "DoNotReuse": False}, Secret(value=b"s3cret")),
+        ({"value": "czNjcmV0", "donotreuse": True}, Secret(value=b"s3cret", do_not_reuse=True)),
         ({"Value": None, "Err": ""}, Secret()),
         ({}, Secret()),
     ],
@@ -66,14 +68,14 @@ def test_a_secret_that_does_not_exist_is_an_error(status):
 
 
 def test_a_value_does_not_show_itself():
-    assert repr(Secret(b"s3cret")) == "Secret(value=<6 bytes>, do_not_reuse=False)"
+    assert repr(Secret(value=b"s3cret")) == "Secret(value=<6 bytes>, do_not_reuse=False)"
 
 
 class Vault(SecretProvider):
     def get_secret(self, secret_name: str, **about) -> Secret:
-        return Secret(f"{secret_name} of {about['task_name']}".encode(), do_not_reuse=True)
+        return Secret(value=f"{secret_name} of {about['task_name']}".encode(), do_not_reuse=True)
 
 
 def test_both_ends_understand_each_other():
     secrets = SecretProvider.remote(DriverClient(Vault()))
-    assert secrets.get_secret("s", task_name="t") == Secret(b"s of t", do_not_reuse=True)
+    assert secrets.get_secret("s", task_name="t") == Secret(value=b"s of t", do_not_reuse=True)

@@ -50,7 +50,7 @@ def test_a_volume_is_read_whole():
         {"Volume": {"Name": "a", "Mountpoint": "/a", "Status": {"k": [1]}, "CreatedAt": "2016-09-28T17:10:31Z"}}
     )
     volume = volumes.get("a")
-    assert volume == Volume("a", "/a", {"k": [1]}, "2016-09-28T17:10:31Z")
+    assert volume == Volume(name="a", mountpoint="/a", status={"k": [1]}, created_at="2016-09-28T17:10:31Z")
     assert volume.created == datetime(2016, 9, 28, 17, 10, 31, tzinfo=timezone.utc)
 
 
@@ -82,7 +82,7 @@ def test_a_volume_together_with_an_error_is_an_error():
 def test_nulls_in_a_list_are_skipped():
     """They crash Docker's engine and Podman."""
     volumes, _ = driver({"Volumes": [None, {"Name": "a"}, None, {"name": "b", "Status": None}]})
-    assert volumes.list() == [Volume("a"), Volume("b")]
+    assert volumes.list() == [Volume(name="a"), Volume(name="b")]
 
 
 @pytest.mark.parametrize("reply", [{"Volumes": None}, {"Volumes": []}, {}])
@@ -146,7 +146,7 @@ class Kept(VolumeDriver):
         return f"/volumes/{name}"
 
     def get(self, name: str) -> Volume:
-        return Volume(name, self.path(name), {"opts": self.volumes[name]})
+        return Volume(name=name, mountpoint=self.path(name), status={"opts": self.volumes[name]})
 
     def capabilities(self) -> VolumeCapability:
         return VolumeCapability(scope="global")
@@ -161,7 +161,7 @@ def test_both_ends_understand_each_other():
     volumes.create("../etc")
     assert volumes.mount("photos", "c1") == volumes.path("photos") == "/volumes/photos"
     volumes.unmount("photos", id="c1")
-    assert volumes.get("photos") == Volume("photos", "/volumes/photos", {"opts": {"size": "1G"}})
+    assert volumes.get("photos") == Volume(name="photos", mountpoint="/volumes/photos", status={"opts": {"size": "1G"}})
     assert [volume.name for volume in volumes.list()] == ["photos", "../etc"]
     assert volumes.capabilities().scope == "global"
     volumes.remove("photos")

@@ -201,7 +201,7 @@ class Vault(SecretProvider):
         node_id: str = "",
         service_endpoint_spec: extframe.EndpointSpec | None = None,
     ) -> Secret:
-        return Secret(b"s3cret", do_not_reuse=True)
+        return Secret(value=b"s3cret", do_not_reuse=True)
 
 
 @implements(VolumeDriver)
