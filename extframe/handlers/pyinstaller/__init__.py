@@ -7,4 +7,4 @@ import os
 
 def hook_directories() -> list[str]:
     """Return the directory of the hook; named by the entry point ``hook-dirs`` of the group ``pyinstaller40``."""
-    return [os.path.dirname(__file__)]
+    return [os.path.join(os.path.dirname(__file__), "hooks")]
