@@ -1,1 +1,1 @@
-"""Deadlines, an event and threads that survive Ctrl-C. Knows nothing of plugins."""
+"""Deadlines, events and threads, none of which Ctrl-C can leave locked. Knows nothing about plugins."""

@@ -7,33 +7,33 @@ import time
 
 
 def after(seconds: float) -> float:
-    """Return the deadline that lies so many seconds ahead, as a ``time.monotonic()`` value.
+    """Return the deadline in ``seconds`` from now, as a ``time.monotonic()`` value.
 
     Raises:
-        ValueError: a negative number, or NaN.
-        TypeError: no number at all.
+        ValueError: ``seconds`` is negative or NaN.
+        TypeError: ``seconds`` is not a number.
     """
     if not isinstance(seconds, int | float):
-        raise TypeError(f"a timeout is a number of seconds, math.inf for no end: {seconds!r}")
+        raise TypeError(f"timeout is {seconds!r}; expected seconds, or math.inf for no timeout")
     if not seconds >= 0:
-        raise ValueError(f"a timeout is a number of seconds, 0 or more: {seconds!r}")
+        raise ValueError(f"timeout is {seconds!r}; expected seconds, 0 or more")
     return time.monotonic() + seconds
 
 
 def check_timeout(timeout: float) -> float:
-    """Return a timeout, which is a number of seconds, more than 0, or math.inf.
+    """Return ``timeout`` if it is a number of seconds greater than 0; math.inf means no timeout.
 
     Raises:
-        ValueError: 0, a negative number, or NaN.
-        TypeError: no number at all.
+        ValueError: ``timeout`` is 0, negative or NaN.
+        TypeError: ``timeout`` is not a number.
     """
     if not isinstance(timeout, int | float):
-        raise TypeError(f"timeout is {timeout!r}; expected seconds, or math.inf for no end")
+        raise TypeError(f"timeout is {timeout!r}; expected seconds, or math.inf for no timeout")
     if not timeout > 0:
         raise ValueError(f"timeout is {timeout!r}; expected seconds, more than 0, or math.inf")
     return timeout
 
 
 def left(deadline: float) -> float:
-    """Return the seconds until a deadline, 0.0 when it has passed, as every wait of ``threading`` takes them."""
+    """Return the seconds until ``deadline``, 0.0 once it has passed; never more than ``threading`` accepts."""
     return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)

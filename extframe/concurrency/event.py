@@ -1,4 +1,4 @@
-"""A flag that is raised once and can be waited for. Knows nothing of what it says."""
+"""An event that is set once and can be waited for."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import threading
 
 
 class Event:
-    """What ``threading.Event`` is, but for Ctrl-C: wherever that comes, nobody who sets it or waits later is stuck."""
+    """A ``threading.Event`` that stays usable when Ctrl-C interrupts any of its methods, at any instruction."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # in itself, as Ctrl-C in Condition.__enter__ would leave it locked
-        self._raised = threading.Condition(self._lock)
+        self._lock = threading.RLock()  # reentrant: Ctrl-C inside Condition.__enter__ would leave a Lock locked
+        self._changed = threading.Condition(self._lock)
         self._is_set = False
 
     def is_set(self) -> bool:
-        """Return whether it is raised."""
+        """Return whether the event is set."""
         return self._is_set
 
     def set(self) -> None:
-        """Raise it, for all who wait and who ask."""
+        """Set the event and wake every thread that waits for it."""
         with self._lock:
             self._is_set = True
-            self._raised.notify_all()
+            self._changed.notify_all()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until it is raised, for so many seconds at most; return whether it is."""
+        """Wait until the event is set, for at most ``timeout`` seconds; return whether it is set."""
         with self._lock:
-            return self._raised.wait_for(self.is_set, timeout)
+            return self._changed.wait_for(self.is_set, timeout)

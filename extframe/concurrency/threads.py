@@ -1,4 +1,4 @@
-"""Run things that somebody may stop waiting for, one or many. Knows nothing of what it runs."""
+"""Run functions in threads, one or many, with a deadline for the caller. Knows nothing about what it runs."""
 
 from __future__ import annotations
 
@@ -16,17 +16,14 @@ from .event import Event
 
 T = TypeVar("T")
 
-TICK = 0.005  # seconds after which a crew may be four times as many
+TICK = 0.005  # seconds: the shortest time between two growths of a thread pool, each by a factor of at most four
 
 
 class Worker(Generic[T]):
-    """A call in a thread of its own, which ends with the call and never keeps the process alive.
+    """A function call in a daemon thread of its own, with the caller's context variables."""
 
-    Context variables are those of the caller.
-    """
-
-    def __init__(self, work: Callable[[], T], name: str) -> None:
-        self._work = work
+    def __init__(self, function: Callable[[], T], name: str) -> None:
+        self._function = function
         self._value: T
         self._error: BaseException | None = None
         self.started = True
@@ -35,94 +32,94 @@ class Worker(Generic[T]):
             self._thread.start()
         except RuntimeError as refused:
             self.started = False
-            self._error = no_thread(name, refused)
+            self._error = thread_error(name, refused)
 
     def _run(self) -> None:
         try:
-            self._value = self._work()
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            self._value = self._function()
+        except BaseException as error:  # noqa: BLE001 - raised again by `result`
             self._error = error
 
     def result(self, deadline: float) -> T:
-        """Return what the call returned, or raise what it raised.
+        """Return what the function returned, or raise what it raised.
 
         Raises:
-            TimeoutError: it has not ended by the deadline, and goes on alone.
-            ExtframeError: no thread could be started for it.
+            TimeoutError: the function is still running at the deadline. It continues in the background.
+            ExtframeError: no thread could be started.
         """
         if self.started:
             self._thread.join(left(deadline))
         if self._thread.is_alive():
-            raise TimeoutError(f"{self._thread.name} has not ended")
+            raise TimeoutError(f"{self._thread.name} is still running")
         if self._error is not None:
             raise self._error
         return self._value
 
 
-def no_thread(name: str, refused: RuntimeError) -> ExtframeError:
-    """Return the error for a thread that the system refused."""
+def thread_error(name: str, refused: RuntimeError) -> ExtframeError:
+    """Return the error for a thread that the system did not start."""
     return ExtframeError(
-        f"no thread could be started for {name!r}: {refused}; raise the limit on threads (ulimit -u, or "
-        "pids.max of the control group), or have fewer at a time"
+        f"cannot start a thread for {name!r}: {refused}; raise the limit on threads (ulimit -u, or pids.max of the "
+        "control group), or use fewer threads"
     )
 
 
 class ThreadPool:
-    """Threads that share calls: one to begin with, and more while calls are left over that take longer than a tick.
+    """A pool that starts with one thread and grows while submitted functions wait longer than a tick.
 
-    Calls that are quick need no thread each, and those that hang cost threads, not the time of the others. The
-    threads end when nothing is left to do.
+    Quick functions share a few threads; functions that hang occupy threads but do not delay the others. The threads
+    end when the queue is empty. The owner calls `grow` until it returns False.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._waiting: deque[Callable[[], object]] = deque()
+        self._queue: deque[Callable[[], object]] = deque()
         self._lock = threading.Lock()
         self._threads = 0
-        self._ended = 0  # calls
-        self._ended_before = 0  # by the last tick
+        self._completed = 0
+        self._completed_before = 0  # at the last tick
         self._next_tick = 0.0
 
-    def submit(self, work: Callable[[], object]) -> None:
-        """Have a call made, when `tend` is called next. It must not raise."""
-        self._waiting.append(work)
+    def submit(self, function: Callable[[], object]) -> None:
+        """Queue a function, which must not raise. It runs after the next `grow`."""
+        self._queue.append(function)
 
-    def tend(self) -> bool:
-        """Start the threads that are missing; return whether calls are left over, so that it is to be called again."""
+    def grow(self) -> bool:
+        """Start the threads that the queue needs; return whether functions are still queued: call this again then."""
         now = time.monotonic()
-        if self._waiting and (not self._threads or now >= self._next_tick):
-            if not self._threads or self._ended - self._ended_before < self._threads:
-                self._start(min(len(self._waiting), 3 * self._threads or 1))
-            self._ended_before, self._next_tick = self._ended, now + TICK
-        return bool(self._waiting)
+        if self._queue and (not self._threads or now >= self._next_tick):
+            if not self._threads or self._completed - self._completed_before < self._threads:
+                self._start(min(len(self._queue), 3 * self._threads or 1))
+            self._completed_before, self._next_tick = self._completed, now + TICK
+        return bool(self._queue)
 
-    def dismiss(self) -> None:
-        """Let calls that have not begun never begin."""
-        self._waiting.clear()
+    def cancel_pending(self) -> None:
+        """Remove the functions that have not started from the queue."""
+        self._queue.clear()
 
     def _start(self, count: int) -> None:
         for _ in range(count):
             with self._lock:
                 self._threads += 1
-            if not Worker(self._labour, self._name).started:
+            if not Worker(self._run_queue, self._name).started:
                 with self._lock:
                     self._threads -= 1
-        if not self._threads and (work := self._next()) is not None:
-            work()  # the system has no thread for us: one after the other, then
+        if not self._threads and (function := self._next()) is not None:
+            function()  # the system starts no thread: run the queue in this one
 
-    def _labour(self) -> None:
+    def _run_queue(self) -> None:
         while True:
             with self._lock:
-                work = self._next()
-                if work is None:
+                function = self._next()
+                if function is None:
                     self._threads -= 1
                     return
-            work()
-            self._ended += 1
+            function()
+            self._completed += 1
 
     def _next(self) -> Callable[[], object] | None:
         try:
-            return self._waiting.popleft()
+            return self._queue.popleft()
         except IndexError:
             return None
 
@@ -132,33 +129,33 @@ Outcome = Callable[[], T]
 
 
 def run_concurrently(
-    work: Callable[[str], T], names: Sequence[str], deadline: float, what: str
+    function: Callable[[str], T], names: Sequence[str], deadline: float, thread_name: str
 ) -> dict[str, Outcome[T]]:
-    """Have a crew call ``work`` with each name, and return the outcomes of the calls that ended by the deadline.
+    """Call ``function`` with each name in a thread pool; return the outcomes of the calls that ended by the deadline.
 
-    What has not begun by then never does; what has not ended goes on alone.
+    Calls that have not started by then are cancelled; those that are running continue in the background.
     """
     outcomes: dict[str, Outcome[T]] = {}
     ended = Event()
 
-    def note(name: str) -> None:
-        outcomes[name] = _outcome(work, name)
+    def run(name: str) -> None:
+        outcomes[name] = _outcome(function, name)
         if len(outcomes) == len(names):
             ended.set()
 
-    crew = ThreadPool(what)
+    pool = ThreadPool(thread_name)
     for name in names:
-        crew.submit(partial(note, name))
+        pool.submit(partial(run, name))
     while names and not ended.is_set() and left(deadline):
-        ended.wait(min(TICK, left(deadline)) if crew.tend() else left(deadline))
-    crew.dismiss()
+        ended.wait(min(TICK, left(deadline)) if pool.grow() else left(deadline))
+    pool.cancel_pending()
     return dict(outcomes)
 
 
-def _outcome(work: Callable[[str], T], name: str) -> Outcome[T]:
+def _outcome(function: Callable[[str], T], name: str) -> Outcome[T]:
     try:
-        value = work(name)
-    except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+        value = function(name)
+    except BaseException as error:  # noqa: BLE001 - raised again by the outcome
         return partial(_raise, error)
     return lambda: value
 

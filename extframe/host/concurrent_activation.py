@@ -75,7 +75,7 @@ class ConcurrentActivation:
 
     def turn(self, until: float) -> None:
         """Do what can be done, after waiting until then at most for something to happen."""
-        if self._crew.tend():
+        if self._crew.grow():
             until = min(until, monotonic() + TICK)
         for plugin, failure, deadline in self._handshakes.wait(until):
             if failure is None:
@@ -92,13 +92,13 @@ class ConcurrentActivation:
             if len(self._handshakes):
                 self.turn(deadline)
             else:
-                ended.wait(min(TICK, left(deadline)) if self._crew.tend() else left(deadline))
+                ended.wait(min(TICK, left(deadline)) if self._crew.grow() else left(deadline))
 
     def end(self) -> None:
         """Give up the handshakes under way, and what has not begun. Handlers that run go on alone."""
         self._not_begun.clear()
         self._handshakes.close()
-        self._crew.dismiss()
+        self._crew.cancel_pending()
 
     def _hand_over(self, plugin: Plugin, deadline: float) -> None:
         is_due = self._activator.dispatcher.is_due(plugin)

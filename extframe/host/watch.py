@@ -17,11 +17,11 @@ from ..client.retry import nobody_listens
 from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
-from ..concurrency.threads import no_thread
+from ..concurrency.threads import thread_error
 from ..errors import ExtframeError, PluginNotFound
 from ..handlers.failures import kind_of
 from ..logs import get_logger
-from ..registry.notifications import changes_in
+from ..registry.notifications import monitor_changes
 from .activation import Activator
 from .concurrent_activation import ConcurrentActivation
 from .plugin import Plugin
@@ -77,7 +77,7 @@ class Watch:
         self._earliest_look = 0.0
         self._wrong: Exception | None = None  # with the last look
         self._wake = _Wake()
-        self._changes = changes_in(getattr(self._registry, "directories", ()))
+        self._changes = monitor_changes(getattr(self._registry, "directories", ()))
         self._plugins = ConcurrentActivation(activator, self._note, "extframe handlers", handlers_too=False)
         self._plugins.listen(self._wake.descriptor)
         if self._changes.descriptor is not None:
@@ -88,7 +88,7 @@ class Watch:
             self._thread.start()
         except RuntimeError as refused:
             self._give_up()
-            raise no_thread("extframe watch", refused) from refused
+            raise thread_error("extframe watch", refused) from refused
         except BaseException:  # Ctrl-C: nobody has this watch, whether its thread begins or not
             self._give_up()
             raise
@@ -168,7 +168,7 @@ class Watch:
         self._begin()
         self._plugins.turn(self._next_time())
         self._wake.drain()
-        if self._changes.happened():
+        if self._changes.has_changed():
             self._next_look = min(self._next_look, max(monotonic() + SETTLE, self._earliest_look))
 
     def _end(self) -> None:
@@ -181,14 +181,14 @@ class Watch:
 
     def _next_time(self) -> float:
         tries = (entry.next_try for entry in self._entries.values())
-        return min(self._next_look, monotonic() + self._changes.interval, *tries)
+        return min(self._next_look, monotonic() + self._changes.poll_interval, *tries)
 
     def _look(self) -> None:
         began = monotonic()
         wrong = self._see_all()
         ended = monotonic()
         self._earliest_look = ended + REST_AFTER_CHANGE * (ended - began)
-        self._next_look = ended + max(self._changes.rescan, REST * (ended - began))
+        self._next_look = ended + max(self._changes.rescan_interval, REST * (ended - began))
         before, self._wrong = self._wrong, wrong
         if wrong is not None and kind_of(wrong) != kind_of(before):
             logger.error("the registry could not be looked at; it is looked at again", exc_info=wrong)
@@ -196,7 +196,7 @@ class Watch:
     def _see_all(self) -> Exception | None:
         """Look at all there is; return what a registry that somebody else wrote has raised."""
         try:
-            self._changes.arm()
+            self._changes.refresh()
             names = self._registry.scan()
             active = {plugin.name for plugin in self._activator.plugins() if plugin.is_made}  # by a `get`, perhaps
             for name in (self._entries.keys() | active) - set(names):

@@ -1,4 +1,4 @@
-"""Notice that something happens in directories, which may be missing. Reads no file, and knows no plugins."""
+"""Notice changes in directories, by inotify or by polling. Reads no file, and knows nothing about plugins."""
 
 from __future__ import annotations
 
@@ -9,83 +9,83 @@ from typing import Protocol
 
 from ..logs import get_logger
 
-RESCAN = 5.0  # seconds after which to look for what notifications lost
+RESCAN_INTERVAL = 5.0  # seconds between scans for changes whose notifications were lost
 
-_REFUSED = (
-    "the system gives no notifications of changes (%s); plugin directories are looked at instead. "
-    "Raise fs.inotify.max_user_instances and fs.inotify.max_user_watches to mend it"
+_FALLBACK = (
+    "inotify is not available (%s), so plugin directories are polled instead; "
+    "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches to fix this"
 )
 
 logger = get_logger(__name__)
 
 
-class Changes(Protocol):
-    """What happens in some directories and in theirs, or may have happened. Some of it may be lost."""
+class ChangeMonitor(Protocol):
+    """Notices changes in directories and in the directories directly inside them. It may miss some."""
 
-    rescan: float
-    """Seconds after which to look for what was lost."""
-    interval: float
-    """Seconds after which to ask ``happened`` again, where nothing came over ``descriptor``."""
+    rescan_interval: float
+    """Seconds after which to look for missed changes."""
+    poll_interval: float
+    """Seconds after which to call ``has_changed`` when ``descriptor`` has not become readable."""
     descriptor: int | None
-    """A file descriptor that is readable when something happened."""
+    """A file descriptor that becomes readable on a change; None if there is none."""
 
-    def happened(self) -> bool:
-        """Return whether something happened since this was last asked."""
+    def has_changed(self) -> bool:
+        """Return whether there was a change since the last call."""
         raise NotImplementedError
 
-    def arm(self) -> None:
-        """Take in directories that have come; to be called before each look at them."""
+    def refresh(self) -> None:
+        """Include directories that were created meanwhile. Call it before each scan."""
 
     def close(self) -> None:
-        """Let go of what the system was asked for."""
+        """Release the system's resources."""
 
 
-def changes_in(directories: Sequence[str]) -> Changes:
-    """Return what notices changes best: the system's notifications, or else a look at the directories' times.
+def monitor_changes(directories: Sequence[str]) -> ChangeMonitor:
+    """Return the best monitor available: inotify, or else polling of the directories' modification times.
 
-    Where there are none, as in a registry of something else than files, no notification can come.
+    Without directories, as for a registry that is not file-based, it never reports a change.
     """
     if not directories:
-        return DirectoryTimes(())
+        return PollingMonitor(())
     try:
-        return Notifications(directories)
+        return InotifyMonitor(directories)
     except ImportError:
-        return DirectoryTimes(directories)
+        return PollingMonitor(directories)
     except OSError as refused:
-        logger.warning(_REFUSED, refused.strerror)
-        return DirectoryTimes(directories)
+        logger.warning(_FALLBACK, refused.strerror)
+        return PollingMonitor(directories)
 
 
-class DirectoryTimes:
-    """Looks at the time of each directory's last change, which entries that come and go set.
+class PollingMonitor:
+    """Polls each directory's change time, which changes when an entry is created or removed.
 
-    What happens inside an entry is not seen here: a file that is written anew, a plugin's own directory.
+    It does not see changes inside an entry: a file that is rewritten, a file in a plugin's own directory.
     """
 
-    rescan = 0.5
-    interval = 0.1
+    rescan_interval = 0.5
+    poll_interval = 0.1
     descriptor: int | None = None
 
     def __init__(self, directories: Sequence[str]) -> None:
         self._directories = directories
-        self._seen = self._times()
+        self._last = self._stamps()
 
-    def happened(self) -> bool:
-        """Return whether a directory came, went or changed."""
-        seen, self._seen = self._seen, self._times()
-        return self._seen != seen
+    def has_changed(self) -> bool:
+        """Return whether a directory was created, removed or changed since the last call."""
+        last, self._last = self._last, self._stamps()
+        return self._last != last
 
-    def arm(self) -> None:
-        """Do nothing: directories are looked at by their names."""
+    def refresh(self) -> None:
+        """Do nothing: directories are looked up by name each time."""
 
     def close(self) -> None:
         """Do nothing."""
 
-    def _times(self) -> list[tuple[int, int, int] | None]:
-        return [_time(directory) for directory in self._directories]
+    def _stamps(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(directory) for directory in self._directories]
 
 
-def _time(directory: str) -> tuple[int, int, int] | None:
+def _stamp(directory: str) -> tuple[int, int, int] | None:
     try:
         status = os.stat(directory)
     except OSError:
@@ -93,16 +93,16 @@ def _time(directory: str) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
-class Notifications:
-    """Linux's inotify, for each directory and those in it. For one that is missing: for the nearest above it.
+class InotifyMonitor:
+    """Watches each directory and its subdirectories with inotify; for a missing one, the nearest existing parent.
 
     Raises:
-        ImportError: inotify_simple is not installed; the extra ``watch`` brings it.
-        OSError: the user has as many as the system allows.
+        ImportError: inotify_simple is not installed; the extra ``watch`` installs it.
+        OSError: a limit of the system or of this user is reached.
     """
 
-    rescan = RESCAN
-    interval = 3600.0
+    rescan_interval = RESCAN_INTERVAL
+    poll_interval = 3600.0
 
     def __init__(self, directories: Sequence[str]) -> None:
         from inotify_simple import INotify, flags
@@ -111,60 +111,60 @@ class Notifications:
         self._flags = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.CLOSE_WRITE
         self._flags |= flags.ATTRIB | flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
         self._inotify = INotify(nonblocking=True)
-        self._names: dict[int, str | None] = {}  # by watch: the one name in the directory that counts, None for all
-        self._refused: OSError | None = None  # in the last `arm`: the user has as many as the system allows
+        self._names: dict[int, str | None] = {}  # by watch: the only relevant name in the directory, None for all
+        self._refused: OSError | None = None  # by the last `_watch_all`: a limit was reached
         self.descriptor: int | None = self._inotify.fileno()
         try:
-            self._arm()
+            self._watch_all()
             if self._refused is not None:
                 raise self._refused
         except BaseException:
             self.close()
             raise
 
-    def happened(self) -> bool:
-        """Return whether something happened that counts, or the system lost track."""
-        happened = False
+    def has_changed(self) -> bool:
+        """Return whether there was a relevant event since the last call, or the kernel's queue overflowed."""
+        changed = False
         for event in self._inotify.read(timeout=0):
-            counts = self._names.get(event.wd, "" if event.wd >= 0 else None)
-            happened = happened or counts is None or (counts != "" and event.name in (counts, ""))
-        return happened
+            relevant = self._names.get(event.wd, "" if event.wd >= 0 else None)
+            changed = changed or relevant is None or (relevant != "" and event.name in (relevant, ""))
+        return changed
 
-    def arm(self) -> None:
-        """Watch what is there now, and no more than that; have it looked at more often where the system refuses."""
+    def refresh(self) -> None:
+        """Watch the directories that exist now and no others; rescan more often where the system refuses a watch."""
         before = self._refused
-        self._arm()
-        self.rescan = RESCAN if self._refused is None else DirectoryTimes.rescan
+        self._watch_all()
+        self.rescan_interval = RESCAN_INTERVAL if self._refused is None else PollingMonitor.rescan_interval
         if self._refused is not None and before is None:
-            logger.warning(_REFUSED, self._refused.strerror)
+            logger.warning(_FALLBACK, self._refused.strerror)
 
-    def _arm(self) -> None:
+    def _watch_all(self) -> None:
         self._refused = None
         before, self._names = self._names, {}
         for directory in self._directories:
             self._watch(directory)
         for watch in before.keys() - self._names.keys():
-            with suppress(OSError):  # the directory is gone, and its watch with it
+            with suppress(OSError):  # the directory was removed, and its watch with it
                 self._inotify.rm_watch(watch)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the inotify descriptor."""
         self._inotify.close()
 
     def _watch(self, directory: str) -> None:
-        place, missing = _nearest(directory)
-        self._add(place, missing)
+        existing, missing = _nearest(directory)
+        self._add(existing, missing)
         if missing is None:
             for each in _directories_in(directory):
                 self._add(each, None)
-        elif _nearest(directory) != (place, missing):  # it came before we watched
+        elif _nearest(directory) != (existing, missing):  # it was created before the watch was added
             self._watch(directory)
 
     def _add(self, directory: str, name: str | None) -> None:
         try:
             watch = self._inotify.add_watch(directory, self._flags)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return  # a later look may find it
+            return  # a later rescan may find it
         except OSError as refused:
             self._refused = refused
             return
@@ -172,7 +172,7 @@ class Notifications:
 
 
 def _nearest(directory: str) -> tuple[str, str | None]:
-    """Return the directory itself, or the nearest above it that exists and the name that is missing there."""
+    """Return ``directory`` if it exists, or the nearest existing parent and the name that is missing in it."""
     missing = None
     while not os.path.isdir(directory) and directory != os.path.dirname(directory):
         directory, missing = os.path.split(directory)
@@ -183,5 +183,5 @@ def _directories_in(directory: str) -> list[str]:
     try:
         with os.scandir(directory) as entries:
             return [entry.path for entry in entries if entry.is_dir()]
-    except OSError:  # it cannot be read, or has gone
+    except OSError:  # unreadable, or removed meanwhile
         return []

@@ -37,17 +37,17 @@ INTERRUPTED = """
 """
 
 
-def test_who_waits_is_woken_and_who_comes_later_does_not_wait() -> None:
-    flag = Event()
-    assert not flag.is_set()
-    assert not flag.wait(0.01)
-    timer = threading.Timer(0.1, flag.set)
+def test_setting_an_event_wakes_its_waiters_and_later_waits_return_at_once() -> None:
+    event = Event()
+    assert not event.is_set()
+    assert not event.wait(0.01)
+    timer = threading.Timer(0.1, event.set)
     timer.start()
     began = time.monotonic()
-    assert flag.wait(60)
-    assert flag.wait(60)
+    assert event.wait(60)
+    assert event.wait(60)
     assert time.monotonic() - began < 30
-    assert flag.is_set()
+    assert event.is_set()
     timer.join()
 
 

@@ -223,7 +223,7 @@ NOTICED_BY: dict[str, Callable[[PluginManager], contextlib.AbstractContextManage
 @pytest.fixture(autouse=True)
 def notified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks by himself at what notifications lose: what is noticed soon was notified."""
-    monkeypatch.setattr("extframe.registry.notifications.RESCAN", 300.0)
+    monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", 300.0)
 
 
 @pytest.fixture(params=["scripted", "served"])

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("notifications")
 
 @pytest.fixture(params=["notified", "looking"])
 def notifications(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extframe.registry.notifications.RESCAN", LOOKED_AT_AGAIN)
+    monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", LOOKED_AT_AGAIN)
     if request.param == "looking":
         monkeypatch.setitem(sys.modules, "inotify_simple", None)
     elif sys.platform != "linux":
@@ -99,9 +99,9 @@ def soon(condition: Callable[[], object]) -> bool:
 
 @pytest.fixture
 def looked_at_often(notifications: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Notifications or not, directories are looked at every 0.1 s."""
-    monkeypatch.setattr("extframe.registry.notifications.RESCAN", 0.1)
-    monkeypatch.setattr("extframe.registry.notifications.DirectoryTimes.rescan", 0.1)
+    """With inotify or without, directories are scanned every 0.1 s."""
+    monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", 0.1)
+    monkeypatch.setattr("extframe.registry.notifications.PollingMonitor.rescan_interval", 0.1)
 
 
 # --- what comes, changes and goes ---------------------------------------------------------------------
@@ -220,7 +220,7 @@ def test_what_notifications_lose_is_found_by_looking_again(
     directory.mkdir(parents=True)
     with pm.watch() as watch:
         assert soon(lambda: watch._next_look)  # it has looked for the first time
-        monkeypatch.setattr(watch._changes, "happened", lambda: False)
+        monkeypatch.setattr(watch._changes, "has_changed", lambda: False)
         with FakePlugin(directory, "photos", ["VolumeDriver"]):
             assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
 
