@@ -26,8 +26,8 @@ HEAD = """# Reference: Docker's extension points
 <!-- Written by docs/make_reference.py from the declarations; change those. -->
 
 Each extension point is a class in `extframe.subsystems`. A host calls `remote(client)` to get a driver with these
-methods; a plugin subclasses the class and overrides them. [Extension points](extension-points.md) describes what all
-of them have in common.
+methods; a plugin subclasses the class and overrides them. For async code each has an async mirror with these methods.
+[Extension points](extension-points.md) describes what all of them have in common.
 
 - **Deadline**: the default timeout of a call; `remote(client, timeout=...)` overrides it. "The client's" is 60 s unless
   the client was created with another timeout. An open stream has no deadline.
@@ -56,10 +56,11 @@ def declared() -> Iterator[Declaration]:
 def _interface_section(found: Declaration) -> str:
     text, _ = split_docstring(found.interface)
     meanings = argument_meanings(found)
-    path = f"`{found.interface.__module__}.{found.interface.__name__}`"
+    name = found.interface.__name__
+    path = f"`{found.interface.__module__}.{name}`, for async code `extframe.Async{name}`"
     names = f"manifest entry `{found.implements}`, hook `{hook_name(found.implements)}`, calls `{found.prefix}.*`"
     lines = [
-        f"## {found.interface.__name__}",
+        f"## {name}",
         "",
         f"{path}: {names}.",
         "",

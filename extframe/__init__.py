@@ -20,23 +20,33 @@ _PUBLIC = {
     "host.manager": "PluginManager",
     "host.plugin": "Plugin",
     "host.watch": "Watch",
+    "interface.async_interface": "AsyncInterface",
     "interface.declarations": "Interface",
     "interface.drivers": "implements",
     "interface.markers": "Key StreamCodec rpc",
     "interface.messages": "Message format_time parse_time",
+    "interface.remote": "remote",
+    "interface.streams": "closing",
     "protocol": "Address Manifest PluginSpec TLSConfig",
     "registry.local": "LocalRegistry Registry",
     "server": "Served ServerTLS asgi_app caller_gone serve serving",
+    "subsystems.async_authz": "AsyncAuthz",
     "subsystems.authz": "Authz AuthzChain AuthzRequest AuthzResponse",
+    "subsystems.async_ipam": "AsyncIpamDriver",
     "subsystems.ipam": "AddressSpaces IpamAddress IpamCapability IpamDriver IpamPool",
+    "subsystems.async_log": "AsyncLogDriver",
     "subsystems.log": "LogCapability LogDriver LogInfo ReadConfig",
     "subsystems.log_entries": "LogEntry PartialLogMetadata",
+    "subsystems.async_metrics": "AsyncMetricsCollector",
     "subsystems.metrics": "MetricsCollector",
+    "subsystems.async_network": "AsyncNetworkDriver",
     "subsystems.network": (
         "EndpointInterface GatewayAllocation IPAMData InterfaceName JoinInfo NetworkCapability NetworkDriver "
         "StaticRoute"
     ),
+    "subsystems.async_secret": "AsyncSecretProvider",
     "subsystems.secret": "EndpointSpec PortConfig Secret SecretProvider",
+    "subsystems.async_volume": "AsyncVolumeDriver",
     "subsystems.volume": "Volume VolumeCapability VolumeDriver",
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}

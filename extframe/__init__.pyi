@@ -26,13 +26,23 @@ from .host.lifecycle import State
 from .host.manager import PluginManager
 from .host.plugin import Plugin
 from .host.watch import Watch
+from .interface.async_interface import AsyncInterface
 from .interface.declarations import Interface
 from .interface.drivers import implements
 from .interface.markers import Key, StreamCodec, rpc
 from .interface.messages import Message, format_time, parse_time
+from .interface.remote import remote
+from .interface.streams import closing
 from .protocol import Address, Manifest, PluginSpec, TLSConfig
 from .registry.local import LocalRegistry, Registry
 from .server import Served, ServerTLS, asgi_app, caller_gone, serve, serving
+from .subsystems.async_authz import AsyncAuthz
+from .subsystems.async_ipam import AsyncIpamDriver
+from .subsystems.async_log import AsyncLogDriver
+from .subsystems.async_metrics import AsyncMetricsCollector
+from .subsystems.async_network import AsyncNetworkDriver
+from .subsystems.async_secret import AsyncSecretProvider
+from .subsystems.async_volume import AsyncVolumeDriver
 from .subsystems.authz import Authz, AuthzChain, AuthzRequest, AuthzResponse
 from .subsystems.ipam import AddressSpaces, IpamAddress, IpamCapability, IpamDriver, IpamPool
 from .subsystems.log import LogCapability, LogDriver, LogInfo, ReadConfig
@@ -55,6 +65,14 @@ __all__ = [
     "ActivationError",
     "Address",
     "AddressSpaces",
+    "AsyncAuthz",
+    "AsyncInterface",
+    "AsyncIpamDriver",
+    "AsyncLogDriver",
+    "AsyncMetricsCollector",
+    "AsyncNetworkDriver",
+    "AsyncSecretProvider",
+    "AsyncVolumeDriver",
     "Authz",
     "AuthzChain",
     "AuthzRequest",
@@ -120,11 +138,13 @@ __all__ = [
     "Watch",
     "asgi_app",
     "caller_gone",
+    "closing",
     "format_time",
     "hookimpl",
     "hookspec",
     "implements",
     "parse_time",
+    "remote",
     "rpc",
     "serve",
     "serving",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -64,6 +64,33 @@ class ScriptedClient:
     @property
     def last(self) -> Call:
         return self.calls[-1]
+
+
+class AsyncScriptedClient:
+    """A ScriptedClient whose calls are awaited, and whose streams arrive in chunks of a few bytes."""
+
+    def __init__(self, *bodies: object, status: int = 200, chunk: int = 3) -> None:
+        self.script = ScriptedClient(*bodies, status=status)
+        self.plugin, self.address = self.script.plugin, self.script.address
+        self.chunk = chunk
+
+    async def call(self, method, arguments=None, *, reply, timeout=None, idempotent=False):
+        return self.script.call(method, arguments, reply=reply, timeout=timeout, idempotent=idempotent)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, arguments: object = None, *, timeout: float | None = None
+    ) -> AsyncIterator[Any]:
+        with self.script.stream(method, arguments, timeout=timeout) as stream:
+            yield AsyncBytes(stream, self.chunk)
+
+
+class AsyncBytes:
+    def __init__(self, stream: BinaryIO, chunk: int) -> None:
+        self.stream, self.chunk = stream, chunk
+
+    async def read(self, size: int = -1, /) -> bytes:
+        return self.stream.read(self.chunk)
 
 
 class DriverClient:

@@ -15,13 +15,12 @@ import pytest
 import extframe
 
 USER_CODE = Path(__file__).parent / "typing"
-MISTAKES = {
-    number
-    for number, line in enumerate((USER_CODE / "mistakes.py").read_text().splitlines(), 1)
-    if line.endswith("# mistake")
-}
 SOURCE = Path(extframe.__file__).parent.parent
 INSTALLED = SOURCE.name == "site-packages"  # where checkers look without being told
+
+
+def mistakes(file: Path) -> set[int]:
+    return {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith("# mistake")}
 
 
 @pytest.fixture
@@ -78,10 +77,12 @@ def pyright(file: Path) -> dict[int, str]:
 
 
 @pytest.mark.parametrize("check", [mypy, pyright])
-def test_a_strict_checker_accepts_every_subsystem_from_both_ends(check, user_code):
-    assert check(user_code / "user_code.py") == {}
+@pytest.mark.parametrize("name", ["user_code.py", "async_user_code.py"])
+def test_a_strict_checker_accepts_what_users_write(check, name, user_code):
+    assert check(user_code / name) == {}
 
 
 @pytest.mark.parametrize("check", [mypy, pyright])
-def test_a_strict_checker_finds_each_mistake(check, user_code):
-    assert check(user_code / "mistakes.py").keys() == MISTAKES
+@pytest.mark.parametrize("name", ["mistakes.py", "async_mistakes.py"])
+def test_a_strict_checker_finds_each_mistake(check, name, user_code):
+    assert check(user_code / name).keys() == mistakes(user_code / name)

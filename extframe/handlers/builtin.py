@@ -35,7 +35,9 @@ def _handler(hook: str) -> FunctionHandler:
     """Return the handler that creates a subsystem's typed driver; the subsystem is imported when the hook is called."""
 
     def driver(name: str, client: Client) -> object:
-        return interface(hook).remote(client)
+        from ..interface.remote import remote
+
+        return remote(interface(hook), client)
 
     return FunctionHandler(hook, driver, trylast=True)
 

@@ -236,12 +236,11 @@ def _interfaces_of(found: Any) -> Iterator[tuple[str, type[Interface]]]:
     classes = [each for each in candidates if isinstance(each, type) and _may_be_interface(each)]
     if not classes:
         return  # most handlers bring none, so that msgspec is not imported for them
-    from ..interface.declarations import Interface, declaration
     from ..protocol import hook_name
 
     for each in classes:
-        if issubclass(each, Interface) and len(each.__extframe__) == 1:
-            declared = declaration(each)
+        if len(each.__extframe__) == 1:  # type: ignore[attr-defined]
+            [declared] = each.__extframe__  # type: ignore[attr-defined]
             yield hook_name(declared.implements), declared.interface
 
 

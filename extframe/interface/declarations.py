@@ -8,23 +8,23 @@ from typing import Any, ClassVar, TypeVar
 
 from .markers import WORD
 from .methods import Method
-from .proxies import SupportsCall, make_proxy
+from .proxies import SupportsCall, is_async, make_proxy
 
 T = TypeVar("T", bound="Interface")
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """What an ``Interface`` declares.
+    """What an ``Interface`` or ``AsyncInterface`` declares.
 
     Args:
-        interface: the class.
+        interface: the class; of an async mirror it is the interface that it mirrors.
         implements: the extension point, as plugins name it in their manifest.
         prefix: the part of a call's wire name before the dot.
         methods: the remote methods, in the order of the class.
     """
 
-    interface: type[Interface]
+    interface: type[Any]
     implements: str
     prefix: str
     methods: tuple[Method, ...]
@@ -45,15 +45,13 @@ class Interface:
     """
 
     __extframe__: ClassVar[tuple[Declaration, ...]] = ()
+    __is_async__: ClassVar[bool] = False
+    __mirror__: ClassVar[type[Any] | str | None] = None
+    """The async mirror: its class, or ``MODULE:CLASS`` to import it on first use."""
 
     def __init_subclass__(cls, *, implements: str | None = None, prefix: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        inherited = merged(cls.__bases__)
-        functions = list(_rpc_functions(cls))
-        if implements is not None or prefix is not None or functions:
-            cls.__extframe__ = (_declare(cls, inherited, implements, prefix, functions),)
-        else:
-            cls.__extframe__ = inherited
+        declare(cls, implements, prefix)
 
     # cls: type[T] instead of Self, so that Jedi (IPython's completion) knows the methods of the result.
     @classmethod
@@ -67,7 +65,26 @@ class Interface:
             client: an ``extframe.Client``, or any object with its ``call``.
             timeout: the deadline of every call in seconds; overrides those that the interface declares.
         """
+        if is_async(client):
+            mirror = cls.__mirror__ if "__mirror__" in vars(cls) else None
+            name = (mirror.rpartition(":")[2] if isinstance(mirror, str) else mirror.__name__) if mirror else ""
+            raise TypeError(
+                f"{cls.__name__}.remote takes a Client, and {client!r} is an async client: use "
+                + (f"{name}.remote(client) or " if name else "")
+                + f"extframe.remote({cls.__name__}, client)"
+            )
         return make_proxy(cls, client, timeout)
+
+
+def declare(cls: Any, implements: str | None, prefix: str | None) -> None:
+    """Set the declarations of a new class: its own, or those that it inherits."""
+    inherited = merged(cls.__bases__)
+    functions = list(_rpc_functions(cls))
+    if implements is None and prefix is None and not functions:
+        cls.__extframe__ = inherited
+        return
+    cls.__declares__ = _declare(cls, inherited, implements, prefix, functions)
+    cls.__extframe__ = (cls.__declares__,)
 
 
 def _rpc_functions(cls: type) -> Iterator[Callable[..., Any]]:
@@ -80,7 +97,7 @@ def _rpc_functions(cls: type) -> Iterator[Callable[..., Any]]:
 
 
 def _declare(
-    cls: type[Interface],
+    cls: Any,
     inherited: tuple[Declaration, ...],
     implements: str | None,
     prefix: str | None,
@@ -98,7 +115,7 @@ def _declare(
     _check_word(cls, "prefix", prefix)
     declared = {method.name: method.function for method in base.methods} if base else {}
     declared.update((function.__name__, function) for function in functions)
-    methods = tuple(Method(function, prefix) for function in declared.values())
+    methods = tuple(Method(function, prefix, is_async=cls.__is_async__) for function in declared.values())
     _check_names(cls, methods)
     return Declaration(cls, point, prefix, methods)
 
@@ -139,7 +156,7 @@ def _listed(declarations: tuple[Declaration, ...]) -> str:
     return " and ".join(each.interface.__name__ for each in declarations)
 
 
-def declaration(interface: type[Interface]) -> Declaration:
+def declaration(interface: type) -> Declaration:
     """Return what ``interface`` declares.
 
     Raises:
@@ -160,6 +177,7 @@ def declarations(driver: object) -> tuple[Declaration, ...]:
     found: tuple[Declaration, ...] = getattr(driver, "__extframe__", ())
     if not found:
         raise TypeError(
-            f"{driver!r} is not a driver: subclass an Interface, or decorate an async class with @implements(...)"
+            f"{driver!r} is not a driver: subclass an Interface or an AsyncInterface, or decorate an async class with "
+            "@implements(...)"
         )
     return found

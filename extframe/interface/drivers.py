@@ -6,17 +6,18 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from .declarations import Interface, declarations, merged
+from .declarations import declarations, merged
 from .methods import Method
 
 Class = TypeVar("Class", bound=type)
 
 
-def implements(*interfaces: type[Interface]) -> Callable[[Class], Class]:
+def implements(*interfaces: type) -> Callable[[Class], Class]:
     """Mark a class, usually one with ``async def`` methods, as a driver of ``interfaces``.
 
     Type checkers reject an ``async def`` that overrides a ``def``, so such a class does not subclass the
-    interface. The names and parameters of its methods are checked when it is served.
+    interface. The names and parameters of its methods are checked when it is served; a subclass of the interface's
+    async mirror is checked by type checkers as well.
     """
     found = merged(interfaces)
 
@@ -63,6 +64,12 @@ def _mismatches(driver: object, method: Method) -> Iterator[str]:
     )
 
 
+def _is_declared_only(function: Callable[..., Any], method: Method) -> bool:
+    """Return whether a bound method is that of the interface or of its mirror, not overridden."""
+    underlying = getattr(function, "__func__", None)
+    return underlying is method.function or getattr(underlying, "__mirrors__", None) is method.function
+
+
 def routes(*drivers: object) -> dict[str, tuple[Method, Callable[..., Any]]]:
     """Return the calls that ``drivers`` answer: wire name, ``VolumeDriver.Mount`` -> Method and bound function.
 
@@ -76,7 +83,7 @@ def routes(*drivers: object) -> dict[str, tuple[Method, Callable[..., Any]]]:
         check_driver(driver)
         for method in (method for found in declarations(driver) for method in found.methods):
             function = getattr(driver, method.name, None)
-            if function is None or getattr(function, "__func__", None) is method.function:
+            if function is None or _is_declared_only(function, method):
                 continue
             if method.wire in table:
                 raise TypeError(f"{driver!r}: another driver already answers {method.wire}")

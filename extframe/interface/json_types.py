@@ -9,19 +9,18 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 
 _PLAIN = frozenset([str, bytes, bool, int, float, list, dict, type(None)])
-_STREAMS = (
-    collections.abc.Iterator,
-    collections.abc.Iterable,
-    collections.abc.Generator,
-    collections.abc.AsyncIterator,
-    collections.abc.AsyncIterable,
-    collections.abc.AsyncGenerator,
-)
+_STREAMS = (collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator)
+_ASYNC_STREAMS = (collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator)
 
 
 def is_stream(kind: Any) -> bool:
-    """Return whether a type is that of an iterator."""
-    return (get_origin(kind) or kind) in _STREAMS
+    """Return whether a type is that of an iterator, async or not."""
+    return (get_origin(kind) or kind) in _STREAMS or is_async_stream(kind)
+
+
+def is_async_stream(kind: Any) -> bool:
+    """Return whether a type is that of an async iterator."""
+    return (get_origin(kind) or kind) in _ASYNC_STREAMS
 
 
 def check_type(kind: Any, seen: frozenset[Any] = frozenset()) -> None:

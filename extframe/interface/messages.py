@@ -34,6 +34,7 @@ class _KeywordOnly(_StructMeta):
         return super().__new__(cls, name, bases, namespace, **{"kw_only": True, **options})
 
 
+@_transform(kw_only_default=True, field_specifiers=(msgspec.field,))  # mypy looks here, pyright at the metaclass
 class Message(msgspec.Struct, metaclass=_KeywordOnly, rename="pascal", forbid_unknown_fields=True, frozen=True):
     """The base class of JSON objects in requests and replies: a frozen msgspec Struct with keys in PascalCase.
 

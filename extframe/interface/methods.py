@@ -14,7 +14,7 @@ from ..errors import ProtocolError, RemoteError
 from ..protocol import decode_json, error_in
 from ..text import text_of
 from .arguments import check_of, exact_type
-from .json_types import check_type, is_stream
+from .json_types import check_type, is_async_stream, is_stream
 from .markers import Key, StreamCodec, rpc
 from .messages import encode, read, reader
 from .results import ERR, reply_struct, result_getter
@@ -37,15 +37,18 @@ class Method:
         request: the request, a msgspec Struct with one field per parameter.
         reply: the reply, a msgspec Struct with the fields of the result and the protocol's ``Err`` and ``Error``.
         doc: its docstring.
+        is_async: whether it is declared in an AsyncInterface, for async code only.
     """
 
-    def __init__(self, function: Callable[..., Any], prefix: str) -> None:
+    def __init__(self, function: Callable[..., Any], prefix: str, *, is_async: bool = False) -> None:
         self.function = function
+        self.is_async = is_async
         self.rpc: rpc = function.__rpc__  # type: ignore[attr-defined]
         self.name = function.__name__
         self.wire = f"{prefix}.{self.rpc.wire}"
         self.doc = inspect.getdoc(function) or ""
         try:
+            _check_kind(self)
             self.signature = _signature(function)
             _check_types(self)
             self.request = _request_struct(self)
@@ -183,11 +186,19 @@ class Method:
         return TypeError(f"{self.name} returned {shown}, an invalid reply to {self.wire}: {reason}")
 
 
+def _check_kind(method: Method) -> None:
+    if not inspect.isfunction(method.function):
+        raise TypeError(f"declare it with def and self; it is a {type(method.function).__name__}")
+    is_coroutine = inspect.iscoroutinefunction(method.function) or inspect.isasyncgenfunction(method.function)
+    if is_coroutine and not method.is_async:
+        raise TypeError("declare it with def, or in an AsyncInterface")
+    if is_coroutine and method.rpc.stream is not None:
+        raise TypeError("declare a stream with def, and with the result AsyncIterator[...]")
+    if method.is_async and not is_coroutine and method.rpc.stream is None:
+        raise TypeError("declare it with async def")
+
+
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    if not inspect.isfunction(function):
-        raise TypeError(f"declare it with def and self; it is a {type(function).__name__}")
-    if inspect.iscoroutinefunction(function):
-        raise TypeError("declare it with def; an async driver is a class under @implements")
     hints = get_type_hints(function, include_extras=True)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     untyped = [name for name in [*(parameter.name for parameter in parameters), "return"] if name not in hints]
@@ -208,8 +219,9 @@ def _check_types(method: Method) -> None:
         check_type(parameter.annotation)
     if method.rpc.stream is None:
         check_type(method.result)
-    elif not is_stream(method.result):
-        raise TypeError(f"the result of a stream is {method.result}; expected Iterator[...]")
+    elif not is_stream(method.result) or is_async_stream(method.result) != method.is_async:
+        expected = "AsyncIterator[...]" if method.is_async else "Iterator[...]"
+        raise TypeError(f"the result of a stream is {method.result}; expected {expected}")
 
 
 def _keys(signature: inspect.Signature) -> Iterable[tuple[str, Key]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ import msgspec
 from ..errors import ProtocolError, RemoteError
 from .markers import StreamCodec
 from .methods import Method
+from .streams import Readable, unpack_async
 
 T = TypeVar("T")
 
@@ -33,14 +35,32 @@ class SupportsCall(Protocol):
         raise NotImplementedError
 
 
-class _Declaration(Protocol):
-    """What a proxy needs of an interface's declaration."""
+class SupportsAsyncCall(Protocol):
+    """What an async proxy needs of a client. ``extframe.AsyncClient`` has it."""
 
-    @property
-    def interface(self) -> type: ...
+    async def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: type[T],
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> T:
+        """Send ``arguments`` as JSON and return the reply as a ``reply``; ``msgspec.Raw`` asks for its bytes."""
+        raise NotImplementedError
+
+
+class _Declaration(Protocol):
+    """The part of a ``Declaration`` that proxies need."""
 
     @property
     def methods(self) -> tuple[Method, ...]: ...
+
+
+def is_async(client: object) -> bool:
+    """Return whether the calls of a client are awaited."""
+    return inspect.iscoroutinefunction(getattr(client, "call", None))
 
 
 class Proxy:
@@ -76,52 +96,83 @@ def _proxy_class(cls: type) -> type:
     with _lock:
         made: type | None = vars(cls).get("__proxy__")
         if made is None:
-            cls.__proxy__ = made = _make_proxy_class(cls, cls.__extframe__)  # type: ignore[attr-defined]
+            cls.__proxy__ = made = _make_proxy_class(cls)  # type: ignore[attr-defined]
     return made
 
 
-def _make_proxy_class(cls: type, declarations: Sequence[_Declaration]) -> type:
+def _make_proxy_class(cls: Any) -> type:
     namespace = {"__doc__": cls.__doc__, "__module__": cls.__module__, "_interface_name": cls.__name__}
-    if [each.interface for each in declarations] == [cls]:
+    declared: _Declaration | None = vars(cls).get("__declares__")
+    if declared is not None:
         made = type(f"Remote{cls.__name__}", (Proxy, cls), namespace)
-        for method in declarations[0].methods:
-            setattr(made, method.name, _remote_function(method))
+        for method in declared.methods:
+            function = functools.wraps(getattr(cls, method.name, method.function), updated=())
+            setattr(made, method.name, function(_remote_function(method, cls.__is_async__)))
         return made
     # Methods that a subclass overrides come before the proxy's in the MRO; super() reaches the proxy's.
-    bases = (cls, *(_proxy_class(each.interface) for each in declarations))
+    bases = (cls, *(_proxy_class(_declaring(cls, each)) for each in cls.__extframe__))
     return type(f"Remote{cls.__name__}", bases, namespace)
 
 
-def _remote_function(method: Method) -> Callable[..., Any]:
-    make = _calling if method.rpc.stream is None else functools.partial(_streaming, codec=method.rpc.stream)
-    return functools.wraps(method.function, updated=())(make(method))
+def _declaring(cls: type, declaration: _Declaration) -> type:
+    """Return the base class of ``cls`` whose methods are those of a declaration."""
+    return next(each for each in cls.__mro__ if vars(each).get("__declares__") == declaration)
+
+
+def _remote_function(method: Method, is_async: bool) -> Callable[..., Any]:
+    if method.rpc.stream is None:
+        return (_calling_async if is_async else _calling)(method)
+    return (_streaming_async if is_async else _streaming)(method, method.rpc.stream)
+
+
+def _timeout(proxy: Any, method: Method) -> float | None:
+    timeout: float | None = proxy._timeout
+    return method.rpc.timeout if timeout is None else timeout
+
+
+def _recovered(error: ProtocolError | RemoteError, client: object, method: Method) -> Any:
+    """Return the result that the interface declares for an error, or raise the error with its context."""
+    _add_context(error, client, method.wire)
+    if method.rpc.fallback is None:
+        raise error
+    return method.rpc.fallback(error)
+
+
+def _identity(client: object) -> tuple[str | None, str | None]:
+    return getattr(client, "plugin", None), getattr(client, "address", None)
+
+
+def _add_context(error: ProtocolError | RemoteError, client: object, wire: str) -> None:
+    """Set plugin, address and method of ``error`` where they are not set yet."""
+    plugin, address = _identity(client)
+    error.plugin = error.plugin or plugin
+    error.address = error.address or address
+    error.method = error.method or wire
+
+
+# --- synchronous --------------------------------------------------------------------------------------
 
 
 def _calling(method: Method) -> Callable[..., Any]:
-    wire, rpc = method.wire, method.rpc
+    wire, idempotent, declared = method.wire, method.rpc.idempotent, method.rpc.timeout
 
     def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
         arguments = method.encode_arguments(*args, **kwargs)
-        client, timeout = self._client, rpc.timeout if self._timeout is None else self._timeout
+        client, timeout = self._client, declared if self._timeout is None else self._timeout
         try:
-            reply = client.call(wire, arguments, reply=msgspec.Raw, timeout=timeout, idempotent=rpc.idempotent)
+            reply = client.call(wire, arguments, reply=msgspec.Raw, timeout=timeout, idempotent=idempotent)
             return method.decode_reply(bytes(reply))
         except (ProtocolError, RemoteError) as error:
-            _add_context(error, client, wire)
-            if rpc.fallback is None:
-                raise
-            return rpc.fallback(error)
+            return _recovered(error, client, method)
 
     return remote
 
 
 def _streaming(method: Method, codec: StreamCodec) -> Callable[..., Any]:
-    wire, rpc = method.wire, method.rpc
-
     def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
         arguments = method.encode_arguments(*args, **kwargs)
-        client, timeout = self._client, rpc.timeout if self._timeout is None else self._timeout
-        records = _records(client.stream(wire, arguments, timeout=timeout), codec, client, wire)
+        opened = self._client.stream(method.wire, arguments, timeout=_timeout(self, method))
+        records = _records(opened, codec, self._client, method.wire)
         next(records)  # sends the request, so that the call raises its errors; from now on close() ends the stream
         return records
 
@@ -138,13 +189,40 @@ def _records(opened: AbstractContextManager[BinaryIO], codec: StreamCodec, clien
             raise
 
 
-def _identity(client: object) -> tuple[str | None, str | None]:
-    return getattr(client, "plugin", None), getattr(client, "address", None)
+# --- asynchronous -------------------------------------------------------------------------------------
 
 
-def _add_context(error: ProtocolError | RemoteError, client: object, wire: str) -> None:
-    """Set plugin, address and method of ``error`` where they are not set yet."""
-    plugin, address = _identity(client)
-    error.plugin = error.plugin or plugin
-    error.address = error.address or address
-    error.method = error.method or wire
+def _calling_async(method: Method) -> Callable[..., Any]:
+    wire, idempotent, declared = method.wire, method.rpc.idempotent, method.rpc.timeout
+
+    async def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
+        arguments = method.encode_arguments(*args, **kwargs)
+        client, timeout = self._client, declared if self._timeout is None else self._timeout
+        try:
+            reply = await client.call(wire, arguments, reply=msgspec.Raw, timeout=timeout, idempotent=idempotent)
+            return method.decode_reply(bytes(reply))
+        except (ProtocolError, RemoteError) as error:
+            return _recovered(error, client, method)
+
+    return remote
+
+
+def _streaming_async(method: Method, codec: StreamCodec) -> Callable[..., Any]:
+    def remote(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        arguments = method.encode_arguments(*args, **kwargs)
+        opened = self._client.stream(method.wire, arguments, timeout=_timeout(self, method))
+        return _records_async(opened, codec, self._client, method.wire)
+
+    return remote
+
+
+async def _records_async(
+    opened: AbstractAsyncContextManager[Readable], codec: StreamCodec, client: object, wire: str
+) -> AsyncIterator[Any]:
+    async with opened as stream:
+        try:
+            async for record in unpack_async(codec, stream):
+                yield record
+        except ProtocolError as error:
+            _add_context(error, client, wire)
+            raise

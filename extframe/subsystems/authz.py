@@ -44,6 +44,8 @@ class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
     deadlines for these calls; the client's apply. Both calls are idempotent and may be retried.
     """
 
+    __mirror__ = "extframe.subsystems.async_authz:AsyncAuthz"
+
     @rpc("AuthZReq", idempotent=True, omit_defaults=True)
     def authz_req(
         self,

@@ -101,6 +101,8 @@ class IpamDriver(Interface, implements="IpamDriver"):
     Docker sets no deadlines for these calls; the client's apply.
     """
 
+    __mirror__ = "extframe.subsystems.async_ipam:AsyncIpamDriver"
+
     @rpc("GetCapabilities", idempotent=True, optional=True, fallback=_requires_nothing)
     def get_capabilities(self) -> IpamCapability:
         """Return what the plugin requires of the host. A plugin that does not answer this call requires nothing."""

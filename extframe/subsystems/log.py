@@ -90,6 +90,8 @@ def _reads_nothing(error: ProtocolError | RemoteError) -> LogCapability:
 class LogDriver(Interface, implements="LogDriver"):
     """Logs of containers. Docker sets no deadlines for these calls; the client's apply, for streams until they open."""
 
+    __mirror__ = "extframe.subsystems.async_log:AsyncLogDriver"
+
     @rpc("Capabilities", returns="Cap", idempotent=True, optional=True, fallback=_reads_nothing)
     def capabilities(self) -> LogCapability:
         """Return the plugin's capabilities. A plugin that does not answer this call cannot read logs."""

@@ -14,6 +14,8 @@ class MetricsCollector(Interface, implements="MetricsCollector"):
     ignored, so errors need a status other than 200.
     """
 
+    __mirror__ = "extframe.subsystems.async_metrics:AsyncMetricsCollector"
+
     @rpc("StartMetrics", ignore_reply=True)
     def start_metrics(self) -> None:
         """Start collecting; called when the plugin is activated."""

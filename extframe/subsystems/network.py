@@ -172,6 +172,8 @@ def _not_implemented(error: ProtocolError | RemoteError) -> None:
 class NetworkDriver(Interface, implements="NetworkDriver"):
     """Networks of containers. Docker sets no deadlines for these calls; the client's apply."""
 
+    __mirror__ = "extframe.subsystems.async_network:AsyncNetworkDriver"
+
     @rpc("GetCapabilities", idempotent=True, check=_known_scopes)
     def get_capabilities(self) -> NetworkCapability:
         """Return the scopes of the plugin's networks. The host's first call."""

@@ -59,6 +59,8 @@ class Secret(Message, frozen=True, omit_defaults=True):
 class SecretProvider(Interface, implements="secretprovider", prefix="SecretProvider"):
     """Provides the values of secrets to the tasks of a swarm. Docker sets no deadline; the client's applies."""
 
+    __mirror__ = "extframe.subsystems.async_secret:AsyncSecretProvider"
+
     @rpc("GetSecret", omit_defaults=True)
     def get_secret(
         self,

@@ -76,6 +76,8 @@ def _local(error: ProtocolError | RemoteError) -> VolumeCapability:
 class VolumeDriver(Interface, implements="VolumeDriver"):
     """Named volumes that the plugin creates, mounts, lists and removes."""
 
+    __mirror__ = "extframe.subsystems.async_volume:AsyncVolumeDriver"
+
     @rpc("Create", timeout=120.0)
     def create(self, name: str, opts: Annotated[dict[str, str], Key(null=True)] = {}) -> None:
         """Create a volume.

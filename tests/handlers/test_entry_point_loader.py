@@ -11,6 +11,7 @@ from typing import Any
 import pluggy
 import pytest
 from packages import install
+from scripted_client import AsyncScriptedClient, ScriptedClient
 
 import extframe
 from extframe import PluginManager, hookimpl
@@ -34,6 +35,19 @@ BACKUP = """
         @extframe.rpc("Start")
         def start(self, path: str) -> None:
             '''Start.'''
+            raise NotImplementedError
+"""
+
+
+ASYNC_ONLY = """
+    import extframe
+
+    class Translator(extframe.AsyncInterface, implements="Translator"):
+        '''Translates.'''
+
+        @extframe.rpc("Translate", returns="Text")
+        async def translate(self, text: str) -> str:
+            '''Translate.'''
             raise NotImplementedError
 """
 
@@ -133,6 +147,22 @@ def test_an_interface_may_be_imported_and_extended_by_other_packages(site: Path)
     extended = "import extframe, ext_a\nclass More(ext_a.Backup, implements='Backup'):\n    '''More.'''\n"
     put(site, "ext_c", extended)
     assert texts(PluginManager()) == []
+
+
+def test_an_interface_for_async_code_brings_its_hook_too(site: Path) -> None:
+    put(site, "async_only", ASYNC_ONLY)
+    put(site, "mirrored", "import extframe\nfrom extframe import AsyncVolumeDriver, VolumeDriver\n")
+    pm = PluginManager()
+    assert texts(pm) == []
+    assert pm.hook.translator.spec.function.__doc__ == "Translates."
+
+
+def test_the_built_in_handlers_return_the_driver_that_fits_the_client() -> None:
+    pm = PluginManager()
+    [driver] = pm.hook.volume_driver(name="a", client=AsyncScriptedClient())
+    assert isinstance(driver, extframe.AsyncVolumeDriver)
+    [driver] = pm.hook.volume_driver(name="a", client=ScriptedClient())
+    assert isinstance(driver, extframe.VolumeDriver)
 
 
 def test_an_unrelated_interface_with_the_name_of_dockers_is_a_failure(site: Path) -> None:

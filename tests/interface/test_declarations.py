@@ -108,7 +108,8 @@ def test_a_driver_may_implement_several_interfaces():
 def test_an_object_that_is_not_a_driver_is_a_type_error_that_says_how_to_make_one():
     for thing in (object(), Interface, 5):
         with pytest.raises(
-            TypeError, match=r"is not a driver: subclass an Interface, or decorate an async class with @implements"
+            TypeError,
+            match=r"is not a driver: subclass an Interface or an AsyncInterface, or decorate an",
         ):
             declarations(thing)
 
