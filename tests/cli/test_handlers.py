@@ -91,3 +91,26 @@ def test_the_table_has_the_reason_and_verbose_the_traceback(extframe, tmp_path):
     assert "Traceback" in verbose.stderr
     assert "\x1b" not in quiet.stderr + verbose.stderr
     assert quiet.returncode == verbose.returncode == 0
+
+
+def test_broken_metadata_hide_neither_the_handler_nor_the_others(listed, tmp_path):
+    for name in ("half", "foreign", "lines", "loop", "good"):
+        install(tmp_path, f"extframe-{name}", module=name, source=HANDLER, entry_points={name: name})
+    metadata = {name: tmp_path / f"extframe_{name}-1.0.dist-info" for name in ("half", "foreign", "lines", "loop")}
+    (metadata["half"] / "METADATA").unlink()
+    (metadata["foreign"] / "METADATA").write_bytes(b"Name: extframe-foreign\nAuthor: J\xf6rg\n")
+    (metadata["lines"] / "entry_points.txt").write_text("[extframe]\n= nameless\nlines = lines\n")
+    (metadata["loop"] / "entry_points.txt").unlink()
+    (metadata["loop"] / "entry_points.txt").symlink_to("entry_points.txt")
+    rows = {(name, row["state"]): row for (_, name), row in listed().items()}
+    for name in ("half", "foreign", "lines", "good"):
+        assert rows[name, "loaded"]["hooks"] == ["volume_driver"]
+    failed = [row for row in listed().values() if row["state"] == "failed"]
+    assert {row["package"] for row in failed} == {"extframe-lines", "extframe-loop"}
+    assert any("expected NAME = MODULE" in row["reason"] for row in failed)
+
+
+def test_an_exception_without_a_text_is_listed(listed, tmp_path):
+    source = "class Bad(Exception):\n    def __str__(self):\n        raise RuntimeError('no')\nraise Bad\n"
+    install(tmp_path, "extframe-bad", module="bad", source=source, entry_points={"bad": "bad"})
+    assert "__str__" in listed()["extframe-bad", "bad"]["reason"]

@@ -1,4 +1,4 @@
-"""VolumeDriver: what the engine sends, what it makes of odd answers, and what extframe refuses instead."""
+"""VolumeDriver: the proxy and a plugin, byte for byte, and how odd replies are handled."""
 
 # ruff: noqa: B006 - as users write it
 
