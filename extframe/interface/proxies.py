@@ -7,14 +7,16 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
 
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
 from .markers import StreamCodec
 from .methods import Method
-from .streams import Readable, unpack_async
+
+if TYPE_CHECKING:
+    from .streams import Readable
 
 T = TypeVar("T")
 
@@ -219,6 +221,8 @@ def _streaming_async(method: Method, codec: StreamCodec) -> Callable[..., Any]:
 async def _records_async(
     opened: AbstractAsyncContextManager[Readable], codec: StreamCodec, client: object, wire: str
 ) -> AsyncIterator[Any]:
+    from .streams import unpack_async
+
     async with opened as stream:
         try:
             async for record in unpack_async(codec, stream):

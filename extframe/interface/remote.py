@@ -1,16 +1,18 @@
-"""remote(): the driver that fits a client, sync or async. Imports a mirror only for an async client."""
+"""remote(): the driver that fits a client, sync or async. Imports what is async only for an async client."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from .async_interface import AsyncInterface, untyped_mirror
 from .declarations import Interface, declaration
 from .proxies import SupportsAsyncCall, SupportsCall, is_async
 
+if TYPE_CHECKING:
+    from .async_interface import AsyncInterface
+
 Sync = TypeVar("Sync", bound=Interface)
-Async = TypeVar("Async", bound=AsyncInterface)
+Async = TypeVar("Async", bound="AsyncInterface")
 
 
 @overload
@@ -41,9 +43,10 @@ def remote(interface: type[Any], client: Any, *, timeout: float | None = None) -
     Raises:
         TypeError: there is no such driver, as for a class with methods of its own and the other kind of client.
     """
-    wanted = AsyncInterface if is_async(client) else Interface
-    if not issubclass(interface, wanted):
-        interface = mirror_of(interface) if is_async(client) else _mirrored(interface)
+    if is_async(client) and issubclass(interface, Interface):
+        interface = mirror_of(interface)
+    elif not is_async(client) and not issubclass(interface, Interface):
+        interface = _mirrored(interface)
     return interface.remote(client, timeout=timeout)
 
 
@@ -63,7 +66,11 @@ def mirror_of(interface: type[Interface]) -> type[AsyncInterface]:
     if isinstance(mirror, str):
         module, _, name = mirror.partition(":")
         mirror = getattr(import_module(module), name)
-    found: type[AsyncInterface] = mirror or untyped_mirror(interface)
+    if mirror is None:
+        from .async_interface import untyped_mirror
+
+        mirror = untyped_mirror(interface)
+    found: type[AsyncInterface] = mirror
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Annotated, Any, BinaryIO
 
@@ -11,8 +13,9 @@ import pytest
 from scripted_client import AsyncScriptedClient, ScriptedClient
 
 import extframe
+from extframe import AsyncInterface
 from extframe.errors import ProtocolError, RemoteError
-from extframe.interface import AsyncInterface, Interface, declaration, declarations, routes
+from extframe.interface import Interface, declaration, declarations, routes
 from extframe.interface.drivers import check_driver
 from extframe.interface.markers import Key, StreamCodec, rpc
 
@@ -264,6 +267,17 @@ def test_remote_returns_the_driver_that_fits_the_client():
     driver = extframe.remote(Backup, AsyncScriptedClient({"JobID": "7"}), timeout=2.0)
     assert asyncio.run(driver.start("/home")) == "7"
     assert driver._client.script.last.timeout == 2.0
+
+
+def test_a_sync_host_imports_nothing_of_the_async_half():
+    program = """
+import sys, extframe
+with extframe.PluginManager() as pm:
+    pm.hook.volume_driver(name="a", client=extframe.Client("unix:///nowhere.sock"))
+print(*sorted(name for name in sys.modules if "async" in name and name.startswith("extframe")))
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_an_interface_without_a_mirror_has_an_async_driver_all_the_same():

@@ -11,7 +11,8 @@ import pytest
 from every_method import INTERFACES
 
 import extframe
-from extframe.interface import AsyncInterface, declaration
+from extframe import AsyncInterface
+from extframe.interface import declaration
 from extframe.interface.mirror import mirror_source
 from extframe.interface.remote import mirror_of
 
