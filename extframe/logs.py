@@ -7,7 +7,9 @@ import traceback
 from collections.abc import Iterator
 
 from .errors import ExtframeError
-from .text import printable
+from .text import cut, printable
+
+MESSAGE_LIMIT, TRACEBACK_LIMIT = 4_000, 40_000  # characters
 
 _root = logging.getLogger("extframe")
 
@@ -20,11 +22,11 @@ class _Escape(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if not message.isprintable():
-            record.msg, record.args = printable(message), None
+        if len(message) > MESSAGE_LIMIT or not message.isprintable():
+            record.msg, record.args = printable(cut(message, MESSAGE_LIMIT)), None
         if record.exc_info and record.exc_info[1]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            shown = _escaped(text, record.exc_info[1])
+            shown = cut(_escaped(text, record.exc_info[1]), TRACEBACK_LIMIT)
             if shown != text:
                 record.exc_text = shown  # which formatters take before exc_info
         return True
@@ -32,7 +34,7 @@ class _Escape(logging.Filter):
 
 def _escaped(trace: str, error: BaseException) -> str:
     for words in filter(None, _words_in(error)):
-        trace = trace.replace(words, printable(words))
+        trace = trace.replace(words, printable(cut(words, MESSAGE_LIMIT)))
     return "\n".join(map(printable, trace.split("\n")))
 
 

@@ -20,6 +20,18 @@ def quoted(text: object, limit: int = 300) -> str:
     return shown if len(shown) <= limit else shown[:limit] + "..."
 
 
+def cut(text: str, limit: int) -> str:
+    """Return ``text``, or its beginning and end if it is longer than ``limit`` characters.
+
+    >>> cut("abcdefghij", 4)
+    'ab... (6 characters omitted) ...ij'
+    """
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}... ({len(text) - 2 * half} characters omitted) ...{text[-half:]}"
+
+
 def text_of(error: BaseException) -> str:
     """Return the text of an exception that others wrote: their ``__str__`` may itself raise."""
     try:
