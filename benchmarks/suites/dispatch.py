@@ -10,7 +10,7 @@ from bench import Bench, Report
 from measure import Round, alternate, ratio
 
 from extframe import hookimpl
-from extframe.handlers.hook_calls import Delivery
+from extframe.handlers.hook_calls import HookCalls
 from extframe.handlers.hooks import ExtensionPoints
 
 HANDLERS = 50
@@ -35,7 +35,7 @@ def run(bench: Bench) -> Report:
     arguments = {"name": "photos", "client": object()}
 
     def deliver() -> None:
-        Delivery(caller).run(arguments)
+        HookCalls(caller).run(arguments)
 
     def call() -> None:
         caller(**arguments)

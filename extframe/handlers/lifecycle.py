@@ -1,4 +1,4 @@
-"""Tell handlers what becomes of plugins, each thing in its turn. Decides nothing, and knows no plugin's states."""
+"""Pass lifecycle events of plugins on to the handlers, in order. Decides nothing; knows no states of plugins."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..concurrency.threads import Worker
 from ..errors import CallTimeout
 from ..logs import get_logger
 from .failures import Failure, Failures
-from .hook_calls import Delivery, Monitor
+from .hook_calls import HookCalls, Monitor
 
-PATIENCE = 10.0  # seconds for the handlers of one piece of news
+TIMEOUT = 10.0  # seconds for the handlers of one event
 
 logger = get_logger(__name__)
 
 
-class News:
-    """What has happened and has not been told yet.
+class LifecycleEvents:
+    """The events that have happened and have not reached the handlers yet.
 
     Args:
         relay: the manager's hooks.
         failures: where handlers that raise, or do not return, are noted.
-        monitors: returns what sees hook calls.
-        origin: returns the distribution and the version that brought a handler.
+        monitors: returns the monitors of hook calls.
+        origin: returns the name and version of the distribution of a handler.
     """
 
     def __init__(
@@ -44,58 +44,59 @@ class News:
         self._failures = failures
         self._monitors = monitors
         self._origin = origin
-        self._untold: deque[tuple[pluggy.HookCaller, dict[str, Any]]] = deque()
-        self._lock = threading.RLock()  # held for bookkeeping only; in itself, for signal handlers
-        self._teller: Worker[None] | None = None
+        self._queue: deque[tuple[pluggy.HookCaller, dict[str, Any]]] = deque()
+        # Held for bookkeeping only. Re-entrant, as a signal handler may use the manager.
+        self._lock = threading.RLock()
+        self._worker: Worker[None] | None = None
 
-    def tell(self, hook: str, **arguments: object) -> None:
-        """Have the handlers of a hook called, after those of what was told before. Returns at once."""
+    def publish(self, hook: str, **arguments: object) -> None:
+        """Have the handlers of a hook called, after those of earlier events. Returns at once."""
         caller = getattr(self._relay, hook)
         if not caller.get_hookimpls():
             return
-        is_told = True
+        is_running = True
         with self._lock:
-            self._untold.append((caller, arguments))
-            if self._teller is None:
-                self._teller = Worker(self._tell_all, "extframe news")
-                is_told = self._teller.started
-                if not is_told:
-                    self._teller = None
-        if not is_told:
+            self._queue.append((caller, arguments))
+            if self._worker is None:
+                self._worker = Worker(self._deliver_all, "extframe lifecycle events")
+                is_running = self._worker.started
+                if not is_running:
+                    self._worker = None
+        if not is_running:
             logger.warning(
-                "the system has no thread to tell %s of plugin %r; it is told with what comes next",
+                "the system has no thread for %s of plugin %r; it is delivered with the next event",
                 hook,
                 arguments["name"],
             )
 
-    def _tell_all(self) -> None:
+    def _deliver_all(self) -> None:
         while True:
             with self._lock:
-                if not self._untold:
-                    self._teller = None
+                if not self._queue:
+                    self._worker = None
                     return
-                caller, arguments = self._untold.popleft()
-            with suppress(Exception):  # of a log handler of the host's: the rest is told all the same
-                self._tell(caller, arguments)
+                caller, arguments = self._queue.popleft()
+            with suppress(Exception):  # a log handler of the host's raised: later events are delivered all the same
+                self._deliver(caller, arguments)
 
-    def _tell(self, caller: pluggy.HookCaller, arguments: dict[str, Any]) -> None:
-        delivery = Delivery(caller, gives=False)
+    def _deliver(self, caller: pluggy.HookCaller, arguments: dict[str, Any]) -> None:
+        calls = HookCalls(caller, is_dispatch=False)
         work = Worker(
-            lambda: delivery.run(arguments, monitors=self._monitors()), f"extframe {caller.name} {arguments['name']}"
+            lambda: calls.run(arguments, monitors=self._monitors()), f"extframe {caller.name} {arguments['name']}"
         )
         try:
-            work.result(deadlines.after(PATIENCE))
+            work.result(deadlines.after(TIMEOUT))
         except TimeoutError:
-            for handler in delivery.running():
-                late = CallTimeout(f"it has not returned after {PATIENCE:g} s", phase="handlers")
+            for handler in calls.running():
+                late = CallTimeout(f"it has not returned after {TIMEOUT:g} s", phase="handlers")
                 self._note(handler, None, caller.name, arguments["name"], late)
         except BaseException as error:  # noqa: BLE001 - of a monitor, a handler's Ctrl-C, a system without threads
-            logger.warning("%s of plugin %r could not be told: %s", caller.name, arguments["name"], error)
-        failed = delivery.failed()
-        for impl in delivery.called():
+            logger.warning("%s of plugin %r could not be delivered: %s", caller.name, arguments["name"], error)
+        failed = calls.failed()
+        for impl in calls.called():
             self._note(impl.plugin_name, impl.plugin, caller.name, arguments["name"], failed.get(impl))
 
-    def _note(self, handler: str, made_by: object, hook: str, plugin: str, error: Exception | None) -> None:
+    def _note(self, handler: str, made_by: object, hook: str, plugin: str, error: BaseException | None) -> None:
         subject = ("handler", handler, plugin, hook)
         if error is None:
             self._failures.clear(subject)

@@ -1,4 +1,4 @@
-"""Take many plugins to their handlers, none waiting for another. Finds none itself, and decides about none."""
+"""Activate and dispatch many plugins at once, so that none waits for another. Decides about none."""
 
 from __future__ import annotations
 
@@ -19,42 +19,54 @@ from .plugin import Plugin
 GRACE = 0.02  # seconds after the deadline in which get_all collects the timeouts
 
 Done = Callable[[str, Exception | None], object]
-"""Hears once of each plugin that was begun: its name, and why it failed, if it did. In any thread."""
+"""Called once for each plugin that was begun, in any thread: its name, and its failure or None."""
 
 
 class ConcurrentActivation:
-    """Plugins on their way. One thread begins them and takes turn after turn, in which it makes all handshakes.
+    """Plugins that are being activated. One thread begins them, and makes all handshakes, turn by turn.
 
-    Handlers have the threads of a crew. So has a plugin whose handshake cannot be begun without a wait: over TCP,
-    behind another thread's handshake, at a socket that takes no connection for now.
+    Handlers run in a thread pool. So does the handshake of a plugin that cannot begin without waiting: over TCP, when
+    another thread makes it, or at a socket that accepts no connection at the moment.
 
     Args:
-        activator: takes plugins further.
-        done: hears what became of each.
-        name: the crew's threads'.
+        activator: finds, activates and dispatches plugins.
+        done: receives the result for each plugin.
+        name: the name of the threads.
         again: the extension point whose failed handlers are called again.
-        handlers_too: whether ``done`` hears of a plugin when its handlers have returned, or before they are called.
+        wait_for_handlers: whether ``done`` is called after the handlers of a plugin have returned, or before they
+            are called.
+        find_in_threads: whether a registry that may be slow is searched in the thread pool.
     """
 
     def __init__(
-        self, activator: Activator, done: Done, name: str, *, again: str = "", handlers_too: bool = True
+        self,
+        activator: Activator,
+        done: Done,
+        name: str,
+        *,
+        again: str = "",
+        wait_for_handlers: bool = True,
+        find_in_threads: bool = False,
     ) -> None:
         self._activator = activator
         self._done = done
         self._again = again
-        self._handlers_too = handlers_too
+        self._wait_for_handlers = wait_for_handlers
+        self._find_here = not find_in_threads or activator.registry.is_local("find")
         self._handshakes = HandshakePool()
-        self._at_once = affordable()  # handshakes: each has a file descriptor
+        self._limit = affordable()  # on handshakes: each has a file descriptor
         self._not_begun: deque[tuple[str, float]] = deque()
-        self._crew = ThreadPool(name)
+        self._threads = ThreadPool(name)
 
     def listen(self, descriptor: int) -> None:
-        """Let a turn end when there is something to read from this file descriptor, too."""
+        """End a turn when there is something to read from this file descriptor, too."""
         self._handshakes.listen(descriptor)
 
     def begin(self, name: str, deadline: float) -> None:
-        """Begin with a plugin; the deadline is its handshake's, a ``time.monotonic()`` value."""
-        if len(self._handshakes) < self._at_once:
+        """Begin with a plugin; the deadline is that of its handshake, a ``time.monotonic()`` value."""
+        if not self._find_here:
+            self._threads.submit(partial(self._activate, name, deadline))
+        elif len(self._handshakes) < self._limit:
             self._begin(name, deadline)
         else:
             self._not_begun.append((name, deadline))
@@ -65,57 +77,57 @@ class ConcurrentActivation:
             if plugin.is_made:
                 self._hand_over(plugin, deadline)
             elif not self._handshakes.begin(plugin, deadline):
-                self._crew.submit(partial(self._activate, name, deadline))
-        except Exception as error:  # noqa: BLE001 - of a registry that somebody else wrote, perhaps
+                self._threads.submit(partial(self._activate, name, deadline))
+        except Exception as error:  # noqa: BLE001 - reported to the caller
             self._done(name, error)
 
-    def drop(self, plugin: Plugin) -> bool:
-        """Give up a plugin's handshake, so that another can be begun; return whether one was under way here."""
-        return self._handshakes.drop(plugin)
+    def abandon(self, plugin: Plugin) -> bool:
+        """End a plugin's handshake, so that another can be begun; return whether one was under way here."""
+        return self._handshakes.abandon(plugin)
 
     def turn(self, until: float) -> None:
-        """Do what can be done, after waiting until then at most for something to happen."""
-        if self._crew.grow():
+        """Do what can be done, after waiting for something to happen until then at the latest."""
+        if self._threads.grow():
             until = min(until, monotonic() + TICK)
         for plugin, failure, deadline in self._handshakes.wait(until):
             if failure is None:
-                self._activator.record_success(plugin.name)
+                self._activator.table.record_success(plugin.name)
                 self._hand_over(plugin, deadline)
             else:
                 self._done(plugin.name, failure)
-        while self._not_begun and len(self._handshakes) < self._at_once:
+        while self._not_begun and len(self._handshakes) < self._limit:
             self._begin(*self._not_begun.popleft())
 
     def finish(self, ended: Event, deadline: float) -> None:
-        """Take turns until ``ended`` is set, or the deadline has passed."""
+        """Take turns until ``ended`` is set or the deadline has passed."""
         while not ended.is_set() and left(deadline):
             if len(self._handshakes):
                 self.turn(deadline)
             else:
-                ended.wait(min(TICK, left(deadline)) if self._crew.grow() else left(deadline))
+                ended.wait(min(TICK, left(deadline)) if self._threads.grow() else left(deadline))
 
-    def end(self) -> None:
-        """Give up the handshakes under way, and what has not begun. Handlers that run go on alone."""
+    def close(self) -> None:
+        """End the handshakes under way, and begin no more. Handlers that are running keep running."""
         self._not_begun.clear()
         self._handshakes.close()
-        self._crew.cancel_pending()
+        self._threads.cancel_pending()
 
     def _hand_over(self, plugin: Plugin, deadline: float) -> None:
         is_due = self._activator.dispatcher.is_due(plugin)
         if is_due:
-            self._crew.submit(partial(self._dispatch, plugin, deadline))
-        if not (is_due and self._handlers_too):
+            self._threads.submit(partial(self._dispatch, plugin, deadline))
+        if not (is_due and self._wait_for_handlers):
             self._done(plugin.name, None)
 
-    # In a thread of the crew.
+    # In the thread pool.
 
     def _activate(self, name: str, deadline: float) -> None:
         try:
             plugin = self._activator.activate(name, deadline)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits
+        except Exception as error:  # noqa: BLE001 - reported to the caller
             self._done(name, error)
             return
-        if not self._handlers_too:
+        if not self._wait_for_handlers:
             self._done(name, None)
         self._dispatch(plugin, deadline)
 
@@ -123,69 +135,73 @@ class ConcurrentActivation:
         error: Exception | None = None
         try:
             self._activator.dispatcher.dispatch_here(plugin, again=self._again)
-            if self._handlers_too:
+            if self._wait_for_handlers:
                 self._activator.dispatcher.wait(plugin, deadline)
-        except Exception as raised:  # noqa: BLE001 - handed to whoever waits
+        except Exception as raised:  # noqa: BLE001 - reported to the caller
             error = raised
-        if self._handlers_too:
+        except BaseException as raised:  # noqa: BLE001 - a handler's KeyboardInterrupt: signals reach the main thread
+            error = HandlerError(f"a handler raised {type(raised).__name__}", plugin=plugin.name)
+            error.__cause__ = raised
+        if self._wait_for_handlers:
             self._done(plugin.name, error)
 
 
 # --- all plugins of an extension point ----------------------------------------------------------------
 
 
-def use_all(activator: Activator, names: Sequence[str], point: str, deadline: float) -> list[Plugin]:
-    """Return the plugins among ``names`` that can be used as an extension point, in that order.
+def use_all(activator: Activator, point: str, deadline: float) -> list[Plugin]:
+    """Return every plugin that can be used as an extension point, sorted by name; note the failures of the others.
 
-    All are activated concurrently. A plugin that is dead, hung or malformed is left out, and its failure recorded.
+    Raises:
+        ExtframeError: the registry could not be searched.
     """
-    names = list(dict.fromkeys(names))
-    rest = [name for name in names if not activator.is_ready(name)]
-    outcomes = dict.fromkeys(set(names).difference(rest)) | _activate_all(activator, rest, point, deadline)
-    found = [_usable(activator, name, point, outcomes) for name in names]
+    names = list(dict.fromkeys(activator.registry.scan(deadline)))
+    rest = [name for name in names if not activator.is_ready(name, deadline)]
+    results = dict.fromkeys(set(names).difference(rest)) | _activate_all(activator, rest, point, deadline)
+    found = [_usable(activator, name, point, results) for name in names]
     return [plugin for plugin in found if plugin is not None]
 
 
 def _activate_all(
     activator: Activator, names: Sequence[str], point: str, deadline: float
 ) -> dict[str, Exception | None]:
-    """Return the outcome of each activation that ended by the deadline: its error, or None for success."""
-    outcomes: dict[str, Exception | None] = {}
+    """Return the failure of each plugin that was done by the deadline, or None."""
+    results: dict[str, Exception | None] = {}
     ended = Event()
 
-    def note(name: str, error: Exception | None) -> None:
-        outcomes[name] = error
-        if len(outcomes) == len(names):
+    def done(name: str, error: Exception | None) -> None:
+        results[name] = error
+        if len(results) == len(names):
             ended.set()
 
-    plugins = ConcurrentActivation(activator, note, "extframe get_all", again=point)
+    activation = ConcurrentActivation(activator, done, "extframe get_all", again=point, find_in_threads=True)
     try:
         for name in names:
-            plugins.begin(name, deadline)
+            activation.begin(name, deadline)
         if names:
-            plugins.finish(ended, deadline + GRACE)
+            activation.finish(ended, deadline + GRACE)
     finally:
-        plugins.end()
-    return dict(outcomes)
+        activation.close()
+    return dict(results)
 
 
-def _usable(activator: Activator, name: str, point: str, outcomes: Mapping[str, Exception | None]) -> Plugin | None:
-    """Return a plugin that can be used, or None after recording why it cannot."""
-    plugin = activator.known(name)
-    error = outcomes[name] if name in outcomes else _late(activator, name, plugin)
+def _usable(activator: Activator, name: str, point: str, results: Mapping[str, Exception | None]) -> Plugin | None:
+    """Return a plugin that can be used, or None after noting why not."""
+    plugin = activator.table.known(name)
+    error = results[name] if name in results else _late(activator, name, plugin)
     if error is not None or plugin is None:
-        activator.record_failure(name, error or _late(activator, name, plugin))
+        activator.table.record_failure(name, error or _late(activator, name, plugin))
         return None
-    activator.record_success(name)  # also of a handler that was late and has returned since
+    activator.table.record_success(name)  # of a handler that was late, and has returned
     try:
         plugin.require(point)
         activator.dispatcher.require(plugin, point)
-    except (DoesNotImplement, HandlerError):  # the handler is in failures() already
+    except (DoesNotImplement, HandlerError):  # the failure of the handler is noted already
         return None
     return plugin
 
 
 def _late(activator: Activator, name: str, plugin: Plugin | None) -> ExtframeError:
     if plugin is None:
-        return CallTimeout("no time was left for it", plugin=name, phase="handshake")
+        return CallTimeout("there was no time left for it", plugin=name, phase="handshake")
     return activator.dispatcher.late(plugin) if plugin.is_made else plugin.late()

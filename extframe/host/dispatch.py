@@ -1,4 +1,4 @@
-"""Give an active plugin's extension points to the handlers. Activates nothing, registers nothing."""
+"""Dispatch the extension points of an active plugin to the handlers. Activates nothing, registers nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pluggy
 from ..concurrency.threads import Worker
 from ..errors import CallTimeout, ExtframeError, HandlerError
 from ..handlers.failures import Failure, Failures
-from ..handlers.hook_calls import Delivery, Monitor, inside_handler
+from ..handlers.hook_calls import HookCalls, Monitor, inside_handler
 from ..handlers.hooks import LIFECYCLE, spec_fault
 from ..logs import get_logger
 from ..protocol import hook_name
@@ -26,9 +26,9 @@ logger = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Due:
-    """A delivery with handlers to call; ``again`` says whether those that failed are among them."""
+    """Calls with handlers that are due; ``again`` says whether those that failed are among them."""
 
-    delivery: Delivery
+    calls: HookCalls
     point: str
     again: bool
 
@@ -38,9 +38,9 @@ class Dispatcher:
 
     Args:
         relay: the manager's hooks.
-        failures: where handlers that raise, and entries that reach no hook, are noted.
-        monitors: returns what sees hook calls.
-        origin: returns the distribution and the version that brought a handler.
+        failures: where handlers that raise, and entries without a usable hook, are noted.
+        monitors: returns the monitors of hook calls.
+        origin: returns the name and version of the distribution of a handler.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Dispatcher:
         """Call the handlers that are due, and wait until all have returned.
 
         Handlers run in a thread of their own: one that hangs costs its callers their deadlines, not more.
-        Inside a handler nothing that others run is waited for: they may be waiting for this very handler.
+        Code that runs inside a handler does not wait for the handlers of other threads, which may be waiting for it.
 
         Args:
             plugin: must be active.
@@ -78,15 +78,33 @@ class Dispatcher:
                 raise self.late(plugin) from None
         self.wait(plugin, deadline)
 
-    def dispatch_here(self, plugin: Plugin, *, again: str = "", only: object = None) -> None:
-        """Call the handlers that are due in this thread, for as long as they take; wait for no others.
+    def dispatch_here(self, plugin: Plugin, *, again: str = "") -> None:
+        """Call the handlers that are due in this thread, however long they take; do not wait for other threads."""
+        self._run(plugin, self._due(plugin, again))
 
-        ``only`` is the one handler to be called, where it is not all: others that take long are not its maker's affair.
+    def dispatch_to(self, handler: object, plugins: Sequence[Plugin], deadline: float) -> None:
+        """Call one handler, where it is due, for active plugins, in a thread of its own.
+
+        If it has not returned at the deadline it keeps running, and that is noted as its failure.
         """
-        self._run(plugin, self._due(plugin, again), only)
+        due = [(plugin, self._due(plugin, "", handler)) for plugin in plugins]
+        due = [(plugin, dues) for plugin, dues in due if dues]
+        if not due:
+            return
+
+        def run() -> None:
+            for plugin, dues in due:
+                self._run(plugin, dues, handler)
+
+        try:
+            Worker(run, "extframe late handler").result(deadline)
+        except TimeoutError:
+            self._note_late(handler, due)
+        except ExtframeError as error:  # the system has no thread: the next `get` calls the handler
+            logger.warning("%s; the handlers of active plugins are called at their next use", error)
 
     def wait(self, plugin: Plugin, deadline: float) -> None:
-        """Wait for the handlers that other threads are running; inside a handler, for none.
+        """Wait for the handlers that other threads are running, unless this code runs inside a handler.
 
         Raises:
             CallTimeout: one is still running at the deadline.
@@ -94,18 +112,18 @@ class Dispatcher:
         if inside_handler():
             return
         try:
-            for delivery in list(plugin.deliveries.values()):
-                delivery.wait(deadline)
+            for calls in list(plugin.hook_calls.values()):
+                calls.wait(deadline)
         except TimeoutError:
             raise self.late(plugin) from None
 
     def is_due(self, plugin: Plugin) -> bool:
         """Return whether a handler has not been called, has failed, or has not returned."""
-        return bool(self._due(plugin, None)) or any(each.running() for each in list(plugin.deliveries.values()))
+        return bool(self._due(plugin, None)) or any(each.running() for each in list(plugin.hook_calls.values()))
 
     def late(self, plugin: Plugin) -> CallTimeout:
         """Return the error that names the handlers that have not returned."""
-        names = sorted({name for delivery in list(plugin.deliveries.values()) for name in delivery.running()})
+        names = sorted({name for calls in list(plugin.hook_calls.values()) for name in calls.running()})
         who = f"handler {', '.join(map(repr, names))} has not returned" if names else "it was not ready in time"
         return CallTimeout(who, plugin=plugin.name, address=plugin.address, phase="handlers")
 
@@ -115,30 +133,30 @@ class Dispatcher:
         Raises:
             HandlerError: of the first that did; the cause is chained.
         """
-        delivery = plugin.deliveries.get(hook_name(point))
-        for impl, cause in delivery.failed().items() if delivery else ():
+        calls = plugin.hook_calls.get(hook_name(point))
+        for impl, cause in calls.failed().items() if calls else ():
             raise self._handler_error(plugin, point, impl, cause) from cause
 
     def forget(self, plugins: Sequence[Plugin], handler: object) -> None:
-        """Drop whatever refers to a handler that was unregistered."""
+        """Drop every reference to a handler that was unregistered."""
         for plugin in plugins:
-            for delivery in list(plugin.deliveries.values()):
-                delivery.forget(handler)
+            for calls in list(plugin.hook_calls.values()):
+                calls.forget(handler)
 
     # What is due.
 
-    def _due(self, plugin: Plugin, again: str | None) -> list[Due]:
-        hook = None if again is None else hook_name(again)  # entries of one hook have one delivery
-        each = [Due(found, point, hook in (None, hook_name(point))) for point, found in self._deliveries(plugin)]
-        return [due for due in each if due.delivery.pending(again=due.again)]
+    def _due(self, plugin: Plugin, again: str | None, only: object = None) -> list[Due]:
+        hook = None if again is None else hook_name(again)  # entries with the same hook share its calls
+        each = [Due(calls, point, hook in (None, hook_name(point))) for point, calls in self._hook_calls(plugin)]
+        return [due for due in each if due.calls.pending(again=due.again, only=only)]
 
-    def _deliveries(self, plugin: Plugin) -> Iterator[tuple[str, Delivery]]:
+    def _hook_calls(self, plugin: Plugin) -> Iterator[tuple[str, HookCalls]]:
         for hook, (point, caller) in dict(self._callers(plugin)).items():
-            delivery = plugin.deliveries.get(hook) or plugin.deliveries.setdefault(hook, Delivery(caller))
-            yield point, delivery
+            calls = plugin.hook_calls.get(hook) or plugin.hook_calls.setdefault(hook, HookCalls(caller))
+            yield point, calls
 
     def _callers(self, plugin: Plugin) -> Iterator[tuple[str, tuple[str, pluggy.HookCaller]]]:
-        """Yield the hooks that the manifest reaches. It is not to be trusted: what reaches none is noted, once."""
+        """Yield the hooks that a manifest names. It is untrusted: entries without a usable hook are noted, once."""
         for point in plugin.manifest.implements:
             hook = hook_name(point)
             caller = getattr(self._relay, hook, None) if _name_fault(hook) is None else None
@@ -151,7 +169,7 @@ class Dispatcher:
     def _note_entry(self, plugin: Plugin, point: str, fault: str) -> None:
         subject = ("entry", plugin.name, point)
         if subject not in self._failures:
-            error = ExtframeError(f"{point!r} in the manifest reaches no hook: {fault}", plugin=plugin.name)
+            error = ExtframeError(f"{point!r} in the manifest has no usable hook: {fault}", plugin=plugin.name)
             self._failures.note(subject, Failure(f"manifest of plugin {plugin.name!r}", error))
             logger.warning("plugin %r: %s", plugin.name, error)
 
@@ -160,41 +178,55 @@ class Dispatcher:
     def _run(self, plugin: Plugin, dues: Sequence[Due], only: object = None) -> None:
         arguments = {"name": plugin.name, "client": plugin.client}
         for due in dues:
-            due.delivery.run(arguments, again=due.again, only=only, monitors=self._monitors())
+            due.calls.run(arguments, again=due.again, only=only, monitors=self._monitors())
             self._note_outcome(plugin, due)
 
     def _note_outcome(self, plugin: Plugin, due: Due) -> None:
-        failed = due.delivery.failed()
-        for impl in due.delivery.called():
-            subject = ("handler", impl.plugin_name, plugin.name, due.point)
+        failed = due.calls.failed()
+        for impl in due.calls.called():
             cause = failed.get(impl)
+            subject = _subject(impl, plugin, due.point)
             if cause is None:
                 self._failures.clear(subject)
             elif self._failures.exception(subject) is not cause:
-                failure = Failure(_on(impl, plugin, due.point), cause, *self._origin(impl.plugin))
-                self._failures.note(subject, failure)
-                logger.warning("%s", failure, exc_info=cause)
+                self._note(subject, impl, plugin, due.point, cause)
 
-    def _handler_error(self, plugin: Plugin, point: str, impl: HookImpl, cause: Exception) -> HandlerError:
-        distribution, version = self._origin(impl.plugin)
-        failure = Failure(_on(impl, plugin, point), cause, distribution, version)
+    def _note_late(self, handler: object, due: Sequence[tuple[Plugin, Sequence[Due]]]) -> None:
+        for plugin, dues in due:
+            for each in dues:
+                for impl in each.calls.running_impls():
+                    if impl.plugin is handler:
+                        error = CallTimeout("it has not returned", plugin=plugin.name, phase="handlers")
+                        self._note(_subject(impl, plugin, each.point), impl, plugin, each.point, error)
+
+    def _note(self, subject: object, impl: HookImpl, plugin: Plugin, point: str, cause: BaseException) -> None:
+        failure = self._failure(impl, plugin, point, cause)
+        self._failures.note(subject, failure)
+        logger.warning("%s", failure, exc_info=cause)
+
+    def _failure(self, impl: HookImpl, plugin: Plugin, point: str, cause: BaseException) -> Failure:
+        what = f"handler {impl.plugin_name!r} on plugin {plugin.name!r} ({point})"
+        return Failure(what, cause, *self._origin(impl.plugin))
+
+    def _handler_error(self, plugin: Plugin, point: str, impl: HookImpl, cause: BaseException) -> HandlerError:
+        failure = self._failure(impl, plugin, point, cause)
         return HandlerError(
             f"{failure}; the next get calls it again, and blocking {impl.plugin_name!r} leaves it out",
             plugin=plugin.name,
             address=plugin.address,
             handler=impl.plugin_name,
-            distribution=distribution,
-            version=version,
+            distribution=failure.distribution,
+            version=failure.version,
         )
 
 
-def _on(impl: HookImpl, plugin: Plugin, point: str) -> str:
-    return f"handler {impl.plugin_name!r} on plugin {plugin.name!r} ({point})"
+def _subject(impl: HookImpl, plugin: Plugin, point: str) -> tuple[str, str, str, str]:
+    return "handler", impl.plugin_name, plugin.name, point
 
 
 def _name_fault(hook: str) -> str | None:
     if hook in LIFECYCLE:
-        return f"{hook!r} tells of plugins and is no extension point"
+        return f"{hook!r} is a lifecycle hook, not an extension point"
     if not hook.isidentifier() or keyword.iskeyword(hook) or hook.startswith("_"):
-        return f"{hook!r} is no name of a hook"
+        return f"{hook!r} cannot be the name of a hook"
     return None

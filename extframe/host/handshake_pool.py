@@ -1,4 +1,4 @@
-"""HandshakePool with many plugins, looked after by one thread. Knows no registry, and calls no handler."""
+"""Handshakes with many plugins at once, made by one thread. Knows no registry, and calls no handler."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from collections.abc import Iterator
 from time import monotonic
 from typing import NamedTuple
 
-from ..client.client import PendingCall
 from ..client.connection import LONGEST_WAIT
-from .plugin import Plugin
+from .plugin import PendingHandshake, Plugin
 
 
-class _UnderWay(NamedTuple):
-    plugin: Plugin
-    call: PendingCall
+class _Pending(NamedTuple):
+    handshake: PendingHandshake
     deadline: float
 
 
 class Ended(NamedTuple):
-    """A handshake that was made, or that failed."""
+    """A handshake that has ended. ``failure`` is None if it succeeded."""
 
     plugin: Plugin
     failure: Exception | None
@@ -28,93 +26,87 @@ class Ended(NamedTuple):
 
 
 class HandshakePool:
-    """HandshakePool that are under way. Deadlines are ``time.monotonic()`` values. One thread uses it."""
+    """The handshakes under way. Deadlines are ``time.monotonic()`` values. One thread uses it."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self._under_way: dict[int, _UnderWay] = {}
-        self._first_deadline = math.inf  # of those under way, or before it
+        self._pending: dict[int, _Pending] = {}
+        self._first_deadline = math.inf  # of those under way, or earlier
 
     def __len__(self) -> int:
-        return len(self._under_way)
+        return len(self._pending)
 
     def listen(self, descriptor: int) -> None:
-        """Let `wait` end when there is something to read from this file descriptor, too."""
+        """End `wait` when there is something to read from this file descriptor, too."""
         self._poll.register(descriptor, select.POLLIN)
 
     def begin(self, plugin: Plugin, deadline: float) -> bool:
-        """Begin a plugin's handshake; False where another thread makes it, or where it cannot begin without a wait.
+        """Begin a plugin's handshake; return False if it cannot begin without waiting, as `Plugin.begin` says.
 
         Raises:
             ActivationError: it failed at once.
         """
-        # Ctrl-C may come between any two steps, and must not leave a handshake under way that nobody looks after.
         try:
-            call = plugin.begin()
-            if call is not None:
-                self._add(_UnderWay(plugin, call, deadline))
-        except BaseException:
+            handshake = plugin.begin()
+            if handshake is not None:
+                self._add(_Pending(handshake, deadline))
+        except BaseException:  # Ctrl-C before the handshake is in the table
             plugin.abandon()
             raise
-        return call is not None
+        return handshake is not None
 
     def wait(self, until: float) -> Iterator[Ended]:
         """Wait until something happens, and yield the handshakes that have ended.
 
-        Where nothing happens it ends at ``until``, or at the first deadline.
+        If nothing happens, the wait ends at ``until``, or at the first deadline.
         """
         seconds = min(until, self._first_deadline) - monotonic()
         for descriptor, _ in self._poll.poll(min(max(seconds, 0.0), LONGEST_WAIT) * 1000):
-            if descriptor in self._under_way:
+            if descriptor in self._pending:
                 yield from self._advance(descriptor)
         if monotonic() >= self._first_deadline:
             yield from self._expire()
 
-    def drop(self, plugin: Plugin) -> bool:
-        """End a plugin's handshake, of which nobody hears; return whether one was under way."""
-        found = [descriptor for descriptor, each in self._under_way.items() if each.plugin is plugin]
+    def abandon(self, plugin: Plugin) -> bool:
+        """End a plugin's handshake without a result; return whether one was under way."""
+        found = [descriptor for descriptor, each in self._pending.items() if each.handshake.plugin is plugin]
         for descriptor in found:
-            self._drop(descriptor)
+            self._remove(descriptor).handshake.abandon()
         return bool(found)
 
     def close(self) -> None:
-        """End those that are under way; nobody hears of them."""
-        for descriptor in list(self._under_way):
-            self._drop(descriptor)
+        """End all handshakes without a result."""
+        for descriptor in list(self._pending):
+            self._remove(descriptor).handshake.abandon()
 
-    def _drop(self, descriptor: int) -> None:
-        each = self._remove(descriptor)
-        each.call.abandon()
-        each.plugin.abandon()
-
-    def _add(self, each: _UnderWay) -> None:
-        descriptor = each.call.fileno()
-        self._under_way[descriptor] = each
+    def _add(self, each: _Pending) -> None:
+        descriptor = each.handshake.fileno()
+        self._pending[descriptor] = each
         self._first_deadline = min(self._first_deadline, each.deadline)
         self._poll.register(descriptor, select.POLLIN)
 
-    def _remove(self, descriptor: int) -> _UnderWay:
+    def _remove(self, descriptor: int) -> _Pending:
         self._poll.unregister(descriptor)
-        return self._under_way.pop(descriptor)
+        return self._pending.pop(descriptor)
 
     def _advance(self, descriptor: int) -> Iterator[Ended]:
-        each = self._under_way[descriptor]
+        each = self._pending[descriptor]
         ended = False
         failure: Exception | None = None
         try:
-            ended = each.plugin.advance(each.call)
-        except Exception as error:  # noqa: BLE001 - handed to whoever waits; a log handler of the host's may raise
+            ended = each.handshake.advance()
+        except Exception as error:  # noqa: BLE001 - reported to the caller; a log handler of the host's may raise
             failure = error
         if ended or failure is not None:
             self._remove(descriptor)
-            yield Ended(each.plugin, failure, each.deadline)
-        elif each.call.fileno() != descriptor:  # it was sent again, over another connection
+            yield Ended(each.handshake.plugin, failure, each.deadline)
+        elif each.handshake.fileno() != descriptor:  # it was sent again, over another connection
             self._add(self._remove(descriptor))
 
     def _expire(self) -> Iterator[Ended]:
         now = monotonic()
-        for descriptor, each in list(self._under_way.items()):
+        for descriptor, each in list(self._pending.items()):
             if each.deadline <= now:
                 self._remove(descriptor)
-                yield Ended(each.plugin, each.plugin.expire(each.call), each.deadline)
-        self._first_deadline = min((each.deadline for each in self._under_way.values()), default=math.inf)
+                yield Ended(each.handshake.plugin, each.handshake.expire(), each.deadline)
+        self._first_deadline = min((each.deadline for each in self._pending.values()), default=math.inf)

@@ -10,7 +10,7 @@ import enum
 import math
 from collections.abc import Callable, Hashable, Mapping
 
-from ..errors import CallTimeout
+from ..errors import CallTimeout, ExtframeError
 from ..protocol import Manifest
 
 
@@ -69,6 +69,8 @@ class Lifecycle:
         """Why the last handshake failed, where that also holds for those who waited for it."""
         self._name = name
         self._changed = changed
+        self.discarded: ExtframeError | None = None
+        """What the handshake under way fails with, whatever the plugin responds."""
         self._leader: Hashable | None = None
         self._made_at = -math.inf
         self._was_empty = False
@@ -109,8 +111,14 @@ class Lifecycle:
         return self._leader is not None and self._leader == caller
 
     def succeeded(self, caller: Hashable, manifest: Manifest, now: float) -> bool:
-        """Record a handshake that succeeded at ``now``; return whether ``caller`` was leading it."""
+        """Record a handshake that succeeded at ``now``; return whether it counts.
+
+        It does not count if ``caller`` was not leading it, or if it was discarded.
+        """
         if not self.leads(caller):
+            return False
+        if self.discarded is not None:
+            self.failed(caller, None)
             return False
         self.manifest = manifest
         self._made_at = now
@@ -121,8 +129,8 @@ class Lifecycle:
         """Record a handshake that failed, or was abandoned where ``failure`` is None; return as `succeeded` does."""
         if not self.leads(caller):
             return False
-        self.last_error = failure
-        self.shared_failure = None if isinstance(failure, CallTimeout) else failure
+        self.last_error = failure if self.discarded is None else self.discarded
+        self.shared_failure = None if self.discarded or isinstance(failure, CallTimeout) else failure
         self._end(State.FAILED)
         return True
 
@@ -138,6 +146,11 @@ class Lifecycle:
         self._enter(State.LOST, reason)
         return True
 
+    def discard(self, error: ExtframeError) -> None:
+        """Let the handshake under way fail with ``error``: the source of its plugin is gone. Waiters make another."""
+        if self.state is State.ACTIVATING:
+            self.discarded = error
+
     def forget_failure(self) -> None:
         """Forget what the last handshake failed with: the plugin's source has changed since."""
         self.shared_failure = None
@@ -152,6 +165,7 @@ class Lifecycle:
             self.last_error = self.shared_failure = None
         if self.state is State.ACTIVATING:  # not if it was closed meanwhile
             self._enter(state)
+        self.discarded = None
         self._leader = None  # last: if Ctrl-C comes before it, the leader's `finally` ends the handshake again
 
     def _enter(self, state: State, reason: str = "") -> None:

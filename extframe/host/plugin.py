@@ -1,11 +1,14 @@
-"""One plugin: its handshake, its client, its drivers. Knows no registry and calls no handler."""
+"""Plugin: what a host knows of one plugin, its client, and its handshake made by threads. Calls no handler."""
 
 from __future__ import annotations
 
+import copy
 import math
 import threading
+from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -15,58 +18,75 @@ from ..concurrency.deadlines import left
 from ..errors import ActivationError, CallTimeout, ConnectError, DoesNotImplement, ExtframeError, HandlerError
 from ..interface.declarations import Interface, declaration
 from ..logs import get_logger
-from ..protocol import ACTIVATE, Manifest, PluginSpec, hook_name
+from ..protocol import ACTIVATE, Manifest, PluginSpec, TLSConfig, hook_name
 from .lifecycle import Lifecycle, State, Turn
 
 if TYPE_CHECKING:
-    from ..handlers.hook_calls import Delivery
+    from ..handlers.hook_calls import HookCalls
 
 T = TypeVar("T", bound=Interface)
 
 logger = get_logger(__name__)
 
 
-def point_of(point: str | type[Interface]) -> str:
-    """Return an extension point's name as manifests have it."""
-    return point if isinstance(point, str) else declaration(point).implements
+class AnyClient(Protocol):
+    """What a plugin needs of its client, be it for threads or for tasks."""
+
+    def retarget(self, address: str, *, tls: TLSConfig | None = None) -> None:
+        """Call the plugin at another address from now on."""
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the circuit breaker is open; None if it is closed."""
+
+    @property
+    def next_try(self) -> float | None:
+        """When the circuit breaker lets a call through, a ``time.monotonic()`` value; None if it is closed."""
+
+
+C = TypeVar("C", bound=AnyClient)
 
 
 class PluginListener(Protocol):
     """What a plugin reports to, and asks, its owner."""
 
-    def state_changed(self, plugin: Plugin, state: State, reason: str) -> object:
+    def state_changed(self, plugin: Any, state: State, reason: str) -> object:
         """Handle a new state. Called under the plugin's lock, so that changes arrive in order; returns at once."""
 
     def planned_try(self, name: str) -> float | None:
-        """Return when a plugin that failed is activated again by itself, a ``time.monotonic()`` value."""
+        """Return when a watch activates a failed plugin again, a ``time.monotonic()`` value, or None."""
 
 
-class Plugin:
-    """A program outside the host that speaks the protocol. ``PluginManager.get`` returns it active.
+def point_of(point: str | type[Interface]) -> str:
+    """Return the name of an extension point in manifests."""
+    return point if isinstance(point, str) else declaration(point).implements
 
-    ``client`` stays the same for as long as the manager knows the plugin: drivers made on it keep working when the
-    plugin restarts, or moves to another address.
+
+class PluginBase(Generic[C]):
+    """What is known of one plugin. Makes no handshake, so that a host of threads and a host of tasks share it.
 
     Args:
         spec: what the registry found.
-        client: calls the plugin; one of its own where None.
-        listener: is told about new states.
+        client: calls the plugin.
+        lock: held while the state changes.
+        listener: receives new states.
     """
 
     def __init__(
-        self, spec: PluginSpec, client: Client | None = None, *, listener: PluginListener | None = None
+        self,
+        spec: PluginSpec,
+        client: C,
+        lock: AbstractContextManager[object],
+        *,
+        listener: PluginListener | None = None,
     ) -> None:
+        self.client = client
+        self.hook_calls: dict[str, HookCalls] = {}  # by hook; the dispatcher fills it
         self._spec = spec
-        self.client = client or Client(spec.address, tls=spec.tls, plugin=spec.name)
-        self.client.refused = self.mark_lost
-        self.deliveries: dict[str, Delivery] = {}  # by hook; the dispatcher fills it
+        self._pending_spec: PluginSpec | None = None  # applied when the handshake under way has ended
+        self._lock = lock
         self._listener = listener
         self._lifecycle = Lifecycle(spec.name, self._report)
-        self._pending_spec: PluginSpec | None = None  # applied when the handshake under way has ended
-        # Reentrant and explicit: a signal handler may use the plugin, and Ctrl-C inside Condition.__enter__ would leave
-        # a lock of its own locked.
-        self._lock = threading.RLock()
-        self._ended = threading.Condition(self._lock)
 
     @property
     def name(self) -> str:
@@ -80,7 +100,7 @@ class Plugin:
 
     @property
     def source(self) -> str:
-        """The file that describes it."""
+        """The path of the file in which the address was found."""
         return self._spec.source
 
     @property
@@ -90,79 +110,47 @@ class Plugin:
 
     @property
     def manifest(self) -> Manifest:
-        """What the plugin said in its last handshake; empty before the first."""
+        """The response to the last handshake; empty before the first."""
         return self._lifecycle.manifest
 
     @property
     def state(self) -> State:
-        """The state of the plugin."""
+        """The current state."""
         return self._lifecycle.state
 
     @property
     def is_made(self) -> bool:
-        """Whether the handshake was made. An empty manifest does not count."""
+        """Whether the handshake succeeded. An empty manifest does not count."""
         return self._lifecycle.is_made
 
     @property
     def last_error(self) -> Exception | None:
-        """Why the last handshake failed, or why the circuit breaker is open; None where neither is the case."""
+        """Why the last handshake failed, or why the circuit breaker is open; None if neither is the case."""
         return self._lifecycle.last_error or self.client.last_error
 
     @property
     def next_try(self) -> float | None:
-        """The seconds until a failed plugin is tried again; None where only its next use tries it.
+        """The seconds until a failed plugin is tried again without being asked; None if its next use tries it.
 
-        After a failed handshake ``PluginManager.watch`` tries again by itself. While the circuit breaker is open, it is
-        the time until a call is let through.
+        After a failed handshake, ``PluginManager.watch`` tries it again. While the circuit breaker is open, this is
+        the time until a probe call is let through.
         """
-        planned = self._listener.planned_try(self.name) if self._listener else None
+        planned = None if self._listener is None else self._listener.planned_try(self.name)
         when = self.client.next_try if planned is None else planned
         return None if when is None else left(when)
 
     def __repr__(self) -> str:
         return f"<Plugin {self.name!r} at {self.address}, {self.state.value}: {list(self.manifest.implements)}>"
 
-    # Extension points and drivers.
-
     def implements(self, point: str | type[Interface]) -> bool:
-        """Return whether the manifest has exactly this extension point."""
+        """Return whether the manifest contains the extension point, exactly as written."""
         return point_of(point) in self.manifest.implements
 
-    @overload
-    def driver(self, interface: type[T]) -> T: ...
-    @overload
-    def driver(self, interface: str) -> Any: ...
-    def driver(self, interface: str | type[Interface]) -> Any:
-        """Return an object through which the plugin is used as one extension point.
-
-        Args:
-            interface: a class gives the first handler result that is an instance, else ``interface.remote(client)``;
-                a name gives the first handler result.
-
-        Raises:
-            DoesNotImplement: the manifest lacks it.
-            HandlerError: it was asked for by name, and no handler returned a driver.
-        """
-        self.require(interface)
-        point = point_of(interface)
-        delivery = self.deliveries.get(hook_name(point))
-        results = delivery.results() if delivery else []
-        if not isinstance(interface, str):
-            typed = [result for result in results if isinstance(result, interface)]
-            return typed[0] if typed else interface.remote(self.client)
-        if not results:
-            raise HandlerError(
-                f"no handler returned a driver for {point!r}: install a handler package whose hook is "
-                f"{hook_name(point)!r}, or ask for it by its Interface",
-                plugin=self.name,
-            )
-        return results[0]
-
     def require(self, point: str | type[Interface]) -> None:
-        """Return if the plugin implements the extension point.
+        """Do nothing if the plugin implements the extension point.
 
         Raises:
-            DoesNotImplement: it does not; says what it does implement.
+            DoesNotImplement: it does not; the message lists what it does implement.
         """
         if not self.implements(point):
             has = ", ".join(self.manifest.implements) or "nothing"
@@ -172,147 +160,7 @@ class Plugin:
                 address=self.address,
             )
 
-    # Activation.
-
-    def activate(self, deadline: float) -> None:
-        """Make the handshake, unless it was made: one at a time, other threads wait for it.
-
-        Threads that waited share its outcome, but not the deadline or the interruption of the thread that made it: the
-        next of them makes another then.
-
-        Args:
-            deadline: a ``time.monotonic()`` value.
-
-        Raises:
-            ActivationError: the handshake failed; the cause is chained.
-        """
-        # Ctrl-C may arrive between any two steps: `finally` hands the lead on, whichever step it interrupted.
-        try:
-            if self._wait_for_turn(deadline) is Turn.LEAD:
-                self._succeed(self._shake_hands(deadline))
-        except ActivationError as failure:
-            self._end(failure.__cause__)
-            raise
-        finally:
-            self._end()
-
-    def begin(self) -> PendingCall | None:
-        """Begin the handshake without waiting, for `advance` to continue; None if that is not possible.
-
-        It is not while another thread makes the handshake, or if connecting has to wait: call `activate` then. The
-        thread that begins a handshake is the one that ends it.
-
-        Raises:
-            ActivationError: it failed at once.
-        """
-        with self._lock:
-            if self.state is State.ACTIVATING or self._lifecycle.ask(threading.get_ident()) is not Turn.LEAD:
-                return None
-        call = None
-        try:
-            call = self.client.begin(ACTIVATE)
-        except ExtframeError as failure:
-            raise self._fail(failure) from failure
-        finally:
-            if call is None:
-                self._end()
-        return call
-
-    def advance(self, call: PendingCall) -> bool:
-        """Return whether the handshake has ended.
-
-        Raises:
-            ActivationError: it failed.
-        """
-        try:
-            answer = call.advance()
-            if answer is None:
-                return False
-            self._succeed(Manifest.parse(answer))
-        except ExtframeError as failure:
-            raise self._fail(failure) from failure
-        except BaseException:
-            self._end()
-            raise
-        return True
-
-    def expire(self, call: PendingCall) -> ActivationError:
-        """End a handshake whose deadline has passed, and return the error for it."""
-        call.abandon()
-        failure = late(call.phase)
-        error = self._fail(failure)
-        error.__cause__ = failure
-        return error
-
-    def late(self) -> ActivationError:
-        """Return the error for a handshake made by another thread that did not end in time."""
-        failure = CallTimeout("another thread's handshake did not end in time", phase="handshake")
-        error = activation_error(self, failure)
-        error.__cause__ = failure
-        return error
-
-    def abandon(self) -> None:
-        """End the handshake that this thread began, if it has not ended."""
-        self._end()
-
-    def _wait_for_turn(self, deadline: float) -> Turn:
-        """Return LEAD if this thread is to make the handshake, DONE if it was made."""
-        if self.is_made:
-            return Turn.DONE
-        seen = None
-        with self._lock:
-            while (turn := self._lifecycle.ask(threading.get_ident(), seen)) is Turn.WAIT:
-                seen = self._lifecycle.handshakes if seen is None else seen
-                if not self._ended.wait(left(deadline)):
-                    raise self.late()
-            if turn is Turn.CLOSED:
-                raise ExtframeError(
-                    f"plugin {self.name!r} is closed because its PluginManager is closed", plugin=self.name
-                )
-            if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
-                raise activation_error(self, failure) from failure
-        return turn
-
-    def _shake_hands(self, deadline: float) -> Manifest:
-        seconds = left(deadline)
-        try:
-            if not seconds:
-                raise CallTimeout("no time was left for the handshake", phase="handshake")
-            answer = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
-            return Manifest.parse(bytes(answer))
-        except ExtframeError as failure:
-            raise activation_error(self, failure) from failure
-
-    def _succeed(self, manifest: Manifest) -> None:
-        if self.deliveries and manifest.implements:  # an empty manifest, which is asked for again, removes nothing
-            for gone in self.deliveries.keys() - {hook_name(point) for point in manifest.implements}:
-                self.deliveries.pop(gone, None)
-        self.client.was_active = True
-        with self._lock:
-            self._ended.notify_all()  # first, as Ctrl-C may come between; the lock keeps them until the end
-            self._lifecycle.succeeded(threading.get_ident(), manifest, monotonic())
-            self._apply_pending_spec()
-        points = ", ".join(manifest.implements) or "nothing"
-        logger.info("plugin %r at %s is active: %s", self.name, self.address, points)
-
-    def _fail(self, failure: ExtframeError) -> ActivationError:
-        self._end(failure)
-        return activation_error(self, failure)
-
-    def _end(self, failure: BaseException | None = None) -> None:
-        """End the handshake that this thread leads, if it leads one."""
-        if self._lifecycle.leads(threading.get_ident()):
-            with self._lock:
-                self._ended.notify_all()
-                self._lifecycle.failed(threading.get_ident(), failure if isinstance(failure, Exception) else None)
-                self._apply_pending_spec()
-
-    def _apply_pending_spec(self) -> None:
-        spec, self._pending_spec = self._pending_spec, None
-        if spec is not None and self.state is not State.CLOSED:
-            self._apply_spec(spec)
-
-    # Changes of its source, and the end.
+    # What happens to it.
 
     def renew(self, spec: PluginSpec) -> None:
         """Use what the registry found after the source changed. A handshake under way ends first."""
@@ -329,21 +177,23 @@ class Plugin:
             began: when the attempt began, a ``time.monotonic()`` value. Before the last handshake it says nothing.
         """
         with self._lock:
-            self._lose("it refused a connection", began)
+            self._lifecycle.mark_lost("it refused a connection", began)
 
-    def mark_missing(self, reason: str) -> None:
-        """Record that its source is gone or cannot be used. The plugin keeps its drivers for when it is back."""
+    def mark_missing(self, seen: PluginSpec, error: ExtframeError, reason: str) -> None:
+        """Record that its source is gone or cannot be used. The plugin keeps its drivers for when it is back.
+
+        A handshake under way fails, as the plugin that responds is not there any more.
+
+        Args:
+            seen: the spec whose source is gone. Ignored if the registry has found another since.
+            error: raised by the caller that makes the handshake under way.
+            reason: for the log and the lifecycle hooks.
+        """
         with self._lock:
-            self._lose(reason)
-            if self.state is not State.CLOSED:
+            if seen is self._spec and self._pending_spec is None and self.state is not State.CLOSED:
+                self._lifecycle.mark_lost(reason)
+                self._lifecycle.discard(error)
                 self.client.retarget(self.address, tls=self._spec.tls)  # closes its idle connections
-
-    def close(self) -> None:
-        """Close the client, and wake the threads that wait for a handshake."""
-        with self._lock:
-            self._lifecycle.close()
-            self._ended.notify_all()
-        self.client.close()
 
     def _apply_spec(self, spec: PluginSpec) -> None:
         if spec == self._spec and spec.stamp == self._spec.stamp:
@@ -352,28 +202,253 @@ class Plugin:
         self.client.retarget(spec.address, tls=spec.tls)
         self._spec = spec
         self._lifecycle.forget_failure()
-        self._lose("its source changed")
+        self._lifecycle.mark_lost("its source changed")
 
-    def _lose(self, reason: str, began: float = math.inf) -> None:
-        if self._lifecycle.mark_lost(reason, began):
-            logger.info("plugin %r at %s is lost: %s", self.name, self.address, reason)
+    def _record_success(self, leader: Hashable, manifest: Manifest) -> None:
+        """Enter ACTIVE, where the handshake of this leader counts.
+
+        Raises:
+            PluginNotFound, SpecError: the source disappeared, or became unusable, during the handshake.
+        """
+        with self._lock:
+            discarded = self._lifecycle.discarded if self._lifecycle.leads(leader) else None
+            counts = self._lifecycle.succeeded(leader, manifest, monotonic())
+            if counts and manifest.implements:  # an empty manifest, which is requested again, removes nothing
+                for gone in self.hook_calls.keys() - {hook_name(point) for point in manifest.implements}:
+                    self.hook_calls.pop(gone, None)
+            self._apply_pending_spec()
+        if discarded is not None:
+            raise copy.copy(discarded)
+        if counts:
+            points = ", ".join(manifest.implements) or "nothing"
+            logger.info("plugin %r at %s is active: %s", self.name, self.address, points)
+
+    def _record_failure(self, leader: Hashable, failure: ExtframeError | None) -> None:
+        """Enter FAILED, if this leader makes a handshake; ``failure`` is None if it was abandoned."""
+        if self._lifecycle.leads(leader):
+            with self._lock:
+                self._lifecycle.failed(leader, failure)
+                self._apply_pending_spec()
+
+    def _apply_pending_spec(self) -> None:
+        spec, self._pending_spec = self._pending_spec, None
+        if spec is not None and self.state is not State.CLOSED:
+            self._apply_spec(spec)
 
     def _report(self, state: State, reason: str) -> None:
         if self._listener is not None:
             self._listener.state_changed(self, state, reason)
+        if state is State.LOST:
+            logger.info("plugin %r at %s is lost: %s", self.name, self.address, reason)
 
 
-def activation_error(plugin: Plugin, cause: Exception) -> ActivationError:
-    """Return the error for a handshake that failed because of ``cause``."""
+class Plugin(PluginBase[Client]):
+    """A program outside the host that speaks the plugin protocol. ``PluginManager.get`` returns it, active.
+
+    ``client`` stays the same for as long as the manager knows the plugin: drivers that use it keep working after
+    the plugin restarts or moves to another address.
+    """
+
+    def __init__(
+        self, spec: PluginSpec, client: Client | None = None, *, listener: PluginListener | None = None
+    ) -> None:
+        # Re-entrant, as a signal handler may use the plugin in the middle of a change, and explicit: Ctrl-C in
+        # Condition.__enter__ would leave a lock of its own locked.
+        lock = threading.RLock()
+        super().__init__(spec, client or Client(spec.address, tls=spec.tls, plugin=spec.name), lock, listener=listener)
+        self._ended = threading.Condition(lock)
+        self.client.refused = self.mark_lost
+
+    @overload
+    def driver(self, interface: type[T]) -> T: ...
+    @overload
+    def driver(self, interface: str) -> Any: ...
+    def driver(self, interface: str | type[Interface]) -> Any:
+        """Return an object through which the plugin is used as one extension point.
+
+        Args:
+            interface: a class returns the first handler result that is an instance of it, otherwise
+                ``interface.remote(client)``; a name returns the first handler result.
+
+        Raises:
+            DoesNotImplement: the manifest lacks the extension point.
+            HandlerError: the driver was requested by name, and no handler returned one.
+        """
+        self.require(interface)
+        point = point_of(interface)
+        calls = self.hook_calls.get(hook_name(point))
+        results = calls.results() if calls else []
+        if not isinstance(interface, str):
+            typed = [result for result in results if isinstance(result, interface)]
+            return typed[0] if typed else interface.remote(self.client)
+        if not results:
+            raise HandlerError(
+                f"no handler returned a driver for {point!r}: install a handler package whose hook is "
+                f"{hook_name(point)!r}, or request the driver by its Interface",
+                plugin=self.name,
+            )
+        return results[0]
+
+    def activate(self, deadline: float) -> None:
+        """Make the handshake if it is due: one thread makes it, others wait for the result.
+
+        Args:
+            deadline: a ``time.monotonic()`` value.
+
+        Raises:
+            ActivationError: the handshake failed; the cause is chained.
+            PluginNotFound, SpecError: the source of the plugin disappeared, or became unusable, during the handshake.
+        """
+        if self.is_made:
+            return
+        # Ctrl-C may arrive between any two steps: `finally` hands the lead on, whichever step it interrupted.
+        try:
+            if self._wait_for_turn(deadline) is Turn.LEAD:
+                self._succeed(self._shake_hands(deadline))
+        finally:
+            self.abandon()
+
+    def begin(self) -> PendingHandshake | None:
+        """Begin the handshake without waiting; return None if that is not possible, and call `activate` then.
+
+        It is not possible while another thread makes the handshake, or if connecting has to wait.
+
+        Raises:
+            ActivationError: it failed at once.
+        """
+        with self._lock:
+            if self.state is State.ACTIVATING or self._spec.manifest is not None:
+                return None
+            if self._lifecycle.ask(threading.get_ident()) is not Turn.LEAD:
+                return None
+        call = None
+        try:
+            call = self.client.begin(ACTIVATE)
+            return None if call is None else PendingHandshake(self, call)
+        except ExtframeError as failure:
+            raise self._fail(failure) from failure
+        finally:
+            if call is None:
+                self.abandon()
+
+    def abandon(self) -> None:
+        """End the handshake that this thread makes, if it makes one."""
+        if self._lifecycle.leads(threading.get_ident()):
+            with self._lock:
+                self._ended.notify_all()  # first, as Ctrl-C may come between; the lock keeps them until the end
+                self._record_failure(threading.get_ident(), None)
+
+    def late(self) -> ActivationError:
+        """Return the error for a handshake of another thread that did not end in time."""
+        failure = CallTimeout("another thread's handshake did not end in time", phase="handshake")
+        error = activation_error(self.spec, failure)
+        error.__cause__ = failure
+        return error
+
+    def close(self) -> None:
+        """Close the client. Threads that wait for a handshake are woken, and raise."""
+        with self._lock:
+            self._lifecycle.close()
+            self._ended.notify_all()
+        self.client.close()
+
+    def _wait_for_turn(self, deadline: float) -> Turn:
+        """Return LEAD if this thread is to make the handshake, DONE if it was made."""
+        seen = None
+        with self._lock:
+            while (turn := self._lifecycle.ask(threading.get_ident(), seen)) is Turn.WAIT:
+                seen = self._lifecycle.handshakes if seen is None else seen
+                if not self._ended.wait(left(deadline)):
+                    raise self.late()
+            if turn is Turn.CLOSED:
+                raise closed_error(self.name)
+            if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
+                raise activation_error(self.spec, failure) from failure
+        return turn
+
+    def _shake_hands(self, deadline: float) -> Manifest:
+        if self._spec.manifest is not None:  # this plugin has no handshake
+            return self._spec.manifest
+        seconds = left(deadline)
+        try:
+            if not seconds:
+                raise CallTimeout("no time was left for the handshake", phase="handshake")
+            response = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
+            return Manifest.parse(bytes(response))
+        except ExtframeError as failure:
+            raise self._fail(failure) from failure
+
+    def _succeed(self, manifest: Manifest) -> None:
+        self.client.was_active = True
+        with self._lock:
+            self._ended.notify_all()
+            self._record_success(threading.get_ident(), manifest)
+
+    def _fail(self, failure: ExtframeError) -> ActivationError:
+        """End the handshake, and return the error to raise from ``failure``."""
+        with self._lock:
+            self._ended.notify_all()
+            self._record_failure(threading.get_ident(), failure)
+        return activation_error(self.spec, failure)
+
+
+class PendingHandshake:
+    """A handshake that was sent and has not ended. The thread that began it uses it, when ``fileno()`` is readable."""
+
+    def __init__(self, plugin: Plugin, call: PendingCall) -> None:
+        self.plugin = plugin
+        self._call = call
+
+    def fileno(self) -> int:
+        """Return the file descriptor to wait for. It may change with `advance`."""
+        return self._call.fileno()
+
+    def advance(self) -> bool:
+        """Read what arrived, and return whether the handshake has ended.
+
+        Raises:
+            ActivationError: it failed.
+            PluginNotFound, SpecError: as `Plugin.activate` does.
+        """
+        try:
+            response = self._call.advance()
+            manifest = None if response is None else Manifest.parse(response)
+        except ExtframeError as failure:
+            raise self.plugin._fail(failure) from failure
+        if manifest is not None:
+            self.plugin._succeed(manifest)
+        return manifest is not None
+
+    def expire(self) -> ActivationError:
+        """End the handshake because its deadline has passed, and return the error."""
+        self._call.abandon()
+        failure = late(self._call.phase)
+        error = self.plugin._fail(failure)
+        error.__cause__ = failure
+        return error
+
+    def abandon(self) -> None:
+        """End the handshake without a result."""
+        self._call.abandon()
+        self.plugin.abandon()
+
+
+def activation_error(spec: PluginSpec, cause: Exception) -> ActivationError:
+    """Return the error for a handshake that failed. The caller chains the cause, which then names the plugin too."""
     if isinstance(cause, ExtframeError):
-        cause.plugin, cause.method, cause.address = plugin.name, ACTIVATE, plugin.address
+        cause.plugin, cause.method, cause.address = spec.name, ACTIVATE, spec.address
     why = cause.message if isinstance(cause, ExtframeError) else str(cause)
     remedy = ""
     if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
-        remedy = f" If not, start it, or remove {plugin.source}"
+        remedy = f" If not, start it, or remove {spec.source}"
     return ActivationError(
-        f"plugin {plugin.name!r} at {plugin.address} was not activated: {why}{remedy}",
-        plugin=plugin.name,
+        f"plugin {spec.name!r} at {spec.address} was not activated: {why}{remedy}",
+        plugin=spec.name,
         method=ACTIVATE,
-        address=plugin.address,
+        address=spec.address,
     )
+
+
+def closed_error(name: str) -> ExtframeError:
+    """Return the error for a plugin that is used after its manager was closed."""
+    return ExtframeError(f"plugin {name!r} is closed because its PluginManager is closed", plugin=name)

@@ -1,4 +1,4 @@
-"""Keep an eye on plugins that come, change and go. Activates and dispatches through others; calls no handler itself."""
+"""Watch plugins appear, change and disappear. Activates and dispatches through others; calls no handler itself."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from .plugin import Plugin
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SETTLE = 0.05  # seconds from a change to the look at it: a file that is being written changes more than once
+SETTLE = 0.05  # seconds from a change to the scan: a file that is being written changes more than once
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0  # seconds between two tries of a plugin that fails
-NOT_YET = 0.2  # seconds: up to that pause a socket where nobody listens is one of a plugin that is about to
+NOT_YET = 0.2  # seconds: up to that pause, a socket that refuses connections is that of a plugin that is starting
 
-# How many times as long as a look takes there is none after it: a directory of a thousand entries must cost no more
-# of a core than one of ten.
+# The pause after a scan, as a multiple of its duration: a directory of a thousand entries must not cost more of a
+# core than one of ten.
 REST, REST_AFTER_CHANGE = 150, 10
 
 logger = get_logger(__name__)
@@ -42,7 +42,7 @@ logger = get_logger(__name__)
 
 @dataclass
 class _Entry:
-    """What is known of one name. ``stamp`` is of its source when it was last tried."""
+    """What is known about one name. ``stamp`` is that of its source when it was last tried."""
 
     stamp: Hashable = None
     under_way: bool = False
@@ -50,61 +50,62 @@ class _Entry:
     pause: float = FIRST_PAUSE
 
     def lengthen(self) -> float:
-        """Return the pause; the next one is longer."""
+        """Return the current pause, and double the next one."""
         pause, self.pause = self.pause, min(2 * self.pause, LONGEST_PAUSE)
         return pause
 
 
 class Watch:
-    """Live discovery, until it is closed or its manager is. ``PluginManager.watch`` makes one.
+    """Live service discovery, until it or its manager is closed. ``PluginManager.watch`` creates one.
 
-    In a thread of its own it activates every plugin that is there and that comes, gives each to its handlers, makes
-    a new handshake with one that is restarted or whose file changes, and tries one that fails again: at once when
-    its file changes, else after pauses that double from 50 ms to 10 s. The lifecycle hooks hear of it.
+    In a thread of its own, a watch activates every plugin that exists or appears and dispatches it to its handlers.
+    It activates a plugin again when it restarts or its file changes. A plugin that fails is retried at once when its
+    file changes, otherwise with exponential backoff from 50 ms to 10 s. The lifecycle hooks report each step.
     """
 
     def __init__(self, activator: Activator, *, timeout: float) -> None:
         self._activator = activator
+        self._table = activator.table
         self._registry = activator.registry
         self._timeout = check_timeout(timeout)
         self._entries: dict[str, _Entry] = {}
-        self._outcomes: deque[tuple[str, Exception | None]] = deque()
+        self._results: deque[tuple[str, Exception | None]] = deque()
         self._lost: deque[str] = deque()
         self._closing = Event()
-        self._beginning = threading.RLock()  # guards both; in itself, for signal handlers
-        self._begun = self._given_up = False
-        self._next_look = 0.0
-        self._earliest_look = 0.0
-        self._wrong: Exception | None = None  # with the last look
+        self._start_lock = threading.RLock()  # guards both; re-entrant, for signal handlers
+        self._is_running = self._is_cancelled = False
+        self._next_scan = 0.0
+        self._earliest_scan = 0.0
+        self._scan_error: Exception | None = None
         self._wake = _Wake()
-        self._changes = monitor_changes(getattr(self._registry, "directories", ()))
-        self._plugins = ConcurrentActivation(activator, self._note, "extframe handlers", handlers_too=False)
+        self._changes = monitor_changes(getattr(self._registry.registry, "directories", ()))
+        self._plugins = ConcurrentActivation(activator, self._note_result, "extframe handlers", wait_for_handlers=False)
         self._plugins.listen(self._wake.descriptor)
         if self._changes.descriptor is not None:
             self._plugins.listen(self._changes.descriptor)
-        self._deaf = activator.listen(self._hear_of_loss)
+        self._stop_listening = self._table.listen(self._note_loss)
         self._thread = threading.Thread(target=self._run, name="extframe watch", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as refused:
-            self._give_up()
+            self._cancel()
             raise thread_error("extframe watch", refused) from refused
-        except BaseException:  # Ctrl-C: nobody has this watch, whether its thread begins or not
-            self._give_up()
+        except BaseException:  # Ctrl-C: the caller never gets this watch, whether its thread runs or not
+            self._cancel()
             raise
 
     def next_try(self, name: str) -> float | None:
-        """Return the seconds until a plugin that failed is tried again; None where it did not, or is being tried."""
+        """Return the seconds until a failed plugin is tried again; None if it has not failed, or is being tried."""
         entry = self._entries.get(name)
         if entry is None or entry.under_way or entry.next_try == math.inf:
             return None
         return max(0.0, entry.next_try - monotonic())
 
     def close(self, timeout: float = 5.0) -> None:
-        """End it. Plugins stay what they are; a handler that is running goes on alone.
+        """Stop watching. Plugins keep their state; a handler that is running keeps running.
 
         Args:
-            timeout: seconds to wait for the thread, which takes that long only where the registry does.
+            timeout: seconds to wait for the thread, which only takes that long if the registry does.
         """
         deadline = deadlines.after(timeout)
         self._closing.set()
@@ -120,115 +121,116 @@ class Watch:
     ) -> None:
         self.close()
 
-    def _give_up(self) -> None:
-        """Have the thread end all, or do it here where it has not begun: it may yet."""
+    def _cancel(self) -> None:
+        """Have the thread release everything, or do so here if it does not run yet."""
         self._closing.set()
-        with self._beginning:
-            self._given_up = not self._begun
-        if self._given_up:
-            self._end()
+        with self._start_lock:
+            self._is_cancelled = not self._is_running
+        if self._is_cancelled:
+            self._release()
         else:
             self._wake.up()
 
     # In other threads.
 
-    def _note(self, name: str, error: Exception | None) -> None:
-        self._outcomes.append((name, error))
+    def _note_result(self, name: str, error: Exception | None) -> None:
+        self._results.append((name, error))
         self._wake.up()
 
-    def _hear_of_loss(self, plugin: Plugin) -> None:
+    def _note_loss(self, plugin: Plugin) -> None:
         self._lost.append(plugin.name)
         self._wake.up()
 
     # In the thread.
 
     def _run(self) -> None:
-        with self._beginning:
-            if self._given_up:
+        with self._start_lock:
+            if self._is_cancelled:
                 return
-            self._begun = True
+            self._is_running = True
         try:
             while not (self._closing.is_set() or self._activator.closed.is_set()):
                 self._turn()
         finally:
-            self._end()
+            self._release()
 
     def _turn(self) -> None:
         try:
             self._take_turn()
         except Exception:  # of a log handler of the host's, which may raise here again
             with suppress(Exception):
-                logger.exception("the watch goes on after what should not have happened")
+                logger.exception("the watch continues after an internal error")
             self._closing.wait(FIRST_PAUSE)
 
     def _take_turn(self) -> None:
-        self._take_outcomes()
-        if monotonic() >= self._next_look:
-            self._look()
+        self._take_results()
+        if monotonic() >= self._next_scan:
+            self._scan()
         self._begin()
         self._plugins.turn(self._next_time())
         self._wake.drain()
         if self._changes.has_changed():
-            self._next_look = min(self._next_look, max(monotonic() + SETTLE, self._earliest_look))
+            self._next_scan = min(self._next_scan, max(monotonic() + SETTLE, self._earliest_scan))
 
-    def _end(self) -> None:
-        self._deaf()
-        self._plugins.end()
-        for plugin in self._activator.plugins():
-            self._activator.plan_try(plugin.name, None)
+    def _release(self) -> None:
+        self._stop_listening()
+        self._plugins.close()
+        for name in self._entries:
+            self._table.plan_try(name, None)
         self._changes.close()
         self._wake.close()
 
     def _next_time(self) -> float:
         tries = (entry.next_try for entry in self._entries.values())
-        return min(self._next_look, monotonic() + self._changes.poll_interval, *tries)
+        return min(self._next_scan, monotonic() + self._changes.poll_interval, *tries)
 
-    def _look(self) -> None:
+    def _scan(self) -> None:
         began = monotonic()
-        wrong = self._see_all()
+        error = self._scan_all()
         ended = monotonic()
-        self._earliest_look = ended + REST_AFTER_CHANGE * (ended - began)
-        self._next_look = ended + max(self._changes.rescan_interval, REST * (ended - began))
-        before, self._wrong = self._wrong, wrong
-        if wrong is not None and kind_of(wrong) != kind_of(before):
-            logger.error("the registry could not be looked at; it is looked at again", exc_info=wrong)
+        self._earliest_scan = ended + REST_AFTER_CHANGE * (ended - began)
+        self._next_scan = ended + max(self._changes.rescan_interval, REST * (ended - began))
+        before, self._scan_error = self._scan_error, error
+        if error is not None and kind_of(error) != kind_of(before):
+            logger.error("the registry could not be searched and will be searched again: %s", error, exc_info=error)
 
-    def _see_all(self) -> Exception | None:
-        """Look at all there is; return what a registry that somebody else wrote has raised."""
+    def _scan_all(self) -> Exception | None:
+        """Look at all plugins; return the error if the registry could not be searched, which changes no plugin."""
         try:
             self._changes.refresh()
             names = self._registry.scan()
-            active = {plugin.name for plugin in self._activator.plugins() if plugin.is_made}  # by a `get`, perhaps
+            active = {plugin.name for plugin in self._table.plugins() if plugin.is_made}  # by a `get`, perhaps
             for name in (self._entries.keys() | active) - set(names):
-                self._see_gone(name)
+                self._note_missing(name)
             for name in names:
-                self._see(name)
-        except Exception as error:  # noqa: BLE001 - told by `_look`
+                self._note_present(name)
+        except Exception as error:  # noqa: BLE001 - logged by `_scan`
             return error
         return None
 
-    def _see(self, name: str) -> None:
+    def _note_present(self, name: str) -> None:
         entry = self._entries.setdefault(name, _Entry())
         if self._activator.is_current(name):
             return
-        plugin = self._activator.known(name)
-        stamp = None if plugin is None else self._activator.stamp(plugin)
+        plugin = self._table.known(name)
+        stamp = None if plugin is None else self._registry.stamp(plugin.spec)
         if entry.under_way:
-            # What the plugin was is asked no longer where it was replaced: it may hang, and that be the reason.
-            if plugin is None or stamp in (None, entry.stamp) or not self._plugins.drop(plugin):
+            # A handshake with a plugin that was replaced is abandoned: it may hang, which may be why it was replaced.
+            if plugin is None or stamp in (None, entry.stamp) or not self._plugins.abandon(plugin):
                 return
             entry.under_way = False
-        if stamp is None:  # nobody knows whether its file changed: it is tried, and no shorter pause follows
+        if stamp is None:  # its file may or may not have changed: it is tried, and the next pause does not get shorter
             entry.next_try = min(entry.next_try, monotonic())
         elif stamp != entry.stamp:
             entry.pause, entry.next_try = FIRST_PAUSE, monotonic()
 
-    def _see_gone(self, name: str) -> None:
+    def _note_missing(self, name: str) -> None:
         self._entries.pop(name, None)
-        plugin = self._activator.known(name)
+        self._table.plan_try(name, None)
+        plugin = self._table.known(name)
         if plugin is not None:
-            self._plugins.drop(plugin)
-        with suppress(ExtframeError):  # which tells that it is removed
+            self._plugins.abandon(plugin)
+        with suppress(ExtframeError):  # reports that it was removed
             self._activator.find(name)
 
     def _begin(self) -> None:
@@ -237,16 +239,16 @@ class Watch:
             entry = self._entries[name]
             entry.under_way, entry.next_try = True, math.inf
             self._plugins.begin(name, deadlines.after(self._timeout))
-            plugin = self._activator.known(name)
+            self._table.plan_try(name, None)
+            plugin = self._table.known(name)
             if plugin is not None:
-                if plugin.spec.stamp != entry.stamp:  # of a file that could not be used until now
+                if plugin.spec.stamp != entry.stamp:  # its file could not be used until now
                     entry.pause = FIRST_PAUSE
                 entry.stamp = plugin.spec.stamp
-                self._activator.plan_try(name, None)
 
-    def _take_outcomes(self) -> None:
-        while self._outcomes:
-            name, error = self._outcomes.popleft()
+    def _take_results(self) -> None:
+        while self._results:
+            name, error = self._results.popleft()
             if name in self._entries:
                 self._take(name, self._entries[name], error)
         while self._lost:
@@ -256,26 +258,24 @@ class Watch:
 
     def _take(self, name: str, entry: _Entry, error: Exception | None) -> None:
         entry.under_way = False
-        plugin = self._activator.known(name)
         if error is None and self._activator.is_current(name):  # else its source changed during the handshake
             entry.pause = FIRST_PAUSE
         elif isinstance(error, PluginNotFound):
-            # A look sees that it has gone; or lists it all the same, as one may whom the directory shows names alone.
-            self._next_look = min(self._next_look, max(self._earliest_look, monotonic() + entry.lengthen()))
+            # The next scan finds that it disappeared, or lists it again: a directory may be listable but not enterable.
+            self._next_scan = min(self._next_scan, max(self._earliest_scan, monotonic() + entry.lengthen()))
         else:
             entry.next_try = monotonic() + entry.lengthen()
-            if plugin is not None:
-                self._activator.plan_try(name, entry.next_try)
-            if error is not None and not (entry.pause <= NOT_YET and _nobody_listens(error)):
-                self._fail(name, error)
+            self._table.plan_try(name, entry.next_try)
+            if error is not None and not (entry.pause <= NOT_YET and _is_starting(error)):
+                self._record_failure(name, error)
 
-    def _fail(self, name: str, error: Exception) -> None:
-        if self._activator.record_failure(name, error):
-            whose = "" if isinstance(error, ExtframeError) else f"plugin {name!r}: "  # of somebody else's registry
-            logger.warning("%s%s; it is tried again", whose, error)
+    def _record_failure(self, name: str, error: Exception) -> None:
+        if self._table.record_failure(name, error):
+            whose = "" if isinstance(error, ExtframeError) else f"plugin {name!r}: "
+            logger.warning("%s%s; it will be tried again", whose, error)
 
 
-def _nobody_listens(error: Exception) -> bool:
+def _is_starting(error: Exception) -> bool:
     return error.__cause__ is not None and nobody_listens(error.__cause__)
 
 
@@ -286,13 +286,13 @@ class _Wake:
         self.descriptor, self._other_end = os.pipe()
         os.set_blocking(self.descriptor, False)
         os.set_blocking(self._other_end, False)
-        # Or the number would be another file's by the time it is written to. In itself, for signal handlers.
+        # Without it, `up` might write to another file whose number is the same. Re-entrant, for signal handlers.
         self._lock = threading.RLock()
         self._closed = False
 
     def up(self) -> None:
         """Make it readable."""
-        with self._lock, suppress(BlockingIOError):  # it is full, and so readable
+        with self._lock, suppress(BlockingIOError):  # it is full, so it is readable
             if not self._closed:
                 os.write(self._other_end, b"!")
 
@@ -303,7 +303,7 @@ class _Wake:
                 pass
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         with self._lock:
             self._closed = True
             os.close(self.descriptor)

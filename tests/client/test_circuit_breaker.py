@@ -209,7 +209,7 @@ def test_a_new_handshake_passes_the_breaker_and_sets_it_to_rights(short_path, fa
         client.retarget(client.address)  # the kept connection still has the old behaviour
         fail(client, 3, CallTimeout)
         assert is_open(client)
-        found = pm._activator.known("photos")
+        found = pm._activator.table.known("photos")
         assert isinstance(found.last_error, CallTimeout)
         assert 40 < found.next_try <= 60
         server.close()

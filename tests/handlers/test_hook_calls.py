@@ -1,4 +1,4 @@
-"""Delivery: each handler of a hook once per plugin, each on its own."""
+"""HookCalls: each handler of a hook once per plugin, each on its own."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import pytest
 from program import Program
 
 from extframe.errors import CallTimeout
-from extframe.handlers.hook_calls import Delivery, inside_handler
+from extframe.handlers.hook_calls import HookCalls, inside_handler
 from extframe.handlers.hooks import PROJECT, ExtensionPoints, FunctionHandler, hookimpl
 
 ARGUMENTS = {"name": "photos", "client": object()}
 
 
 class Hooks(pluggy.PluginManager):
-    """A plain pluggy manager: a delivery needs no more."""
+    """A plain pluggy manager: hook calls needs no more."""
 
     def __init__(self) -> None:
         super().__init__(PROJECT)
         self.add_hookspecs(ExtensionPoints)
-        self.delivery = Delivery(self.hook.volume_driver)
+        self.calls = HookCalls(self.hook.volume_driver)
 
     def handle(self, function: Any, **options: Any) -> FunctionHandler:
         handler = FunctionHandler("volume_driver", function, **options)
@@ -44,32 +44,32 @@ def test_handlers_are_called_in_pluggys_order_and_their_results_stand_in_it(hook
     hooks.handle(lambda name, client: "first registered")
     hooks.handle(lambda name, client: None)
     hooks.handle(lambda name, client: (name, client is ARGUMENTS["client"]))
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == [("photos", True), "first registered", "last"]
-    assert hooks.delivery.results() == hooks.hook.volume_driver(**ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == [("photos", True), "first registered", "last"]
+    assert hooks.calls.results() == hooks.hook.volume_driver(**ARGUMENTS)
 
 
-def test_a_handler_is_called_once_however_often_the_delivery_runs(hooks: Hooks) -> None:
+def test_a_handler_is_called_once_however_often_the_calls_runs(hooks: Hooks) -> None:
     calls: list[str] = []
     hooks.handle(lambda name, client: calls.append("early"))
-    hooks.delivery.run(ARGUMENTS)
-    hooks.delivery.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     assert calls == ["early"]
     hooks.handle(lambda name, client: calls.append("late"))
-    assert hooks.delivery.pending()
-    hooks.delivery.run(ARGUMENTS)
+    assert hooks.calls.pending()
+    hooks.calls.run(ARGUMENTS)
     assert calls == ["early", "late"]
-    assert not hooks.delivery.pending()
+    assert not hooks.calls.pending()
 
 
 def test_a_late_result_stands_where_pluggy_would_call_its_handler(hooks: Hooks) -> None:
     hooks.handle(lambda name, client: "ours", trylast=True)
     hooks.handle(lambda name, client: "early")
-    hooks.delivery.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     hooks.handle(lambda name, client: "late")
     hooks.handle(lambda name, client: "late and last", trylast=True)
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == hooks.hook.volume_driver(**ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == hooks.hook.volume_driver(**ARGUMENTS)
 
 
 def test_eight_threads_call_each_handler_once_between_them(hooks: Hooks) -> None:
@@ -80,8 +80,8 @@ def test_eight_threads_call_each_handler_once_between_them(hooks: Hooks) -> None
 
     def run() -> None:
         start.wait()
-        hooks.delivery.run(ARGUMENTS)
-        hooks.delivery.wait(time.monotonic() + 30)
+        hooks.calls.run(ARGUMENTS)
+        hooks.calls.wait(time.monotonic() + 30)
 
     threads = [threading.Thread(target=run) for _ in range(8)]
     for thread in threads:
@@ -102,18 +102,18 @@ def test_one_that_raises_stops_no_other_and_is_called_again_only_when_asked(hook
 
     hooks.handle(lambda name, client: "good")
     hooks.handle(broken)
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == ["good"]
-    [(impl, error)] = hooks.delivery.failed().items()
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == ["good"]
+    [(impl, error)] = hooks.calls.failed().items()
     assert impl.plugin_name == "broken"
     assert isinstance(error, KeyError)
-    hooks.delivery.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     assert calls == ["broken"]
-    hooks.delivery.run(ARGUMENTS, again=True)
-    hooks.delivery.run(ARGUMENTS, again=True)
+    hooks.calls.run(ARGUMENTS, again=True)
+    hooks.calls.run(ARGUMENTS, again=True)
     assert calls == ["broken"] * 3
-    assert hooks.delivery.failed() == {}
-    assert hooks.delivery.results() == ["mended", "good"]
+    assert hooks.calls.failed() == {}
+    assert hooks.calls.results() == ["mended", "good"]
 
 
 INTERRUPTED = """
@@ -131,11 +131,11 @@ INTERRUPTED = """
         handler = hooks.handle(lambda name, client: None)
         try:
             signal.setitimer(signal.ITIMER_REAL, moments.uniform(5e-6, 6e-5))
-            hooks.delivery.run(ARGUMENTS)
+            hooks.calls.run(ARGUMENTS)
             signal.setitimer(signal.ITIMER_REAL, 0)
         except KeyboardInterrupt:
             pass
-        hooks.delivery.wait(time.monotonic())  # raises where a handler seems to be running
+        hooks.calls.wait(time.monotonic())  # raises where a handler seems to be running
         assert not inside_handler()
         hooks.unregister(handler)
     print("done")
@@ -157,9 +157,10 @@ def test_a_handler_that_ends_or_is_cancelled_is_a_failed_handler_and_stops_no_ot
 
     hooks.handle(lambda name, client: "other")
     hooks.handle(leave)
-    hooks.delivery.run(ARGUMENTS)
-    assert [repr(error) for error in hooks.delivery.failed().values()] == [repr(RuntimeError(repr(raised)))]
-    assert hooks.delivery.results() == ["other"]
+    hooks.calls.run(ARGUMENTS)
+    assert list(hooks.calls.failed().values()) == [raised]  # with its traceback and cause
+    assert raised.__traceback__ is not None
+    assert hooks.calls.results() == ["other"]
 
 
 def test_ctrl_c_in_a_handler_reaches_the_host_and_leaves_the_rest_to_be_called(hooks: Hooks) -> None:
@@ -174,8 +175,8 @@ def test_ctrl_c_in_a_handler_reaches_the_host_and_leaves_the_rest_to_be_called(h
     hooks.handle(lambda name, client: calls.append("other"))
     hooks.handle(interrupted)
     with pytest.raises(KeyboardInterrupt):
-        hooks.delivery.run(ARGUMENTS)
-    hooks.delivery.run(ARGUMENTS)
+        hooks.calls.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     assert calls == ["interrupted", "again", "other"]
 
 
@@ -188,14 +189,14 @@ def yields(name: str, client: object) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("function", "words"), [(declared_async, "declared with def"), (yields, "a wrapper says wrapper=True")]
+    ("function", "words"), [(declared_async, "declare the handler with def"), (yields, "a wrapper has wrapper=True")]
 )
 def test_a_handler_of_which_nothing_would_run_is_a_failed_handler(hooks: Hooks, function: Any, words: str) -> None:
     hooks.handle(function)
-    hooks.delivery.run(ARGUMENTS)
-    [failure] = hooks.delivery.failed().values()
+    hooks.calls.run(ARGUMENTS)
+    [failure] = hooks.calls.failed().values()
     assert words in str(failure)
-    assert hooks.delivery.results() == []
+    assert hooks.calls.results() == []
 
 
 class Wrapper:
@@ -221,22 +222,22 @@ def test_a_wrapper_runs_once_around_the_whole_and_may_change_the_results(hooks: 
     hooks.register(Wrapper(calls))
     hooks.handle(lambda name, client: calls.append("one") or "one")
     hooks.handle(lambda name, client: calls.append("two") or "two")
-    hooks.delivery.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     assert calls == ["before", "two", "one", ["two", "one"]]
-    assert hooks.delivery.results() == ["two", "one", "wrapped"]
+    assert hooks.calls.results() == ["two", "one", "wrapped"]
     hooks.handle(lambda name, client: "late")
-    hooks.delivery.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     assert calls[4:] == []
-    assert set(hooks.delivery.results()) == {"late", "two", "one", "wrapped"}
+    assert set(hooks.calls.results()) == {"late", "two", "one", "wrapped"}
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_wrapper_that_raises_is_a_failed_handler_like_any_other(hooks: Hooks, when: str) -> None:
     hooks.register(Wrapper([], **{when: ValueError("not today")}), "wrapper")  # type: ignore[arg-type]
     hooks.handle(lambda name, client: "good")
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == ["good"]
-    assert [(impl.plugin_name, str(error)) for impl, error in hooks.delivery.failed().items()] == [
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == ["good"]
+    assert [(impl.plugin_name, str(error)) for impl, error in hooks.calls.failed().items()] == [
         ("wrapper", "not today")
     ]
 
@@ -256,16 +257,16 @@ def make_wrapper(*steps: str) -> Any:
 
 @pytest.mark.parametrize(
     ("steps", "fault"),
-    [((), "did not yield"), (("yield", "twice"), "yielded twice"), (("yield",), "returned no list")],
+    [((), "did not yield"), (("yield", "twice"), "yielded twice"), (("yield",), "did not return a list")],
 )
 def test_a_wrapper_that_breaks_the_rules_fails_and_loses_nothing(
     hooks: Hooks, steps: tuple[str, ...], fault: str
 ) -> None:
     hooks.register(make_wrapper(*steps))
     hooks.handle(lambda name, client: "good")
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == ["good"]
-    assert fault in str(*hooks.delivery.failed().values())
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == ["good"]
+    assert fault in str(*hooks.calls.failed().values())
 
 
 def test_an_old_style_hookwrapper_is_refused_and_the_others_are_called(hooks: Hooks) -> None:
@@ -276,9 +277,9 @@ def test_an_old_style_hookwrapper_is_refused_and_the_others_are_called(hooks: Ho
 
     hooks.register(Old())
     hooks.handle(lambda name, client: "good")
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == ["good"]
-    assert "use hookimpl(wrapper=True)" in str(*hooks.delivery.failed().values())
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == ["good"]
+    assert "use hookimpl(wrapper=True)" in str(*hooks.calls.failed().values())
 
 
 def test_a_parameter_with_a_default_gets_the_argument_on_every_pluggy(hooks: Hooks) -> None:
@@ -288,8 +289,8 @@ def test_a_parameter_with_a_default_gets_the_argument_on_every_pluggy(hooks: Hoo
             return name, other
 
     hooks.register(Defaults())
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == [("photos", 3)]
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == [("photos", 3)]
 
 
 def test_an_unregistered_handler_is_not_called_and_nothing_refers_to_it(hooks: Hooks) -> None:
@@ -301,10 +302,10 @@ def test_an_unregistered_handler_is_not_called_and_nothing_refers_to_it(hooks: H
     handler = Handler()
     gone = weakref.ref(handler)
     hooks.register(handler)
-    hooks.delivery.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     hooks.unregister(handler)
-    hooks.delivery.forget(handler)
-    assert hooks.delivery.results() == []
+    hooks.calls.forget(handler)
+    assert hooks.calls.results() == []
     del handler
     gc.collect()
     assert gone() is None
@@ -317,10 +318,10 @@ def test_a_handler_that_is_unregistered_during_the_run_is_not_called(hooks: Hook
     def first(name: str, client: object) -> None:
         calls.append("first")
         hooks.unregister(second)
-        hooks.delivery.forget(second)
+        hooks.calls.forget(second)
 
     hooks.handle(first)
-    hooks.delivery.run(ARGUMENTS)
+    hooks.calls.run(ARGUMENTS)
     assert calls == ["first"]
 
 
@@ -329,13 +330,13 @@ def test_a_handler_that_unregisters_itself_leaves_no_trace(hooks: Hooks) -> None
 
     def once(name: str, client: object) -> object:
         hooks.unregister(handler)
-        hooks.delivery.forget(handler)
+        hooks.calls.forget(handler)
         return "result"
 
     handler = hooks.handle(once)
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == []
-    assert hooks.delivery.called() == []
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == []
+    assert hooks.calls.called() == []
 
 
 def test_waiting_for_a_handler_that_hangs_ends_at_the_deadline_and_names_it(hooks: Hooks) -> None:
@@ -345,25 +346,25 @@ def test_waiting_for_a_handler_that_hangs_ends_at_the_deadline_and_names_it(hook
         release.wait(60)
 
     hooks.handle(sleeper)
-    thread = threading.Thread(target=hooks.delivery.run, args=(ARGUMENTS,))
+    thread = threading.Thread(target=hooks.calls.run, args=(ARGUMENTS,))
     thread.start()
     try:
-        while not hooks.delivery.running():
+        while not hooks.calls.running():
             time.sleep(0.001)
         start = time.monotonic()
         with pytest.raises(CallTimeout, match="'sleeper' has not returned"):
-            hooks.delivery.wait(start + 0.1)
+            hooks.calls.wait(start + 0.1)
         assert time.monotonic() - start < 10
     finally:
         release.set()
         thread.join()
-    hooks.delivery.wait(time.monotonic())
+    hooks.calls.wait(time.monotonic())
 
 
 def test_code_can_tell_that_it_runs_inside_a_handler(hooks: Hooks) -> None:
     hooks.handle(lambda name, client: inside_handler())
-    hooks.delivery.run(ARGUMENTS)
-    assert hooks.delivery.results() == [True]
+    hooks.calls.run(ARGUMENTS)
+    assert hooks.calls.results() == [True]
     assert not inside_handler()
 
 
@@ -381,7 +382,7 @@ def test_monitors_see_a_dispatch_as_pluggys_see_a_hook_call(hooks: Hooks) -> Non
 
     seen: list[Any] = []
     expected: list[Any] = []
-    hooks.delivery.run(ARGUMENTS, monitors=[record(seen, "inner"), record(seen, "outer")])
+    hooks.calls.run(ARGUMENTS, monitors=[record(seen, "inner"), record(seen, "outer")])
     hooks.add_hookcall_monitoring(*record(expected, "inner"))
     hooks.add_hookcall_monitoring(*record(expected, "outer"))
     hooks.hook.volume_driver(**ARGUMENTS)

@@ -29,7 +29,7 @@ from extframe.testing import FakePlugin
 
 
 def telling() -> bool:
-    return any(thread.name == "extframe news" for thread in threading.enumerate())
+    return any(thread.name == "extframe lifecycle events" for thread in threading.enumerate())
 
 
 class Diary:
@@ -191,7 +191,7 @@ def test_a_handler_that_raises_stops_no_other_and_stands_in_failures(
 def test_a_handler_that_hangs_is_left_behind(
     pm: PluginManager, diary: Diary, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "PATIENCE", 0.1)
+    monkeypatch.setattr(lifecycle, "TIMEOUT", 0.1)
     release = threading.Event()
 
     class Hung:
@@ -204,7 +204,7 @@ def test_a_handler_that_hangs_is_left_behind(
     with FakePlugin(short_path, "photos", ["VolumeDriver"]), FakePlugin(short_path, "music", ["VolumeDriver"]):
         pm.get("photos")
         assert eventually(pm.failures, 30)
-        monkeypatch.setattr(lifecycle, "PATIENCE", 30.0)  # the others return, however busy the machine
+        monkeypatch.setattr(lifecycle, "TIMEOUT", 30.0)  # the others return, however busy the machine
         pm.get("music")
         assert diary.says(ACTIVATED, ("activated", "music", ("VolumeDriver",)))
         [failure] = pm.failures()

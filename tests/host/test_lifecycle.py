@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from extframe import CallTimeout, ConnectError, Manifest
+from extframe import CallTimeout, ConnectError, Manifest, PluginNotFound
 from extframe.host.lifecycle import NEXT, Lifecycle, State, Turn
 
 MANIFEST = Manifest(implements=("VolumeDriver",))
 REFUSED = ConnectError("refused")
+GONE = PluginNotFound("no plugin 'photos'")
 
 REACH: dict[State, Any] = {
     State.NEW: lambda life: None,
@@ -30,6 +31,8 @@ EVENTS: dict[str, Any] = {
     "failed": lambda life: life.failed("leader", REFUSED),
     "a stranger failed": lambda life: life.failed("another", REFUSED),
     "lost": lambda life: life.mark_lost("its source changed"),
+    "discard": lambda life: life.discard(REFUSED),
+    "discard, then succeeded": lambda life: (life.discard(REFUSED), life.succeeded("leader", MANIFEST, 2.0)),
     "close": lambda life: life.close(),
 }
 TABLE = {
@@ -40,6 +43,8 @@ TABLE = {
     "failed": "new failed active failed lost closed",
     "a stranger failed": "new activating active failed lost closed",
     "lost": "new activating lost failed lost closed",
+    "discard": "new activating active failed lost closed",
+    "discard, then succeeded": "new failed active failed lost closed",
     "close": "closed closed closed closed closed closed",
 }
 
@@ -121,12 +126,28 @@ def test_a_changed_source_clears_the_failure_that_waiters_would_share():
     assert life.ask("waiter", seen) is Turn.LEAD
 
 
+@pytest.mark.parametrize("end", ["succeeded", "failed"])
+def test_a_discarded_handshake_fails_whatever_the_plugin_responds_and_waiters_make_another(end):
+    life, changes = lifecycle_in(State.ACTIVATING)
+    seen = life.handshakes
+    life.discard(GONE)
+    if end == "succeeded":
+        assert not life.succeeded("leader", MANIFEST, 1.0)
+    else:
+        life.failed("leader", REFUSED)
+    assert (life.state, life.manifest, life.last_error) == (State.FAILED, Manifest(), GONE)
+    assert changes == [(State.FAILED, "")]
+    assert life.ask("waiter", seen) is Turn.LEAD
+    assert life.succeeded("waiter", MANIFEST, 2.0)
+
+
 CALLERS = ["a", "b", "c"]
 STEPS = st.one_of(
     st.tuples(st.just("ask"), st.sampled_from(CALLERS)),
     st.tuples(st.just("succeeded"), st.sampled_from(CALLERS), st.sampled_from([MANIFEST, Manifest()])),
     st.tuples(st.just("failed"), st.sampled_from(CALLERS), st.sampled_from([REFUSED, CallTimeout("late"), None])),
     st.tuples(st.just("lost"), st.sampled_from([0.0, math.inf])),
+    st.tuples(st.just("discard")),
     st.tuples(st.just("close")),
 )
 
@@ -142,7 +163,7 @@ class History:
 
     def ask(self, caller: str) -> None:
         turn = self.life.ask(caller, self.waiting.get(caller))
-        assert (turn is Turn.LEAD) == self.life.leads(caller)
+        assert (turn is Turn.LEAD) == self.life.leads(caller) or turn is Turn.CLOSED
         if turn is Turn.WAIT:
             self.waiting.setdefault(caller, self.life.handshakes)
         else:
@@ -156,6 +177,9 @@ class History:
 
     def lost(self, began: float) -> None:
         self.life.mark_lost("it refused a connection", began)
+
+    def discard(self) -> None:
+        self.life.discard(GONE)
 
     def close(self) -> None:
         self.life.close()

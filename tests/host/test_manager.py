@@ -102,7 +102,7 @@ def activations(server: FaultServer) -> int:
 
 
 def is_activating(pm: PluginManager, name: str) -> bool:
-    found = pm._activator.known(name)
+    found = pm._activator.table.known(name)
     return found is not None and found.state is State.ACTIVATING
 
 
@@ -473,9 +473,10 @@ def test_where_no_file_descriptor_is_left_every_plugin_fails_with_the_remedy(plu
 
         with PluginManager(LocalRegistry(sys.argv[1], []), groups=()) as pm:
             names = pm.scan()
-            pm.scan = list  # of nothing: what is imported by first use needs file descriptors
+            search = pm._activator.registry
+            search.scan = lambda deadline: []  # imports at first use need file descriptors
             pm.get_all("VolumeDriver")
-            pm.scan = lambda: names
+            search.scan = lambda deadline: names
             resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
             held = []
             while True:
@@ -607,7 +608,7 @@ def test_ctrl_c_in_get_all_leaves_no_handshake_under_way(plugins: Directory, req
         with pytest.raises(KeyboardInterrupt):
             pm.get_all("VolumeDriver", timeout=60)
         for name in ("one", "other"):
-            found = pm._activator.known(name)
+            found = pm._activator.table.known(name)
             assert found is not None
             assert found.state is State.FAILED
             plugins.serve(name, plugin("VolumeDriver"))
@@ -1057,7 +1058,7 @@ def test_a_plugin_that_was_missed_while_it_was_away_is_the_same_when_it_is_back(
 def test_plugins_that_are_long_gone_are_kept_only_for_those_who_have_them(
     plugins: Directory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("extframe.host.activation.REMEMBERED", 3)
+    monkeypatch.setattr("extframe.host.plugin_table.REMEMBERED", 3)
     caplog.set_level(logging.CRITICAL, "extframe")  # else pytest keeps tracebacks, whose frames have plugins in them
     with plugins.manager() as pm:
         calls: list[str] = []
@@ -1080,7 +1081,7 @@ def test_plugins_that_are_long_gone_are_kept_only_for_those_who_have_them(
 
         def kept() -> set[str]:
             gc.collect()  # threads that had the others may only just be ending
-            return {each.name for each in pm._activator.plugins()}
+            return {each.name for each in pm._activator.table.plugins()}
 
         assert eventually(lambda: kept() == {"p0", "p7", "p8", "p9"}, 30)
         assert len(pm.failures()) == 6  # of p7, p8 and p9 two each

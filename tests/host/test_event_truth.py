@@ -1,0 +1,189 @@
+"""Lifecycle events tell the truth: their last one is what a plugin is in the end, whatever happened before."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultserver import FaultServer, Request, answer_with, eventually, reply
+
+from extframe import ExtframeError, LocalRegistry, Plugin, PluginManager, PluginNotFound, hookimpl
+from extframe.host.plugin import State
+from extframe.testing import FakePlugin
+
+AFTER = {  # the events that may follow each event of one plugin
+    None: {"activated", "failed", "removed"},
+    "activated": {"lost", "activated"},  # twice: after an empty manifest
+    "lost": {"activated", "failed", "removed"},
+    "failed": {"activated", "failed", "removed"},
+    "removed": {"activated", "failed"},
+}
+
+EVENTS = {State.ACTIVE: "activated", State.FAILED: "failed", State.LOST: "lost"}
+
+
+class EventLog:
+    """A handler that keeps the events of each plugin."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, list[str]] = {}
+
+    def _add(self, name: str, event: str) -> None:
+        self.events.setdefault(name, []).append(event)
+
+    @hookimpl
+    def plugin_activated(self, name: str, plugin: Plugin) -> None:
+        self._add(name, "activated")
+
+    @hookimpl
+    def plugin_failed(self, name: str) -> None:
+        self._add(name, "failed")
+
+    @hookimpl
+    def plugin_lost(self, name: str) -> None:
+        self._add(name, "lost")
+
+    @hookimpl
+    def plugin_removed(self, name: str) -> None:
+        self._add(name, "removed")
+
+
+@pytest.fixture
+def log() -> EventLog:
+    return EventLog()
+
+
+@pytest.fixture
+def pm(short_path: Path, log: EventLog) -> Iterator[PluginManager]:
+    with PluginManager(LocalRegistry(short_path, []), groups=()) as manager:
+        manager.register(log)
+        yield manager
+
+
+def delivered() -> bool:
+    return not any(thread.name == "extframe lifecycle events" for thread in threading.enumerate())
+
+
+def test_a_plugin_that_is_removed_during_a_handshake_is_lost_and_removed_and_no_more(
+    pm: PluginManager, log: EventLog, short_path: Path
+) -> None:
+    release = threading.Event()
+
+    def respond(request: Request) -> bytes:
+        if len(server.requests) > 1:
+            release.wait(60)
+        return reply(b'{"Implements": ["VolumeDriver"]}')
+
+    server = FaultServer(answer_with(respond), path=str(short_path / "photos.sock"))
+    with server:
+        pm.get("photos")
+        plugin = pm._activator.table.known("photos")
+        assert plugin is not None
+        plugin.mark_lost()
+        errors: list[Exception] = []
+
+        def renew() -> None:
+            try:
+                pm.get("photos")
+            except Exception as error:  # noqa: BLE001 - checked below
+                errors.append(error)
+
+        renewal = threading.Thread(target=renew)
+        renewal.start()
+        assert eventually(lambda: len(server.requests) == 2, 30)
+        (short_path / "photos.sock").unlink()
+        with pytest.raises(PluginNotFound):
+            pm.get("photos")
+        release.set()
+        renewal.join(30)
+    assert [type(error) for error in errors] == [PluginNotFound]
+    with pytest.raises(PluginNotFound):
+        pm.get("photos")
+    assert eventually(lambda: delivered() and log.events["photos"] == ["activated", "lost", "removed"], 30)
+    assert plugin.state is State.FAILED
+
+
+class Churn:
+    """Plugins that come, refuse, respond slowly, fail and go at random."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.fakes = {name: FakePlugin(directory, name, ["VolumeDriver"]) for name in ("a", "b", "c")}
+
+    def step(self) -> None:
+        fake = self.random.choice(list(self.fakes.values()))
+        self.random.choice([self._go, self._come, self._come, self._restart, self._respond])(fake)
+
+    def _go(self, fake: FakePlugin) -> None:
+        fake.refuse()
+        fake.path.unlink(missing_ok=True)
+
+    def _come(self, fake: FakePlugin) -> None:
+        fake.refuse()
+        fake.accept()
+
+    def _restart(self, fake: FakePlugin) -> None:
+        fake.refuse()
+        time.sleep(self.random.uniform(0, 0.01))
+        fake.accept()
+
+    def _respond(self, fake: FakePlugin) -> None:
+        pause = self.random.choice([0, 0, 0.01])
+        points = self.random.choice([["VolumeDriver"], ["VolumeDriver", "Backup"]])
+
+        def respond(arguments: Any) -> dict[str, object]:
+            time.sleep(pause)
+            return {"Implements": points}
+
+        fake.answer("Plugin.Activate", respond)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happened_the_last_event_says_what_a_plugin_is(
+    pm: PluginManager, log: EventLog, short_path: Path, seed: int
+) -> None:
+    churn = Churn(short_path, seed)
+    use_at_random(pm, churn)
+    for name in churn.fakes:  # a last look, now that nothing changes any more
+        with suppress(ExtframeError):
+            pm.get(name, timeout=30)
+    present = pm.scan()
+    assert eventually(delivered, 30)
+    for name, events in log.events.items():
+        plugin = pm._activator.table.known(name)
+        assert events[-1] == (EVENTS[plugin.state] if plugin and name in present else "removed"), (name, events)
+        wrong = [(before, after) for before, after in pairwise([None, *events]) if after not in AFTER[before]]
+        assert wrong == [], (name, events)
+    for fake in churn.fakes.values():
+        fake.close()
+
+
+def use_at_random(pm: PluginManager, churn: Churn) -> None:
+    """Use plugins in four threads and a watch, while they come and go."""
+    ended = threading.Event()
+
+    def use(own: random.Random) -> None:
+        while not ended.is_set():
+            with suppress(ExtframeError):
+                if own.random() < 0.2:
+                    pm.get_all("VolumeDriver", timeout=0.5)
+                else:
+                    pm.get(own.choice("abc"), timeout=0.5)
+
+    users = [threading.Thread(target=use, args=(random.Random(churn.random.random()),)) for _ in range(4)]
+    for user in users:
+        user.start()
+    with pm.watch():
+        for _ in range(80):
+            churn.step()
+            time.sleep(churn.random.uniform(0, 0.02))
+    ended.set()
+    for user in users:
+        user.join(60)
