@@ -16,6 +16,7 @@ async def use(client: StubClient) -> None:
     size: int = await volumes.path("photos")  # mistake
     path: str = volumes.path("photos")  # mistake
     volumes.list()[0]  # mistake
+    volumes.create("photos")  # mistake
     Volume("photos")  # mistake
     VolumeDriver.remote(client)  # mistake
     print(size, path)
