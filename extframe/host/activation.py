@@ -40,8 +40,7 @@ class Activator:
         closed: Event,
     ) -> None:
         def create(spec: PluginSpec, listener: PluginListener) -> Plugin:
-            client = connect(spec.address, tls=spec.tls, plugin=spec.name)
-            return Plugin(spec, client, listener=listener)
+            return Plugin(spec, connect, listener=listener)
 
         self.registry = RegistryAccess(registry)
         self.dispatcher = dispatcher

@@ -83,6 +83,11 @@ class Lifecycle:
         """
         return self.state is State.ACTIVE and bool(self.manifest.implements)
 
+    @property
+    def was_active(self) -> bool:
+        """Whether a handshake has ever succeeded."""
+        return self._made_at > -math.inf
+
     def ask(self, caller: Hashable, seen: int | None = None) -> Turn:
         """Return what a caller that needs the plugin to be active does next.
 

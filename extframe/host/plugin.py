@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
@@ -124,6 +124,11 @@ class PluginBase(Generic[C]):
         return self._lifecycle.is_made
 
     @property
+    def was_active(self) -> bool:
+        """Whether a handshake has ever succeeded."""
+        return self._lifecycle.was_active
+
+    @property
     def last_error(self) -> Exception | None:
         """Why the last handshake failed, or why the circuit breaker is open; None if neither is the case."""
         return self._lifecycle.last_error or self.client.last_error
@@ -169,6 +174,10 @@ class PluginBase(Generic[C]):
                 self._pending_spec = spec
             elif self.state is not State.CLOSED:
                 self._apply_spec(spec)
+
+    def connection_refused(self, began: float) -> None:
+        """Handle a refused connection, which the client reports: see `mark_lost`."""
+        self.mark_lost(began)
 
     def mark_lost(self, began: float = math.inf) -> None:
         """Record that the plugin refused a connection: the next use makes a new handshake.
@@ -247,17 +256,23 @@ class Plugin(PluginBase[Client]):
 
     ``client`` stays the same for as long as the manager knows the plugin: drivers that use it keep working after
     the plugin restarts or moves to another address.
+
+    Args:
+        spec: what the registry found.
+        connect: creates the client; called as `Client` is.
+        listener: receives new states.
     """
 
     def __init__(
-        self, spec: PluginSpec, client: Client | None = None, *, listener: PluginListener | None = None
+        self, spec: PluginSpec, connect: Callable[..., Client] = Client, *, listener: PluginListener | None = None
     ) -> None:
         # Re-entrant, as a signal handler may use the plugin in the middle of a change, and explicit: Ctrl-C in
         # Condition.__enter__ would leave a lock of its own locked.
         lock = threading.RLock()
-        super().__init__(spec, client or Client(spec.address, tls=spec.tls, plugin=spec.name), lock, listener=listener)
+        client = connect(spec.address, tls=spec.tls, plugin=spec.name)
+        super().__init__(spec, client, lock, listener=listener)
+        client.refused = self.connection_refused
         self._ended = threading.Condition(lock)
-        self.client.refused = self.mark_lost
 
     @overload
     def driver(self, interface: type[T]) -> T: ...
