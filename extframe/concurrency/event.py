@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
+from .locks import signal_safe_condition, signal_safe_lock
 
 
 class Event:
     """A ``threading.Event`` that stays usable when Ctrl-C interrupts any of its methods, at any instruction."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # reentrant: Ctrl-C inside Condition.__enter__ would leave a Lock locked
-        self._changed = threading.Condition(self._lock)
+        self._lock = signal_safe_lock()
+        self._changed = signal_safe_condition(self._lock)
         self._is_set = False
 
     def is_set(self) -> bool:

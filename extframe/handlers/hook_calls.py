@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 
@@ -11,6 +10,7 @@ from pluggy import HookImpl
 
 from ..concurrency.deadlines import left
 from ..concurrency.event import Event
+from ..concurrency.locks import signal_safe_lock
 from ..errors import CallTimeout
 from .hook_claims import NOT_RUN, HookRecord, HookRun, call_handler, require_run
 
@@ -35,8 +35,7 @@ class HookCalls:
     """
 
     def __init__(self, caller: pluggy.HookCaller, *, is_dispatch: bool = True) -> None:
-        # Re-entrant, as a signal handler may use the manager in the middle of the bookkeeping.
-        self._record = HookRecord(caller, threading.RLock())
+        self._record = HookRecord(caller, signal_safe_lock())
         self._is_dispatch = is_dispatch
         self.results = self._record.results
         self.failed = self._record.failed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any
 import pluggy
 
 from ..concurrency import deadlines
+from ..concurrency.locks import signal_safe_lock
 from ..concurrency.threads import Worker
 from ..errors import CallTimeout
 from ..logs import get_logger
@@ -45,8 +45,7 @@ class LifecycleEvents:
         self._monitors = monitors
         self._origin = origin
         self._queue: deque[tuple[pluggy.HookCaller, dict[str, Any]]] = deque()
-        # Held for bookkeeping only. Re-entrant, as a signal handler may use the manager.
-        self._lock = threading.RLock()
+        self._lock = signal_safe_lock()  # held for bookkeeping only
         self._worker: Worker[None] | None = None
 
     def publish(self, hook: str, **arguments: object) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from functools import cached_property, partial
 from time import monotonic
@@ -13,6 +12,7 @@ from ..client.circuit_breaker import Breaker
 from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
+from ..concurrency.locks import signal_safe_lock
 from ..errors import ActivationError, PluginNotFound, SpecError
 from ..handlers.hook_manager import HookManager
 from .arguments import check_registry, entry_point_groups
@@ -68,7 +68,7 @@ class PluginManager(HookManager):
         self._breaker = breaker
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
-        self._watches_lock = threading.RLock()  # re-entrant, as a signal handler may call `close`
+        self._watches_lock = signal_safe_lock()
         self._load(entry_point_groups(groups))
 
     @cached_property

@@ -15,6 +15,7 @@ import msgspec
 from ..client.client import Client, PendingCall
 from ..client.connection import late
 from ..concurrency.deadlines import left
+from ..concurrency.locks import signal_safe_condition, signal_safe_lock
 from ..errors import ActivationError, CallTimeout, ConnectError, DoesNotImplement, ExtframeError, HandlerError
 from ..interface.declarations import Interface, declaration
 from ..logs import get_logger
@@ -266,13 +267,11 @@ class Plugin(PluginBase[Client]):
     def __init__(
         self, spec: PluginSpec, connect: Callable[..., Client] = Client, *, listener: PluginListener | None = None
     ) -> None:
-        # Re-entrant, as a signal handler may use the plugin in the middle of a change, and explicit: Ctrl-C in
-        # Condition.__enter__ would leave a lock of its own locked.
-        lock = threading.RLock()
+        lock = signal_safe_lock()
         client = connect(spec.address, tls=spec.tls, plugin=spec.name)
         super().__init__(spec, client, lock, listener=listener)
         client.refused = self.connection_refused
-        self._ended = threading.Condition(lock)
+        self._ended = signal_safe_condition(lock)
 
     @overload
     def driver(self, interface: type[T]) -> T: ...

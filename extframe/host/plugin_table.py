@@ -5,11 +5,11 @@ Searches no registry and makes no handshake, so that a host of threads and a hos
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
+from ..concurrency.locks import signal_safe_lock
 from ..errors import ActivationError, ExtframeError, PluginNotFound, SpecError
 from ..handlers.failures import Failure, Failures, kind_of
 from ..logs import get_logger
@@ -56,9 +56,7 @@ class PluginTable(Generic[P]):
         # The names whose last event is their removal, the earliest first, and whether they are still missing.
         self._removed: dict[str, bool] = {}
         self._forgotten: WeakValueDictionary[str, P] = WeakValueDictionary()  # that the host may still use
-        # Events are published under it, so that their order is that of the changes. Re-entrant, as a signal handler
-        # may close the manager.
-        self._lock = threading.RLock()
+        self._lock = signal_safe_lock()  # events are published under it, so that their order is that of the changes
         self._listeners: list[Callable[[P], object]] = []
 
     def known(self, name: str) -> P | None:

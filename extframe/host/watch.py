@@ -17,6 +17,7 @@ from ..client.retry import nobody_listens
 from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
+from ..concurrency.locks import signal_safe_lock
 from ..concurrency.threads import thread_error
 from ..errors import ExtframeError, PluginNotFound
 from ..handlers.failures import kind_of
@@ -72,7 +73,7 @@ class Watch:
         self._results: deque[tuple[str, Exception | None]] = deque()
         self._lost: deque[str] = deque()
         self._closing = Event()
-        self._start_lock = threading.RLock()  # guards both; re-entrant, for signal handlers
+        self._start_lock = signal_safe_lock()  # guards both
         self._is_running = self._is_cancelled = False
         self._next_scan = 0.0
         self._earliest_scan = 0.0
@@ -286,8 +287,7 @@ class _Wake:
         self.descriptor, self._other_end = os.pipe()
         os.set_blocking(self.descriptor, False)
         os.set_blocking(self._other_end, False)
-        # Without it, `up` might write to another file whose number is the same. Re-entrant, for signal handlers.
-        self._lock = threading.RLock()
+        self._lock = signal_safe_lock()  # without it, `up` might write to another file whose number is the same
         self._closed = False
 
     def up(self) -> None:
