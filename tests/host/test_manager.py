@@ -615,6 +615,26 @@ def test_ctrl_c_in_get_all_leaves_no_handshake_under_way(plugins: Directory, req
         assert len(pm.get_all("VolumeDriver")) == 2
 
 
+def test_ctrl_c_as_a_handshake_begins_leaves_it_to_other_threads(
+    plugins: Directory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    plugins.serve("photos", plugin("VolumeDriver"))
+    with plugins.manager() as pm:
+        with monkeypatch.context() as patch:
+            # no signal could be timed so well
+            patch.setattr("extframe.host.handshake_pool.HandshakePool._add", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                pm.get_all("VolumeDriver")
+        found: list[str] = []
+        other = threading.Thread(target=lambda: found.append(pm.get("photos", timeout=10).name))
+        other.start()
+        other.join()
+        assert found == ["photos"]
+
+
 def test_get_all_does_without_threads_where_the_system_has_none(
     plugins: Directory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
