@@ -1,0 +1,151 @@
+"""PluginTable: what searches and handshakes that overlap mean for failures and events. Nothing sleeps here."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from extframe import ActivationError, CallTimeout, ExtframeError, Manifest, PluginNotFound, PluginSpec, SpecError
+from extframe.handlers.failures import Failures
+from extframe.host.plugin import Plugin
+from extframe.host.plugin_table import PluginTable
+
+SPEC = PluginSpec("photos", "unix:///nowhere/photos.sock", stamp=1)
+MANIFEST = Manifest(implements=("VolumeDriver",))
+GONE = PluginNotFound("no plugin 'photos'")
+REFUSED = ActivationError("refused")
+CANNOT_LOOK = ExtframeError("no file descriptor left")
+
+
+class Table(PluginTable[Plugin]):
+    """A table that keeps its events."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.failures = Failures()
+        self.closed = False
+        super().__init__(
+            lambda spec, listener: Plugin(spec, listener=listener),
+            failures=self.failures,
+            events=self,
+            is_closed=lambda: self.closed,
+        )
+
+    def publish(self, hook: str, **arguments: object) -> None:
+        self.events.append(hook.removeprefix("plugin_"))
+
+    def lead(self, spec: PluginSpec = SPEC) -> Plugin:
+        """Find a plugin, and begin its handshake."""
+        plugin = self.found(spec)
+        plugin._lifecycle.ask("leader")
+        return plugin
+
+    def activate(self, spec: PluginSpec = SPEC) -> Plugin:
+        plugin = self.lead(spec)
+        plugin._record_success("leader", MANIFEST)
+        return plugin
+
+
+@pytest.fixture
+def table():
+    return Table()
+
+
+def test_a_plugin_that_is_found_again_is_the_same(table):
+    plugin = table.activate()
+    assert table.not_found("photos", SPEC, GONE) is None
+    assert table.candidate("photos") is None  # its source has to be searched
+    assert table.found(replace(SPEC, stamp=2)) is plugin
+
+
+def test_a_failed_search_loses_no_plugin_that_is_active(table):
+    plugin = table.activate()
+    assert table.not_found("photos", SPEC, CANNOT_LOOK) is plugin
+    assert table.events == ["activated"]
+    plugin.mark_lost()
+    assert table.not_found("photos", SPEC, CANNOT_LOOK) is None
+    assert table.events == ["activated", "lost"]
+
+
+def test_an_outdated_search_neither_loses_nor_removes_the_plugin_that_is_back(table):
+    plugin = table.activate()
+    assert table.activate(replace(SPEC, stamp=2)) is plugin
+    table.not_found("photos", SPEC, GONE)
+    assert table.events == ["activated", "lost", "activated"]
+    assert plugin.is_made
+
+
+def test_an_outdated_search_does_not_discard_the_handshake_with_the_plugin_that_is_back(table):
+    table.activate()
+    plugin = table.lead(replace(SPEC, stamp=2))
+    table.not_found("photos", SPEC, GONE)
+    plugin._record_success("leader", MANIFEST)
+    assert table.events[-1] == "activated"
+
+
+def test_a_search_that_fails_while_a_newer_source_waits_for_a_handshake_discards_nothing(table):
+    table.activate()
+    plugin = table.lead(replace(SPEC, stamp=2))
+    table.found(replace(SPEC, stamp=3))
+    table.not_found("photos", plugin.spec, GONE)
+    plugin._record_success("leader", MANIFEST)
+    assert plugin.spec.stamp == 3
+
+
+def test_a_source_that_disappears_during_a_handshake_discards_it(table):
+    plugin = table.activate()
+    plugin.mark_lost()
+    plugin._lifecycle.ask("leader")
+    table.not_found("photos", SPEC, GONE)
+    with pytest.raises(PluginNotFound):
+        plugin._record_success("leader", MANIFEST)
+    assert table.events == ["activated", "lost", "removed"]
+
+
+def test_a_removal_is_reported_once_and_again_after_another_event(table):
+    table.activate()
+    for _ in range(2):
+        table.not_found("photos", SPEC, GONE)
+    table.found(SPEC)  # and gone before its handshake
+    table.not_found("photos", SPEC, GONE)
+    assert table.events == ["activated", "lost", "removed"]
+    table.found(SPEC)
+    table.record_failure("photos", REFUSED)
+    table.not_found("photos", SPEC, GONE)
+    assert table.events[3:] == ["failed", "removed"]
+
+
+def test_the_failure_of_an_attempt_that_is_outdated_is_not_reported(table):
+    table.activate()
+    assert not table.record_failure("photos", REFUSED)  # another caller's attempt succeeded since
+    assert table.failures.list() == []
+    table.not_found("photos", SPEC, GONE)
+    assert not table.record_failure("photos", REFUSED)  # removed since
+    assert table.events == ["activated", "lost", "removed"]
+
+
+def test_a_late_handler_of_an_active_plugin_is_a_failure_and_no_event(table):
+    table.activate()
+    assert table.record_failure("photos", CallTimeout("handler 'x' has not returned", phase="handlers"))
+    assert len(table.failures.list()) == 1
+    assert table.events == ["activated"]
+
+
+def test_a_failure_is_reported_once_until_the_plugin_works_or_fails_otherwise(table):
+    table.found(SPEC)
+    assert [table.record_failure("photos", each) for each in (REFUSED, REFUSED, SpecError("a"))] == [True, False, True]
+    table.record_success("photos")
+    assert table.record_failure("photos", SpecError("a"))
+    assert table.events == ["failed"] * 3
+
+
+def test_names_that_do_not_exist_and_errors_of_a_closed_manager_are_not_failures(table):
+    assert not table.record_failure("typo", GONE)
+    table.not_found("typo", None, GONE)
+    table.closed = True
+    assert not table.record_failure("photos", REFUSED)
+    with pytest.raises(ExtframeError, match="closed"):
+        table.found(SPEC)
+    assert table.events == []
+    assert table.failures.list() == []
