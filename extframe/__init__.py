@@ -58,7 +58,12 @@ def __getattr__(name: str) -> object:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{home}"), name)
+    except OSError as error:  # such as "too many open files"
+        from .errors import ExtframeError
+
+        raise ExtframeError(f"cannot import extframe.{name}: {error}; free file descriptors or memory") from error
     globals()[name] = value  # the next use finds it without this function
     return value
 

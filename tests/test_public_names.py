@@ -10,6 +10,7 @@ from pathlib import Path
 
 import make_stub
 import pytest
+from program import Program
 
 import extframe
 
@@ -122,3 +123,25 @@ def test_the_module_that_version_0_1_documented_for_messages_is_an_alias_that_wa
     with pytest.warns(DeprecationWarning, match="use extframe.parse_time"):
         alias = import_module("extframe.messages")
     assert alias.parse_time is extframe.parse_time
+
+
+def test_a_name_that_cannot_be_imported_for_lack_of_descriptors_is_an_error_of_ours():
+    source = """
+        import os, resource
+        import extframe
+        extframe.ExtframeError
+        resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+        while True:
+            try:
+                os.dup(0)
+            except OSError:
+                break
+        try:
+            extframe.PluginManager
+        except extframe.ExtframeError as error:
+            print(error)
+    """
+    with Program(source, measured=False) as program:
+        code, output = program.end()
+    assert code == 0, output
+    assert output.startswith("cannot import extframe.PluginManager: [Errno 24] Too many open files")

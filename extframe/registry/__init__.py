@@ -1,1 +1,1 @@
-"""Sources of plugins: which plugins exist and where they listen. Calls no plugin."""
+"""Service discovery: which plugins exist and where they listen. Opens no connection."""

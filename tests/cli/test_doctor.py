@@ -193,7 +193,7 @@ def test_a_person_gets_groups_of_lines_and_below_each_what_to_do(run, plugin, ho
         "",
         "plugins",
         f"  ok       rclone ({home}/rclone.sock): answers; it implements VolumeDriver",
-        f"  problem  weave ({home}/weave.spec): is a link to nowhere, which leads nowhere",
+        f"  problem  weave ({home}/weave.spec): is a dangling link to nowhere",
         "           remove it:",
         f"             rm {home}/weave.spec",
     ]
@@ -321,9 +321,9 @@ def place_pipe(home: Path) -> None:
 
 
 MENDED = [
-    (place_open_directory, "problem", "{home}", "every user may write"),
-    (place_open_file, "problem", "a", "every user may write"),
-    (place_link_to_nowhere, "problem", "a", "leads nowhere"),
+    (place_open_directory, "problem", "{home}", "is world-writable"),
+    (place_open_file, "problem", "a", "is world-writable"),
+    (place_link_to_nowhere, "problem", "a", "is a dangling link"),
     (place_dead_socket, "problem", "a", "nobody listens there: connection refused"),
     (place_file_as_socket, "warning", "{home}/a.sock", "is no socket"),
     (place_other_case, "warning", "{home}/a.Json", "must be .json to the letter"),

@@ -83,7 +83,9 @@ def test_a_missing_plugin_is_3_with_every_place_that_was_searched(run, short_pat
     result = run("inspect", "rclone", "--dir", short_path)
     assert (result.exit_code, result.stdout) == (3, "")
     message, hint = result.stderr.splitlines()
-    assert message.startswith(f"extframe: no plugin 'rclone': looked for rclone.sock in {short_path}")
+    assert message.startswith(
+        f"extframe: no plugin 'rclone': looked for rclone.sock, rclone.spec, rclone.json in {short_path}"
+    )
     assert hint == "hint: `extframe ls` lists the plugins that are there"
 
 

@@ -242,7 +242,7 @@ def test_a_directory_that_cannot_be_read_is_one_warning(run, short_path):
     assert warning.startswith(f"extframe: cannot read the plugin directory {short_path}/loop")
 
 
-def test_a_directory_that_this_user_may_not_read_is_a_warning_and_no_wrong_usage(short_path):
+def test_a_directory_that_this_user_may_not_read_is_an_error_and_not_wrong_usage(short_path):
     source = """
         import os, sys
         from extframe.cli.program import program
@@ -255,8 +255,8 @@ def test_a_directory_that_this_user_may_not_read_is_a_warning_and_no_wrong_usage
     short_path.chmod(0o755)
     with Program(source, short_path / "closed", measured=False) as program:
         code, said = program.end()
-    assert code == 0
-    assert said.startswith(f"extframe: cannot read the plugin directory {short_path}/closed: permission denied")
+    assert code == 1
+    assert said.startswith(f"extframe: cannot list plugins: {short_path}/closed: permission denied")
 
 
 def test_a_plugin_that_goes_away_while_it_is_looked_at_is_not_listed(add, short_path):

@@ -26,7 +26,7 @@ def _unusable(name: str, wrong: SpecError) -> Diagnosis:
     source = wrong.source or ""
     remedy, command = _remedy(source, wrong.remedy)
     what = str(wrong).removeprefix(f"{source}: ")
-    for told_below in ("; to mend it: ", "; remove it, "):
+    for told_below in ("; fix with: ", "; remove it, "):
         what = what.partition(told_below)[0]
     return problem(name, what, where=source, remedy=remedy, command=command)
 
