@@ -1,8 +1,9 @@
-"""pytest fixtures and a scripted plugin, for tests of hosts, handlers and plugins. Imports nothing heavy at once.
+"""pytest fixtures and a fake plugin, for tests of hosts, handlers and plugins. Imports nothing heavy at import time.
 
-pytest loads this module by itself where extframe is installed. `plugin_dir` is an empty plugin directory,
-`serve_plugin` serves drivers there, `fake_plugin` makes plugins whose answers a test writes, and `plugin_manager`
-is a host that looks there and nowhere else.
+pytest loads this module as a plugin. `plugin_dir` is an empty plugin directory, `serve_plugin` serves drivers in it,
+`fake_plugin` creates plugins with scripted responses, and `plugin_manager` is a host that searches this directory only.
+
+Under freezegun, extframe keeps using the real clock: deadlines and pauses would otherwise never end.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import os
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -29,29 +30,31 @@ if TYPE_CHECKING:
     from .host.manager import PluginManager
     from .server import Served
 
-__all__ = ["Call", "Error", "FakePlugin", "Fault"]
+__all__ = ["Call", "Error", "FakePlugin", "Fault", "MakeFakePlugin", "ServePlugin"]
 
 
-# --- a plugin by script -------------------------------------------------------------------------------
+# --- the fake plugin ----------------------------------------------------------------------------------
 
 
 class Fault(Enum):
-    """What a plugin does instead of answering."""
+    """What a fake plugin does instead of answering."""
 
-    HANG = "reads the request, and is silent"
-    DRIP = "sends its answer a byte at a time, one every 0.2 s"
-    HALF = "sends half of its answer, and closes"
-    GARBAGE = "sends what is not HTTP, and closes"
-    CLOSE = "closes without an answer"
+    HANG = "reads the request and never answers"
+    SLOW = "sends its response one byte at a time, every 0.2 s"
+    TRUNCATED = "sends half of its response and closes the connection"
+    GARBAGE = "sends bytes that are not HTTP and closes the connection"
+    CLOSE = "closes the connection without a response"
+    DRIP = SLOW  # the names in version 0.1
+    HALF = TRUNCATED
 
 
 @dataclass(frozen=True)
 class Error:
-    """An answer that reports an error.
+    """A response that reports an error.
 
     Args:
-        words: what stands in ``Err``.
-        status: HTTP's status.
+        words: the value of ``Err``.
+        status: the HTTP status.
     """
 
     words: str
@@ -60,12 +63,12 @@ class Error:
 
 @dataclass(frozen=True)
 class Call:
-    """A call that a fake plugin was given.
+    """A call that a fake plugin received.
 
     Args:
-        method: ``VolumeDriver.Mount``.
-        body: as it came.
-        headers: names in lower case.
+        method: the wire name: ``VolumeDriver.Mount``.
+        body: the request's body, unchanged.
+        headers: the request's headers, with names in lower case.
     """
 
     method: str
@@ -74,24 +77,31 @@ class Call:
 
     @property
     def arguments(self) -> Any:
-        """The body's JSON, None where it is empty."""
+        """The value of the JSON body, None if the body is empty."""
         return json.loads(self.body) if self.body else None
 
 
 class FakePlugin:
-    """A plugin that answers what a test tells it, in the order of telling. A method without an answer is 404.
+    """A plugin with scripted responses. A method without a response gets status 404.
 
     ::
 
-        fake.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})  # from now on
+        fake.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})  # always
         fake.answer("VolumeDriver.Mount", Fault.CLOSE, {"Mountpoint": "/mnt/a"})  # closes once, then answers
         fake.answer("VolumeDriver.Remove", Error("in use"))
-        assert fake.calls[-1].arguments == {"Name": "a"}
+        ...
+        fake.assert_called("VolumeDriver.Mount", {"Name": "a", "ID": "c1"})
+        assert [call.method for call in fake.calls] == ["Plugin.Activate", "VolumeDriver.Mount"]
+
+    Attributes:
+        calls: every `Call` received, the oldest first, handshakes included.
+        errors: what functions given to `answer` have raised. Leaving a ``with`` block, and the fixture
+            ``fake_plugin``, raise the first of them.
 
     Args:
-        directory: where its socket is made.
+        directory: where its socket is created.
         name: its name, and the socket's.
-        implements: what it answers to ``Plugin.Activate``.
+        implements: the extension points in its manifest.
     """
 
     def __init__(self, directory: str | os.PathLike[str], name: str = "fake", implements: Sequence[str] = ()) -> None:
@@ -99,26 +109,63 @@ class FakePlugin:
         self.path = Path(directory, f"{name}.sock")
         self.address = f"unix://{self.path}"
         self.calls: list[Call] = []
-        self._scripts: dict[str, list[object]] = {"Plugin.Activate": [{"Implements": list(implements)}]}
+        self.errors: list[Exception] = []
+        self._scripts: dict[str, list[object]] = {}
         self._lock = threading.Lock()
+        self.answer("Plugin.Activate", {"Implements": list(implements)})
         self._closing = threading.Event()
         self._open: set[socket.socket] = set()
         self._listening: socket.socket | None = None
         self.accept()
 
     def answer(self, method: str, *answers: object) -> None:
-        """Answer ``method`` with each of ``answers`` in turn, and with the last from then on.
+        """Answer ``method`` with each of ``answers`` once, and with the last from then on.
 
-        An answer is an object for the JSON of a 200, bytes for its body as they are, an ``Error``, a ``Fault``,
-        or a function from a ``Call`` to one of these.
+        An answer is a JSON value (messages, datetimes and paths included, encoded as `serve` does), bytes for the body
+        as it is, an `Error`, a `Fault`, or a function from a `Call` to one of these. A function that raises, or returns
+        a value that cannot be encoded, gives status 500 and fails the test: see `errors`.
+
+        Args:
+            method: ``VolumeDriver.Mount``, with or without a leading slash.
+            answers: one or more.
+
+        Raises:
+            TypeError: there is no answer, or one that cannot be encoded as JSON.
         """
         if not answers:
             raise TypeError(f"{method}: give at least one answer")
+        script = [answer if callable(answer) else _encoded(answer, method) for answer in answers]
         with self._lock:
-            self._scripts[method] = list(answers)
+            self._scripts[method.lstrip("/")] = script
+
+    def calls_of(self, method: str) -> list[Call]:
+        """Return the calls of one method, the oldest first."""
+        return [call for call in list(self.calls) if call.method == method.lstrip("/")]
+
+    def assert_called(self, method: str, arguments: object = ..., *, times: int | None = None) -> None:
+        """Check that ``method`` was called.
+
+        Args:
+            method: ``VolumeDriver.Mount``, with or without a leading slash.
+            arguments: what at least one call had as arguments, compared as JSON; a message is encoded first. Any if
+                omitted.
+            times: how many calls had them; one or more if None.
+
+        Raises:
+            AssertionError: there were no such calls, or another number; lists the calls of the method.
+        """
+        calls = self.calls_of(method)
+        expected = arguments if arguments is ... or arguments is None else json.loads(_body(arguments, method))
+        count = len([call for call in calls if expected is ... or call.arguments == expected])
+        if count == times or (times is None and count):
+            return
+        wanted = "" if expected is ... else f" with {expected!r}"
+        received = "; ".join(repr(call.arguments) for call in calls) or "no calls of it"
+        often = "" if times is None else f" {times} times, but {count}"
+        raise AssertionError(f"{self.name}: {method} was not called{often}{wanted}; received {received}")
 
     def refuse(self) -> None:
-        """Refuse connections from now on and end those that are open. The socket's file stays, as after kill -9."""
+        """Refuse connections and close the open ones, until `accept`. The socket file remains, as after kill -9."""
         with self._lock:
             listening, self._listening = self._listening, None
             ended = [*self._open, *([] if listening is None else [listening])]
@@ -126,10 +173,10 @@ class FakePlugin:
             _end(each)
 
     def accept(self) -> None:
-        """Accept connections, at a new socket, as a plugin does that was restarted."""
+        """Accept connections at a new socket, as a restarted plugin does."""
         if self._listening is not None:
             return
-        # In one step: a host that watches would see a socket that is gone, or one where nobody listens yet.
+        # Renamed into place: a host that watches must see neither a missing socket nor one that refuses connections.
         draft = self.path.with_suffix(".new")
         draft.unlink(missing_ok=True)
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -141,7 +188,7 @@ class FakePlugin:
         threading.Thread(target=self._serve, args=(listening,), name=f"fake plugin {self.name}", daemon=True).start()
 
     def close(self) -> None:
-        """End every connection, and take the socket away."""
+        """Close every connection and remove the socket."""
         self._closing.set()
         self.refuse()
         with suppress(FileNotFoundError):
@@ -154,8 +201,10 @@ class FakePlugin:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if error is None and self.errors:
+            raise self.errors[0]
 
-    # One thread accepts, and each connection has its own.
+    # One thread accepts connections, and each connection has a thread of its own.
 
     def _serve(self, listening: socket.socket) -> None:
         with listening, suppress(OSError):
@@ -179,22 +228,22 @@ class FakePlugin:
             connection.close()
 
     def _act(self, connection: socket.socket, call: Call) -> bool:
-        """Answer a call, or do what was asked for instead. Whether the connection goes on."""
+        """Answer a call, or fail as scripted. Return whether the connection stays open."""
         answer = self._next_answer(call)
         if not isinstance(answer, Fault):
             connection.sendall(_reply(answer))
             return True
-        data = _reply({"Err": "", "Result": "cut off"})
+        data = _reply(b'{"Err": "", "Result": "truncated"}')
         if answer is Fault.HANG:
             self._closing.wait()
-        elif answer is Fault.DRIP:
+        elif answer is Fault.SLOW:
             for byte in data:
                 connection.sendall(bytes([byte]))
                 if self._closing.wait(0.2):
                     break
         elif answer is not Fault.CLOSE:
             connection.sendall(
-                data[: len(data) - 10] if answer is Fault.HALF else b"\x16\x03\x01\x02\x00 no HTTP\r\n\r\n"
+                data[: len(data) - 10] if answer is Fault.TRUNCATED else b"\x16\x03\x01\x02\x00 no HTTP\r\n\r\n"
             )
         return False
 
@@ -204,7 +253,13 @@ class FakePlugin:
             if script is None:
                 return Error(f"{call.method} has no answer in this script", status=404)
             answer = script.pop(0) if len(script) > 1 else script[0]
-        return answer(call) if callable(answer) else answer
+        if not callable(answer):
+            return answer
+        try:
+            return _encoded(answer(call), call.method)
+        except Exception as error:  # noqa: BLE001 - raised in the test's thread
+            self.errors.append(error)
+            return Error(f"the answer's function raised {type(error).__name__}: {error}")
 
 
 def _read_call(stream: Any) -> Call | None:
@@ -230,34 +285,69 @@ def _read_chunks(stream: Any) -> Iterator[bytes]:
         pass
 
 
+def _encoded(answer: object, method: str) -> object:
+    return answer if isinstance(answer, bytes | Error | Fault) else _body(answer, method)
+
+
+def _body(value: object, method: str) -> bytes:
+    from .interface.messages import encode
+
+    try:
+        return encode(value)
+    except (TypeError, ValueError) as wrong:
+        raise TypeError(f"{method}: the answer {value!r} cannot be encoded as JSON: {wrong}") from wrong
+
+
 def _reply(answer: object) -> bytes:
     status = 200
     if isinstance(answer, Error):
-        status, answer = answer.status, {"Err": answer.words}
-    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return b"HTTP/1.1 %d Scripted\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+        status, answer = answer.status, _body({"Err": answer.words}, "Err")
+    assert isinstance(answer, bytes)
+    return b"HTTP/1.1 %d Scripted\r\nContent-Length: %d\r\n\r\n%b" % (status, len(answer), answer)
 
 
 def _end(each: socket.socket) -> None:
     with suppress(OSError):
-        each.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits there, which closes it
+        each.shutdown(socket.SHUT_RDWR)  # wakes its thread, which closes it
 
 
 # --- fixtures -----------------------------------------------------------------------------------------
 
 
+class ServePlugin(Protocol):
+    """The type of the fixture ``serve_plugin``."""
+
+    def __call__(self, *drivers: object, **options: Any) -> Served:
+        """Serve drivers until the test ends, with the options of `extframe.serving`."""
+
+
+class MakeFakePlugin(Protocol):
+    """The type of the fixture ``fake_plugin``."""
+
+    def __call__(self, name: str = "fake", implements: Sequence[str] = ()) -> FakePlugin:
+        """Create a fake plugin, which is closed when the test ends."""
+
+
+def pytest_configure() -> None:
+    """Keep extframe on the real clock under freezegun, whose decorators read the configuration while tests load."""
+    with suppress(ImportError):
+        import freezegun
+
+        freezegun.configure(extend_ignore_list=["extframe"])
+
+
 @pytest.fixture
 def plugin_dir() -> Iterator[Path]:
-    """An empty plugin directory, whose name is short enough for the paths of unix sockets."""
+    """An empty plugin directory, with a path that is short enough for unix sockets in it."""
     with tempfile.TemporaryDirectory(prefix="plugins-", ignore_cleanup_errors=True) as directory:
         yield Path(directory)
 
 
 @pytest.fixture
-def serve_plugin(plugin_dir: Path) -> Iterator[Callable[..., Served]]:
+def serve_plugin(plugin_dir: Path) -> Iterator[ServePlugin]:
     """A function that serves drivers in ``plugin_dir`` until the test ends: ``serve_plugin(Photos(), name="photos")``.
 
-    It takes what ``extframe.serving`` takes.
+    It takes the arguments of ``extframe.serving``.
     """
     from .server import serving
 
@@ -270,8 +360,8 @@ def serve_plugin(plugin_dir: Path) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture
-def fake_plugin(plugin_dir: Path) -> Iterator[Callable[..., FakePlugin]]:
-    """A function that makes a ``FakePlugin`` in ``plugin_dir``: ``fake_plugin("photos", ["VolumeDriver"])``."""
+def fake_plugin(plugin_dir: Path) -> Iterator[MakeFakePlugin]:
+    """A function that creates a ``FakePlugin`` in ``plugin_dir``: ``fake_plugin("photos", ["VolumeDriver"])``."""
     with ExitStack() as stack:
 
         def make(name: str = "fake", implements: Sequence[str] = ()) -> FakePlugin:
@@ -282,9 +372,9 @@ def fake_plugin(plugin_dir: Path) -> Iterator[Callable[..., FakePlugin]]:
 
 @pytest.fixture
 def plugin_manager(plugin_dir: Path) -> Iterator[PluginManager]:
-    """A ``PluginManager`` that finds the plugins in ``plugin_dir``, with the handlers that are installed."""
+    """A ``PluginManager`` that finds the plugins in ``plugin_dir``, with the installed handlers."""
     from .host.manager import PluginManager
     from .registry.local import LocalRegistry
 
-    with PluginManager(LocalRegistry(plugin_dir, [plugin_dir])) as manager:
+    with PluginManager(LocalRegistry(plugin_dir)) as manager:
         yield manager

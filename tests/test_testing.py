@@ -7,13 +7,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from faultserver import eventually
 from lab import SyncLab
-from wire import Wire, post
+from wire import Answer, Wire, post
 
+from extframe import Volume
 from extframe.testing import (  # noqa: F401 - fixtures
+    Call,
     Error,
     FakePlugin,
     Fault,
@@ -40,8 +45,8 @@ def test_answers_come_in_turn_and_the_last_stays(fake):
     with Wire(fake.address) as wire:
         answers = [wire.post("A.B") for _ in range(4)]
     assert [(answer.status, answer.body) for answer in answers] == [
-        (200, b'{"Result": 1}'),
-        (503, b'{"Err": "busy"}'),
+        (200, b'{"Result":1}\n'),
+        (503, b'{"Err":"busy"}\n'),
         (200, b"no JSON"),
         (200, b"no JSON"),
     ]
@@ -50,6 +55,65 @@ def test_answers_come_in_turn_and_the_last_stays(fake):
 def test_an_answer_may_be_made_of_the_call(fake):
     fake.answer("A.B", lambda call: {"Result": call.arguments["Name"]})
     assert post(fake.address, "A.B", {"Name": "x"}).json == {"Result": "x"}
+
+
+def test_answers_are_encoded_as_a_served_plugin_does(fake):
+    volume = Volume(name="a", created_at=datetime(2026, 1, 2, tzinfo=timezone.utc).isoformat())
+    fake.answer("VolumeDriver.Get", {"Volume": volume, "Path": Path("/mnt")})
+    assert post(fake.address, "VolumeDriver.Get").json["Volume"]["CreatedAt"] == "2026-01-02T00:00:00+00:00"
+
+
+def test_an_answer_that_cannot_be_encoded_is_refused_when_it_is_given(fake):
+    with pytest.raises(TypeError, match=r"A\.B: the answer .* cannot be encoded as JSON"):
+        fake.answer("A.B", {"Result": 1}, {"Result": object()})
+    assert post(fake.address, "A.B").status == 404
+
+
+def test_a_function_that_raises_is_a_500_and_fails_the_test(plugin_dir):  # noqa: F811
+    def broken(call: Call) -> object:
+        return {}["result"]
+
+    def answered(function: Callable[[Call], object]) -> None:
+        with FakePlugin(plugin_dir) as fake:
+            fake.answer("A.B", function)
+            answers.append(post(fake.address, "A.B"))
+
+    answers: list[Answer] = []
+    with pytest.raises(KeyError, match="result"):
+        answered(broken)
+    with pytest.raises(TypeError, match="cannot be encoded"):
+        answered(lambda call: object())
+    assert [answer.status for answer in answers] == [500, 500]
+    assert answers[0].json == {"Err": "the answer's function raised KeyError: 'result'"}
+
+
+def test_a_leading_slash_is_accepted_as_on_the_wire(fake):
+    fake.answer("/A.B", {"Result": 1})
+    assert post(fake.address, "A.B").json == {"Result": 1}
+    fake.assert_called("/A.B")
+
+
+def test_calls_can_be_asserted(fake):
+    fake.answer("A.B", {})
+    for name in "xxy":
+        post(fake.address, "A.B", {"Name": name})
+    fake.assert_called("A.B")
+    fake.assert_called("A.B", {"Name": "y"})
+    fake.assert_called("A.B", {"Name": "x"}, times=2)
+    fake.assert_called("A.C", times=0)
+    assert len(fake.calls_of("A.B")) == 3
+    with pytest.raises(
+        AssertionError, match=r"photos: A\.B was not called with {'Name': 'z'}; received {'Name': 'x'}; "
+    ):
+        fake.assert_called("A.B", {"Name": "z"})
+    with pytest.raises(AssertionError, match=r"A\.B was not called 1 times, but 2 with"):
+        fake.assert_called("A.B", {"Name": "x"}, times=1)
+    with pytest.raises(AssertionError, match=r"A\.C was not called; received no calls of it"):
+        fake.assert_called("A.C")
+
+
+def test_the_names_of_version_0_1_remain():
+    assert (Fault.DRIP, Fault.HALF) == (Fault.SLOW, Fault.TRUNCATED)
 
 
 def test_it_remembers_what_it_was_asked(fake):
@@ -78,7 +142,7 @@ def test_a_script_without_answers_is_a_mistake(fake):
 
 @pytest.mark.parametrize(
     ("fault", "beginning"),
-    [(Fault.HALF, b"HTTP/1.1 200 Scripted\r\n"), (Fault.GARBAGE, b"\x16\x03"), (Fault.CLOSE, b"")],
+    [(Fault.TRUNCATED, b"HTTP/1.1 200 Scripted\r\n"), (Fault.GARBAGE, b"\x16\x03"), (Fault.CLOSE, b"")],
 )
 def test_a_fault_that_closes_sends_what_it_says_and_closes(fake, fault, beginning):
     fake.answer("A.B", fault)
@@ -100,7 +164,7 @@ def test_a_plugin_that_hangs_is_silent_and_does_not_close(fake):
 
 
 def test_a_plugin_that_drips_sends_a_byte_at_a_time(fake):
-    fake.answer("A.B", Fault.DRIP)
+    fake.answer("A.B", Fault.SLOW)
     with Wire(fake.address) as wire:
         began = time.monotonic()
         wire.request("POST", "/A.B")
@@ -109,7 +173,7 @@ def test_a_plugin_that_drips_sends_a_byte_at_a_time(fake):
 
 
 def test_half_an_answer_lacks_its_end(fake):
-    fake.answer("A.B", Fault.HALF)
+    fake.answer("A.B", Fault.TRUNCATED)
     with Wire(fake.address) as wire:
         wire.request("POST", "/A.B")
         head, _, body = wire.read_until_closed().partition(b"\r\n\r\n")
@@ -189,6 +253,25 @@ def test_pytest_finds_the_fixtures_by_itself(pytester):
         def test_fake(fake_plugin, plugin_dir):
             fake_plugin("photos")
             assert [path.name for path in plugin_dir.iterdir()] == ["photos.sock"]
+    """)
+    pytester.runpytest_subprocess(timeout=60).assert_outcomes(passed=1)
+
+
+def test_nothing_hangs_under_freezegun(pytester):
+    pytest.importorskip("freezegun")
+    pytester.makepyfile("""
+        import freezegun, pytest
+        from extframe import CallTimeout, PluginNotFound
+        from extframe.testing import Fault
+
+        @freezegun.freeze_time("2020-01-01")
+        def test_frozen(fake_plugin, plugin_manager):
+            fake = fake_plugin("photos", ["VolumeDriver"])
+            fake.answer("VolumeDriver.List", Fault.HANG)
+            with pytest.raises(CallTimeout):
+                plugin_manager.get("photos").client.call("VolumeDriver.List", timeout=0.2)
+            with pytest.raises(PluginNotFound):
+                plugin_manager.get("missing", wait=0.1)
     """)
     pytester.runpytest_subprocess(timeout=60).assert_outcomes(passed=1)
 
