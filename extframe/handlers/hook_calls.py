@@ -37,12 +37,30 @@ class HookCalls:
     def __init__(self, caller: pluggy.HookCaller, *, is_dispatch: bool = True) -> None:
         self._record = HookRecord(caller, signal_safe_lock())
         self._is_dispatch = is_dispatch
-        self.results = self._record.results
-        self.failed = self._record.failed
-        self.called = self._record.called
-        self.pending = self._record.pending
-        self.forget = self._record.forget
-        self.running_impls = self._record.running
+
+    def results(self) -> list[object]:
+        """Return what the handlers returned, without None, in the order in which pluggy calls them."""
+        return self._record.results()
+
+    def failed(self) -> dict[HookImpl, BaseException]:
+        """Return the handlers that raised, each with its exception."""
+        return self._record.failed()
+
+    def called(self) -> list[HookImpl]:
+        """Return the handlers that were called, including those that failed."""
+        return self._record.called()
+
+    def pending(self, *, again: bool = False, only: object = None) -> bool:
+        """Return whether a registered handler is due; the arguments are those of `run`."""
+        return self._record.pending(again=again, only=only)
+
+    def forget(self, handler: object) -> None:
+        """Drop every reference to a handler that was unregistered."""
+        self._record.forget(handler)
+
+    def running_impls(self) -> list[HookImpl]:
+        """Return the handlers that were called and have not returned."""
+        return self._record.running()
 
     def running(self) -> list[str]:
         """Return the names of the handlers that were called and have not returned."""
@@ -94,13 +112,14 @@ class HookCalls:
         _monitored(lambda: self._call_all(run, arguments), caller.name, [*run.claimed], arguments, monitors)
 
     def _call_all(self, run: HookRun, arguments: Mapping[str, object]) -> list[object]:
+        returned = run.returned
         try:
             for impl in run.handlers():
                 try:
                     result = call_handler(impl, arguments)
                     if isinstance(result, NOT_RUN):
                         require_run(impl, result)
-                    run.returned(impl, result)
+                    returned(impl, result)
                 except KeyboardInterrupt:  # noqa: PERF203 - each handler is isolated
                     raise
                 except BaseException as error:  # noqa: BLE001 - one that raises does not stop the others

@@ -153,11 +153,11 @@ class HookRun:
 
     def handlers(self) -> Iterator[HookImpl]:
         """Yield the handlers to call, in pluggy's order. One that is unregistered meanwhile is skipped."""
-        record = self._record
-        unregistered = record._unregistered
+        record, me = self._record, id(self)
+        current, unregistered = record._current, record._unregistered
         for impl in reversed(self.claimed):
             if unregistered == record._unregistered or impl in record.caller.get_hookimpls():
-                record._current[id(self)] = impl
+                current[me] = impl
                 yield impl
 
     def returned(self, impl: HookImpl, result: Any) -> None:

@@ -39,7 +39,7 @@ def hooks() -> Hooks:
     return Hooks()
 
 
-def test_handlers_are_called_in_pluggys_order_and_their_results_stand_in_it(hooks: Hooks) -> None:
+def test_handlers_are_called_in_pluggys_order_and_so_are_their_results(hooks: Hooks) -> None:
     hooks.handle(lambda name, client: "last", trylast=True)
     hooks.handle(lambda name, client: "first registered")
     hooks.handle(lambda name, client: None)
@@ -62,7 +62,7 @@ def test_a_handler_is_called_once_however_often_the_calls_runs(hooks: Hooks) -> 
     assert not hooks.calls.pending()
 
 
-def test_a_late_result_stands_where_pluggy_would_call_its_handler(hooks: Hooks) -> None:
+def test_a_late_result_is_placed_where_pluggy_would_call_its_handler(hooks: Hooks) -> None:
     hooks.handle(lambda name, client: "ours", trylast=True)
     hooks.handle(lambda name, client: "early")
     hooks.calls.run(ARGUMENTS)
@@ -98,7 +98,7 @@ def test_one_that_raises_stops_no_other_and_is_called_again_only_when_asked(hook
         calls.append("broken")
         if len(calls) < 3:
             raise KeyError("no such bucket")
-        return "mended"
+        return "recovered"
 
     hooks.handle(lambda name, client: "good")
     hooks.handle(broken)
@@ -113,7 +113,7 @@ def test_one_that_raises_stops_no_other_and_is_called_again_only_when_asked(hook
     hooks.calls.run(ARGUMENTS, again=True)
     assert calls == ["broken"] * 3
     assert hooks.calls.failed() == {}
-    assert hooks.calls.results() == ["mended", "good"]
+    assert hooks.calls.results() == ["recovered", "good"]
 
 
 INTERRUPTED = """
@@ -142,7 +142,7 @@ INTERRUPTED = """
 """
 
 
-def test_ctrl_c_at_any_moment_leaves_no_handler_claimed_that_nobody_calls() -> None:
+def test_ctrl_c_at_any_moment_leaves_no_handler_claimed_for_good() -> None:
     with Program(INTERRUPTED, measured=False) as program:
         code, said = program.end(90)
     assert (code, said.splitlines()[-1]) == (0, "done"), said
@@ -200,7 +200,7 @@ def test_a_handler_of_which_nothing_would_run_is_a_failed_handler(hooks: Hooks, 
 
 
 class Wrapper:
-    """A new-style wrapper that does as it is told."""
+    """A new-style wrapper that follows its arguments."""
 
     def __init__(self, calls: list[Any], *, before: Exception | None = None, after: Exception | None = None) -> None:
         self.calls, self.before, self.after = calls, before, after
@@ -285,7 +285,7 @@ def test_an_old_style_hookwrapper_is_refused_and_the_others_are_called(hooks: Ho
 def test_a_parameter_with_a_default_gets_the_argument_on_every_pluggy(hooks: Hooks) -> None:
     class Defaults:
         @hookimpl
-        def volume_driver(self, name: str = "nobody", other: int = 3) -> Any:
+        def volume_driver(self, name: str = "default", other: int = 3) -> Any:
             return name, other
 
     hooks.register(Defaults())

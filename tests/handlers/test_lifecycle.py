@@ -1,4 +1,4 @@
-"""The lifecycle hooks: what is told, in which order, and what handlers that misbehave cost."""
+"""The lifecycle hooks: which events there are, in which order, and what handlers that misbehave cost."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from extframe.handlers import lifecycle
 from extframe.testing import FakePlugin
 
 
-def telling() -> bool:
+def is_delivering() -> bool:
     return any(thread.name == "extframe lifecycle events" for thread in threading.enumerate())
 
 
-class Diary:
-    """A handler that writes down what it is told."""
+class EventLog:
+    """A handler that keeps the lifecycle events."""
 
     def __init__(self) -> None:
         self.entries: list[tuple[Any, ...]] = []
@@ -54,51 +54,51 @@ class Diary:
     def plugin_removed(self, name: str) -> None:
         self.entries.append(("removed", name))
 
-    def says(self, *entries: tuple[Any, ...]) -> bool:
-        """Whether these entries are there once all is told, and no others; it begins anew then."""
-        if not eventually(lambda: len(self.entries) >= len(entries) and not telling(), 30):
+    def contains_only(self, *entries: tuple[Any, ...]) -> bool:
+        """Whether these are the events, once all are delivered; clears them."""
+        if not eventually(lambda: len(self.entries) >= len(entries) and not is_delivering(), 30):
             return False
-        told, self.entries = self.entries, []
-        return told == list(entries)
+        entries_so_far, self.entries = self.entries, []
+        return entries_so_far == list(entries)
 
 
 @pytest.fixture
-def diary() -> Diary:
-    return Diary()
+def event_log() -> EventLog:
+    return EventLog()
 
 
 @pytest.fixture
-def pm(short_path: Path, diary: Diary) -> Iterator[PluginManager]:
+def pm(short_path: Path, event_log: EventLog) -> Iterator[PluginManager]:
     with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as manager:
-        manager.register(diary)
+        manager.register(event_log)
         yield manager
 
 
 ACTIVATED = ("activated", "photos", ("VolumeDriver",))
 
 
-def test_the_life_of_a_plugin_is_told_in_its_order(pm: PluginManager, diary: Diary, short_path: Path) -> None:
+def test_the_life_of_a_plugin_is_reported_in_order(pm: PluginManager, event_log: EventLog, short_path: Path) -> None:
     with FakePlugin(short_path, "photos", ["VolumeDriver"]) as plugin:
         client = pm.get("photos").client
-        assert diary.says(ACTIVATED)
+        assert event_log.contains_only(ACTIVATED)
         plugin.refuse()
         client.retry = Retry(restart=0)
         with pytest.raises(ConnectError):
             client.call("VolumeDriver.List")
-        assert diary.says(("lost", "photos", "it refused a connection"))
+        assert event_log.contains_only(("lost", "photos", "it refused a connection"))
         with pytest.raises(ActivationError):
             pm.get("photos")
-        assert diary.says(("failed", "photos", ActivationError))
+        assert event_log.contains_only(("failed", "photos", ActivationError))
         plugin.accept()
         pm.get("photos")
-        assert diary.says(ACTIVATED)
+        assert event_log.contains_only(ACTIVATED)
     with pytest.raises(PluginNotFound):
         pm.get("photos")
-    assert diary.says(("lost", "photos", "its source is gone"), ("removed", "photos"))
+    assert event_log.contains_only(("lost", "photos", "its source is gone"), ("removed", "photos"))
 
 
 def test_a_plugin_whose_source_others_may_write_by_now_has_not_gone(
-    pm: PluginManager, diary: Diary, short_path: Path
+    pm: PluginManager, event_log: EventLog, short_path: Path
 ) -> None:
     with FakePlugin(short_path, "photos") as plugin:
         pm.get("photos")
@@ -106,43 +106,45 @@ def test_a_plugin_whose_source_others_may_write_by_now_has_not_gone(
         with pytest.raises(SpecError):
             pm.get("photos")
     said = ("lost", "photos", "its source cannot be used"), ("failed", "photos", SpecError)
-    assert diary.says(("activated", "photos", ()), *said)
+    assert event_log.contains_only(("activated", "photos", ()), *said)
 
 
-def test_what_was_told_is_not_told_again(pm: PluginManager, diary: Diary, short_path: Path) -> None:
+def test_an_event_is_not_repeated_while_nothing_changes(
+    pm: PluginManager, event_log: EventLog, short_path: Path
+) -> None:
     (short_path / "photos.spec").write_text("nonsense")
     for _ in range(3):
         with pytest.raises(SpecError):
             pm.get("photos")
         assert pm.get_all("VolumeDriver") == []
-    assert diary.says(("failed", "photos", SpecError))
+    assert event_log.contains_only(("failed", "photos", SpecError))
     (short_path / "photos.spec").unlink()
     for _ in range(3):
         with pytest.raises(PluginNotFound):
             pm.get("photos")
-    assert diary.says(("removed", "photos"))
+    assert event_log.contains_only(("removed", "photos"))
     assert pm.failures() == []
 
 
-def test_a_name_that_was_never_anybodys_is_told_of_to_nobody(pm: PluginManager, diary: Diary) -> None:
+def test_a_name_that_never_existed_has_no_event(pm: PluginManager, event_log: EventLog) -> None:
     with pytest.raises(PluginNotFound):
-        pm.get("nobody")
-    assert diary.says()
+        pm.get("missing")
+    assert event_log.contains_only()
 
 
-def test_a_plugin_whose_manifest_is_empty_is_told_of_once_until_it_has_one(
-    pm: PluginManager, diary: Diary, short_path: Path
+def test_a_plugin_whose_manifest_is_empty_is_reported_once_until_it_has_one(
+    pm: PluginManager, event_log: EventLog, short_path: Path
 ) -> None:
     with FakePlugin(short_path, "photos") as plugin:
         for _ in range(3):
             pm.get("photos")
-        assert diary.says(("activated", "photos", ()))
+        assert event_log.contains_only(("activated", "photos", ()))
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
         pm.get("photos")
-        assert diary.says(ACTIVATED)
+        assert event_log.contains_only(ACTIVATED)
 
 
-def test_a_handler_that_is_told_may_use_the_plugin_which_its_handlers_have_then(
+def test_a_handler_of_an_event_may_use_the_plugin_which_its_handlers_have_then(
     pm: PluginManager, short_path: Path
 ) -> None:
     drivers: list[object] = []
@@ -169,8 +171,8 @@ def test_a_handler_that_is_told_may_use_the_plugin_which_its_handlers_have_then(
         assert isinstance(drivers[0], Own)
 
 
-def test_a_handler_that_raises_stops_no_other_and_stands_in_failures(
-    pm: PluginManager, diary: Diary, short_path: Path
+def test_a_handler_that_raises_stops_no_other_and_is_in_failures(
+    pm: PluginManager, event_log: EventLog, short_path: Path
 ) -> None:
     class Broken:
         @hookimpl
@@ -180,7 +182,7 @@ def test_a_handler_that_raises_stops_no_other_and_stands_in_failures(
     pm.register(Broken(), "broken")
     with FakePlugin(short_path, "photos", ["VolumeDriver"]):
         pm.get("photos")
-        assert diary.says(ACTIVATED)
+        assert event_log.contains_only(ACTIVATED)
         assert eventually(pm.failures)
         [failure] = pm.failures()
         assert str(failure) == "handler 'broken' of plugin_activated on plugin 'photos': RuntimeError: oh"
@@ -189,7 +191,7 @@ def test_a_handler_that_raises_stops_no_other_and_stands_in_failures(
 
 
 def test_a_handler_that_hangs_is_left_behind(
-    pm: PluginManager, diary: Diary, short_path: Path, monkeypatch: pytest.MonkeyPatch
+    pm: PluginManager, event_log: EventLog, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "TIMEOUT", 0.1)
     release = threading.Event()
@@ -206,46 +208,46 @@ def test_a_handler_that_hangs_is_left_behind(
         assert eventually(pm.failures, 30)
         monkeypatch.setattr(lifecycle, "TIMEOUT", 30.0)  # the others return, however busy the machine
         pm.get("music")
-        assert diary.says(ACTIVATED, ("activated", "music", ("VolumeDriver",)))
+        assert event_log.contains_only(ACTIVATED, ("activated", "music", ("VolumeDriver",)))
         [failure] = pm.failures()
         assert "'hung' of plugin_activated on plugin 'photos'" in str(failure)
         assert "has not returned" in str(failure)
         release.set()
 
 
-def test_no_thread_is_there_before_something_is_told_nor_after(short_path: Path) -> None:
-    assert eventually(lambda: not telling(), 30)  # of another test
+def test_no_thread_exists_before_an_event_nor_after(short_path: Path) -> None:
+    assert eventually(lambda: not is_delivering(), 30)  # of another test
     before = threading.active_count()
     with PluginManager(LocalRegistry(short_path, []), groups=()) as pm:
         with FakePlugin(short_path, "photos", ["VolumeDriver"]) as plugin:
             pm.get("photos")
-            assert not telling()
-            pm.register(Diary())
+            assert not is_delivering()
+            pm.register(EventLog())
             plugin.refuse()
             plugin.accept()
             pm.get("photos")
         assert eventually(lambda: threading.active_count() <= before, 30)
 
 
-def test_monitors_see_what_is_told(pm: PluginManager, diary: Diary, short_path: Path) -> None:
+def test_monitors_see_lifecycle_events(pm: PluginManager, event_log: EventLog, short_path: Path) -> None:
     seen: list[str] = []
     undo = pm.add_hookcall_monitoring(lambda hook, impls, kwargs: seen.append(hook), lambda *_: None)
     with FakePlugin(short_path, "photos", ["VolumeDriver"]):
         pm.get("photos")
-        assert diary.says(ACTIVATED)
+        assert event_log.contains_only(ACTIVATED)
     assert seen == ["plugin_activated"]
     undo()
 
 
-def test_a_manifest_cannot_reach_a_lifecycle_hook(pm: PluginManager, diary: Diary, short_path: Path) -> None:
+def test_a_manifest_cannot_reach_a_lifecycle_hook(pm: PluginManager, event_log: EventLog, short_path: Path) -> None:
     with FakePlugin(short_path, "photos", ["PluginRemoved", "PluginFailed"]):
         pm.get("photos")
-        assert diary.says(("activated", "photos", ("PluginRemoved", "PluginFailed")))
+        assert event_log.contains_only(("activated", "photos", ("PluginRemoved", "PluginFailed")))
         assert len(pm.failures()) == 2
 
 
-def test_a_handler_that_is_interrupted_or_a_monitor_that_exits_ends_no_telling(
-    pm: PluginManager, diary: Diary, short_path: Path
+def test_a_handler_that_is_interrupted_or_a_monitor_that_exits_does_not_end_the_delivery(
+    pm: PluginManager, event_log: EventLog, short_path: Path
 ) -> None:
     class Interrupted:
         @hookimpl
@@ -262,10 +264,12 @@ def test_a_handler_that_is_interrupted_or_a_monitor_that_exits_ends_no_telling(
     with FakePlugin(short_path, "first"), FakePlugin(short_path, "second"), FakePlugin(short_path, "third", ["Lab"]):
         for name in ("first", "second", "third"):
             pm.get(name)
-        assert diary.says(("activated", "third", ("Lab",)))
+        assert event_log.contains_only(("activated", "third", ("Lab",)))
 
 
-def test_a_log_handler_that_raises_ends_no_telling(pm: PluginManager, diary: Diary, short_path: Path) -> None:
+def test_a_log_handler_that_raises_does_not_end_the_delivery(
+    pm: PluginManager, event_log: EventLog, short_path: Path
+) -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             raise ValueError("no space left for the log")
@@ -281,8 +285,8 @@ def test_a_log_handler_that_raises_ends_no_telling(pm: PluginManager, diary: Dia
     try:
         with FakePlugin(short_path, "first", ["Lab"]), FakePlugin(short_path, "second", ["Lab"]):
             pm.get("first")
-            assert diary.says(("activated", "first", ("Lab",)))
+            assert event_log.contains_only(("activated", "first", ("Lab",)))
             pm.get("second")
-            assert diary.says(("activated", "second", ("Lab",)))
+            assert event_log.contains_only(("activated", "second", ("Lab",)))
     finally:
         logging.getLogger("extframe").removeHandler(broken)

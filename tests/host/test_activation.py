@@ -61,21 +61,21 @@ class Delayed(LocalRegistry):
                 self.release.wait(60)
 
 
-class Told:
+class EventLog:
     def __init__(self) -> None:
-        self.news: list[str] = []
+        self.events: list[str] = []
 
     @hookimpl
     def plugin_activated(self, name: str, plugin: Plugin) -> None:
-        self.news.append("activated")
+        self.events.append("activated")
 
     @hookimpl
     def plugin_lost(self, name: str) -> None:
-        self.news.append("lost")
+        self.events.append("lost")
 
     @hookimpl
     def plugin_removed(self, name: str) -> None:
-        self.news.append("removed")
+        self.events.append("removed")
 
 
 @pytest.fixture
@@ -97,10 +97,10 @@ def pm(registry: Delayed, photos: FakePlugin) -> Iterator[PluginManager]:
 
 
 @pytest.fixture
-def told(pm: PluginManager) -> Told:
-    told = Told()
-    pm.register(told)
-    return told
+def event_log(pm: PluginManager) -> EventLog:
+    event_log = EventLog()
+    pm.register(event_log)
+    return event_log
 
 
 def get(pm: PluginManager) -> None:
@@ -125,7 +125,7 @@ def end(thread: threading.Thread, registry: Delayed) -> None:
 
 
 def test_two_threads_that_see_the_same_restart_make_one_handshake(
-    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, event_log: EventLog
 ) -> None:
     photos.refuse()
     photos.accept()
@@ -134,11 +134,11 @@ def test_two_threads_that_see_the_same_restart_make_one_handshake(
     end(late, registry)
     pm.get("photos")
     assert [call.method for call in photos.calls] == ["Plugin.Activate"] * 2
-    assert eventually(lambda: told.news == ["lost", "activated"])
+    assert eventually(lambda: event_log.events == ["lost", "activated"])
 
 
 def test_a_plugin_that_is_back_before_its_removal_is_reported_is_not_reported_as_removed(
-    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, event_log: EventLog
 ) -> None:
     registry.answer = "stamp"
     photos.close()
@@ -150,11 +150,11 @@ def test_a_plugin_that_is_back_before_its_removal_is_reported_is_not_reported_as
     photos.close()
     with pytest.raises(PluginNotFound):
         pm.get("photos")
-    assert eventually(lambda: told.news == ["lost", "activated", "lost", "removed"])
+    assert eventually(lambda: event_log.events == ["lost", "activated", "lost", "removed"])
 
 
 def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
-    pm: PluginManager, registry: Delayed, photos: FakePlugin, told: Told
+    pm: PluginManager, registry: Delayed, photos: FakePlugin, event_log: EventLog
 ) -> None:
     photos.close()
     late = late_get(pm, registry)
@@ -162,27 +162,27 @@ def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
     pm.get("photos")
     end(late, registry)
     pm.get("photos")
-    assert eventually(lambda: told.news == ["lost", "activated"])
+    assert eventually(lambda: event_log.events == ["lost", "activated"])
     photos.close()
     with pytest.raises(PluginNotFound):
         pm.get("photos")
-    assert eventually(lambda: told.news == ["lost", "activated", "lost", "removed"])
+    assert eventually(lambda: event_log.events == ["lost", "activated", "lost", "removed"])
 
 
 def test_a_refusal_from_before_a_handshake_does_not_lose_the_plugin_after_it(
-    pm: PluginManager, photos: FakePlugin, told: Told
+    pm: PluginManager, photos: FakePlugin, event_log: EventLog
 ) -> None:
     photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
     client, refused, release = pm.get("photos").client, threading.Event(), threading.Event()
     lose = client.refused
     assert lose is not None
 
-    def told_late(began: float) -> None:
+    def report_late(began: float) -> None:
         refused.set()
         release.wait(60)
         lose(began)
 
-    client.refused = told_late
+    client.refused = report_late
     photos.refuse()
     calling = threading.Thread(target=client.call, args=("VolumeDriver.Get", {"Name": "a"}))
     calling.start()
@@ -193,7 +193,7 @@ def test_a_refusal_from_before_a_handshake_does_not_lose_the_plugin_after_it(
     calling.join(10)
     pm.get("photos")
     assert [call.method for call in photos.calls].count("Plugin.Activate") == 2
-    assert eventually(lambda: told.news == ["lost", "activated"])
+    assert eventually(lambda: event_log.events == ["lost", "activated"])
 
 
 def test_who_waits_for_a_restart_in_get_does_not_fail_those_who_wait_for_it_in_a_call(
@@ -293,7 +293,7 @@ def test_who_registers_a_handler_does_not_wait_for_those_of_others(
     try:
         with caplog.at_level(logging.INFO, log.name):
             getting.start()
-            assert pause.reached.wait(30)  # it is active, and nobody has called its handlers yet
+            assert pause.reached.wait(30)  # it is active, and its handlers have not been called yet
             pm.handle("Backup", lambda name, client: given.append("new"))
             assert given == ["new"]
     finally:

@@ -178,7 +178,7 @@ LIMIT = 0.5  # seconds: the longest deadline among them, and more
 
 
 class Workers:
-    """Threads that do one thing after the other, and a watchdog that says where each stands when one takes too long."""
+    """Threads that do one thing after the other, and a watchdog that reports one that takes too long."""
 
     def __init__(self, pm: PluginManager) -> None:
         self.pm = pm

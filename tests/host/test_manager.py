@@ -320,10 +320,10 @@ def test_waiting_in_vain_ends_in_time_with_the_reason(plugins: Directory) -> Non
     with plugins.manager() as pm:
         start = time.monotonic()
         with pytest.raises(PluginNotFound):
-            pm.get("nobody", wait=0.2)
+            pm.get("missing", wait=0.2)
         assert 0.1 < time.monotonic() - start < AT_ONCE
         with pytest.raises(PluginNotFound):
-            pm.get("nobody", wait=60, timeout=0.1)
+            pm.get("missing", wait=60, timeout=0.1)
 
 
 def test_waiting_does_not_cover_a_plugin_that_answers_nonsense(plugins: Directory) -> None:
@@ -340,7 +340,7 @@ def test_a_timeout_that_is_none_is_refused(plugins: Directory, timeout: float) -
 
 
 @pytest.mark.parametrize("timeout", [None, "30"])
-def test_a_timeout_that_is_no_number_is_refused_with_what_to_write(plugins: Directory, timeout: Any) -> None:
+def test_a_timeout_that_is_not_a_number_is_refused_with_what_to_write(plugins: Directory, timeout: Any) -> None:
     with plugins.manager() as pm, pytest.raises(TypeError, match="expected seconds, or math.inf for no timeout"):
         pm.get("photos", timeout=timeout)
 
@@ -701,7 +701,7 @@ def test_get_all_calls_again_the_handlers_of_its_extension_point_that_failed(plu
         calls.append("VolumeDriver")
         if len(calls) == 1:
             raise KeyError("bucket")
-        return "mended"
+        return "recovered"
 
     with plugins.manager() as pm:
         pm.handle("VolumeDriver", broken)
@@ -744,7 +744,7 @@ def test_a_handler_that_raises_is_named_and_stops_no_other(
         calls.append("broken")
         if len(calls) == 1:
             raise KeyError("bucket")
-        return "mended"
+        return "recovered"
 
     with plugins.manager() as pm, caplog.at_level(logging.WARNING, "extframe"):
         pm.handle("VolumeDriver", lambda name, client: "good")
@@ -756,10 +756,10 @@ def test_a_handler_that_raises_is_named_and_stops_no_other(
         assert [failure.exception for failure in pm.failures()] == [caught.value.__cause__]
         assert pm.get("photos", "authz").state is State.ACTIVE  # of another extension point: not asked for
         assert calls == ["broken"]
-        assert pm.driver("photos", "VolumeDriver") == "mended"
+        assert pm.driver("photos", "VolumeDriver") == "recovered"
         assert calls == ["broken"] * 2
         assert pm.failures() == []
-        assert pm.get("photos").driver("VolumeDriver") == "mended"
+        assert pm.get("photos").driver("VolumeDriver") == "recovered"
     assert len([record for record in caplog.records if "KeyError" in record.getMessage()]) == 1
 
 
@@ -836,7 +836,7 @@ def test_a_late_handler_is_called_for_every_plugin_that_is_active(plugins: Direc
         assert sorted(calls) == ["one", "three", "two"]
 
 
-def test_a_handler_of_an_extension_point_that_nobody_specified_is_called(plugins: Directory) -> None:
+def test_a_handler_of_an_extension_point_without_a_hookspec_is_called(plugins: Directory) -> None:
     plugins.serve("photos", plugin("Backup"))
 
     class Loose:
@@ -938,7 +938,7 @@ def test_monitoring_and_tracing_see_a_dispatch(plugins: Directory) -> None:
 # --- change and the end -------------------------------------------------------------------------------
 
 
-def test_a_restarted_plugin_gets_a_new_handshake_and_handlers_hear_of_what_is_new(plugins: Directory) -> None:
+def test_a_restarted_plugin_gets_a_new_handshake_and_handlers_get_what_is_new(plugins: Directory) -> None:
     first = plugins.serve("photos", plugin("VolumeDriver", Path={"Mountpoint": "/old"}))
     with plugins.manager() as pm:
         calls: list[str] = []
@@ -1156,7 +1156,7 @@ def test_closing_wakes_those_who_wait(plugins: Directory) -> None:
 
     def get() -> None:
         try:
-            pm.get("nobody", wait=300, timeout=300)
+            pm.get("missing", wait=300, timeout=300)
         except ExtframeError as error:
             errors.append(error)
 

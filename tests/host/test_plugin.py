@@ -104,7 +104,7 @@ INTERRUPTED = """
 """
 
 
-def test_ctrl_c_at_any_moment_is_not_lost_and_leaves_no_handshake_that_nobody_makes(fault_server: Any) -> None:
+def test_ctrl_c_at_any_moment_is_not_lost_and_leaves_no_handshake_under_way_for_good(fault_server: Any) -> None:
     server = fault_server(answer(MANIFEST))
     with Program(INTERRUPTED, server.address, measured=False) as program:
         code, said = program.end(90)

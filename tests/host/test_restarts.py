@@ -126,7 +126,7 @@ class PluginProcess:
 
 
 class Load:
-    """Threads that call a driver until they are told to end: two calls of three are idempotent."""
+    """Threads that call a driver until they are to end: two calls of three are idempotent."""
 
     def __init__(self, driver: VolumeDriver) -> None:
         self.driver = driver
@@ -176,19 +176,19 @@ class Load:
             self.errors.append(("create", error))
 
 
-class Told:
-    """A handler that keeps what it is told of a plugin's life."""
+class EventLog:
+    """A handler that keeps the lifecycle events of a plugin."""
 
     def __init__(self) -> None:
-        self.news: list[str] = []
+        self.events: list[str] = []
 
     @hookimpl
     def plugin_activated(self, name: str, plugin: Plugin) -> None:
-        self.news.append("activated")
+        self.events.append("activated")
 
     @hookimpl
     def plugin_lost(self, name: str) -> None:
-        self.news.append("lost")
+        self.events.append("lost")
 
 
 @contextlib.contextmanager
@@ -222,7 +222,7 @@ NOTICED_BY: dict[str, Callable[[PluginManager], contextlib.AbstractContextManage
 
 @pytest.fixture(autouse=True)
 def notified(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks by himself at what notifications lose: what is noticed soon was notified."""
+    """No scan finds what notifications lose: what is noticed soon was notified."""
     monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", 300.0)
 
 
@@ -242,9 +242,9 @@ def test_restarts_under_load_are_noticed_once_and_seen_only_by_those_whose_call_
     plugin: PluginProcess, noticed_by: str
 ) -> None:
     given: Counter[str] = Counter()
-    told, noticed = Told(), list[float]()
+    event_log, noticed = EventLog(), list[float]()
     with nothing_left_over(), PluginManager(LocalRegistry(plugin.path.parent, []), groups=()) as pm:
-        pm.register(told)
+        pm.register(event_log)
         for point in ("VolumeDriver", *(f"Point{number}" for number in range(1, RESTARTS + 2))):
             pm.handle(point, lambda name, client, point=point: given.update([point]))  # type: ignore[misc]
         known = pm.get("photos", wait=20)
@@ -257,18 +257,18 @@ def test_restarts_under_load_are_noticed_once_and_seen_only_by_those_whose_call_
                 time.sleep(random.choice([0.0, 0.05, 0.2]))
                 plugin.start()
                 began = time.monotonic()
-                assert eventually(lambda: given[plugin.point], SOON), (plugin.number, told.news[-4:])
+                assert eventually(lambda: given[plugin.point], SOON), (plugin.number, event_log.events[-4:])
                 noticed.append(time.monotonic() - began)
                 assert known.implements(plugin.point)
             assert descriptors() <= files + 2 * CALLERS + 4
-        assert eventually(lambda: told.news[-1:] == ["activated"], SOON)
+        assert eventually(lambda: event_log.events[-1:] == ["activated"], SOON)
         assert pm.get("photos") is known
 
     print(
         f"\n{RESTARTS} restarts noticed by {noticed_by}, {load.calls} calls in {load.seconds:.0f} s: "
         f"noticed after {sum(noticed) / len(noticed):.3f} s, at most {max(noticed):.3f} s; "
         f"the slowest call took {load.slowest:.2f} s; {len(load.errors)} of {len(load.created)} Creates lost; "
-        f"{told.news.count('activated')} handshakes"
+        f"{event_log.events.count('activated')} handshakes"
     )
     assert [str(error) for kind, error in load.errors if kind == "get"] == []
     assert {type(error) for _, error in load.errors} <= {ConnectionLost}
@@ -276,7 +276,7 @@ def test_restarts_under_load_are_noticed_once_and_seen_only_by_those_whose_call_
     assert len(executed) == len(set(executed)), "a Create was carried out twice"
     assert set(load.answered) <= set(executed) <= set(load.created)
     assert set(given.values()) == {1}, given
-    assert told.news == ["activated", "lost"] * RESTARTS + ["activated"]
+    assert event_log.events == ["activated", "lost"] * RESTARTS + ["activated"]
     if plugin._source is SCRIPTED:
         assert len(plugin.noted("handshake")) == len(set(plugin.noted("handshake"))) == RESTARTS + 1
 

@@ -35,16 +35,16 @@ from extframe import (
 from extframe.host.watch import Watch
 from extframe.testing import Error, FakePlugin
 
-# Seconds. So late nobody looks by himself at what notifications lose: what is so soon was notified, or nobody waited
-# for the notification. A busy machine may take its time for either.
-LOOKED_AT_AGAIN, SOON = 300.0, 30.0
+# Seconds. The scan that finds lost notifications comes so late that what happens soon was notified, or did not wait
+# for a notification. A busy machine may take its time for either.
+RESCANNED, SOON = 300.0, 30.0
 
 pytestmark = pytest.mark.usefixtures("notifications")
 
 
 @pytest.fixture(params=["notified", "looking"])
 def notifications(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", LOOKED_AT_AGAIN)
+    monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", RESCANNED)
     if request.param == "looking":
         monkeypatch.setitem(sys.modules, "inotify_simple", None)
     elif sys.platform != "linux":
@@ -62,43 +62,43 @@ def pm(directory: Path) -> Iterator[PluginManager]:
         yield manager
 
 
-class Told:
-    """A handler that keeps what it is told, by name."""
+class EventLog:
+    """A handler that keeps the lifecycle events."""
 
     def __init__(self) -> None:
-        self.news: list[str] = []
+        self.events: list[str] = []
 
     @hookimpl
     def plugin_activated(self, name: str, plugin: Plugin) -> None:
-        self.news.append(f"{name} activated: {' '.join(plugin.manifest.implements)}")
+        self.events.append(f"{name} activated: {' '.join(plugin.manifest.implements)}")
 
     @hookimpl
     def plugin_failed(self, name: str, error: ExtframeError) -> None:
-        self.news.append(f"{name} failed")
+        self.events.append(f"{name} failed")
 
     @hookimpl
     def plugin_lost(self, name: str) -> None:
-        self.news.append(f"{name} lost")
+        self.events.append(f"{name} lost")
 
     @hookimpl
     def plugin_removed(self, name: str) -> None:
-        self.news.append(f"{name} removed")
+        self.events.append(f"{name} removed")
 
 
 @pytest.fixture
-def told(pm: PluginManager) -> Told:
-    told = Told()
-    pm.register(told)
-    return told
+def event_log(pm: PluginManager) -> EventLog:
+    event_log = EventLog()
+    pm.register(event_log)
+    return event_log
 
 
 def soon(condition: Callable[[], object]) -> bool:
-    """Whether something is so before anybody looks for what was lost."""
+    """Whether something is so before a scan looks for lost notifications."""
     return eventually(condition, SOON)
 
 
 @pytest.fixture
-def looked_at_often(notifications: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def scanned_often(notifications: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """With inotify or without, directories are scanned every 0.1 s."""
     monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", 0.1)
     monkeypatch.setattr("extframe.registry.notifications.PollingMonitor.rescan_interval", 0.1)
@@ -108,7 +108,7 @@ def looked_at_often(notifications: None, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_plugin_that_comes_is_activated_and_given_to_its_handlers(
-    pm: PluginManager, told: Told, directory: Path
+    pm: PluginManager, event_log: EventLog, directory: Path
 ) -> None:
     given: list[str] = []
     pm.handle("VolumeDriver", lambda name, client: given.append(name))
@@ -118,8 +118,8 @@ def test_a_plugin_that_comes_is_activated_and_given_to_its_handlers(
         with FakePlugin(directory, "after", ["VolumeDriver"]) as after:
             assert soon(lambda: given == ["before", "after"])
             assert [call.method for call in after.calls] == ["Plugin.Activate"]
-        assert soon(lambda: "after removed" in told.news)
-    assert told.news == [
+        assert soon(lambda: "after removed" in event_log.events)
+    assert event_log.events == [
         "before activated: VolumeDriver",
         "after activated: VolumeDriver",
         "after lost",
@@ -128,19 +128,21 @@ def test_a_plugin_that_comes_is_activated_and_given_to_its_handlers(
     assert pm.failures() == []
 
 
-def test_the_directory_may_be_missing_be_removed_and_come_back(pm: PluginManager, told: Told, directory: Path) -> None:
+def test_the_directory_may_be_missing_be_removed_and_come_back(
+    pm: PluginManager, event_log: EventLog, directory: Path
+) -> None:
     with pm.watch():
         for _ in range(2):
             time.sleep(0.1)
             directory.mkdir(parents=True)
             with FakePlugin(directory, "photos", ["VolumeDriver"]):
-                assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+                assert soon(lambda: event_log.events[-1:] == ["photos activated: VolumeDriver"])
                 shutil.rmtree(directory.parent)
-                assert soon(lambda: told.news[-1:] == ["photos removed"])
+                assert soon(lambda: event_log.events[-1:] == ["photos removed"])
 
 
 def test_a_restart_makes_a_new_handshake_and_a_changed_manifest_counts(
-    pm: PluginManager, told: Told, directory: Path
+    pm: PluginManager, event_log: EventLog, directory: Path
 ) -> None:
     given: list[str] = []
     for point in ("VolumeDriver", "Backup"):
@@ -152,10 +154,10 @@ def test_a_restart_makes_a_new_handshake_and_a_changed_manifest_counts(
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver", "Backup"]})
         plugin.accept()
         assert soon(lambda: given == ["VolumeDriver", "Backup"])
-        assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver Backup"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: VolumeDriver Backup"])
 
 
-def test_a_spec_file_that_is_replaced_or_written_anew_moves_the_plugin(
+def test_a_spec_file_that_is_replaced_or_rewritten_moves_the_plugin(
     pm: PluginManager, directory: Path, fault_server: Any
 ) -> None:
     directory.mkdir(parents=True)
@@ -175,34 +177,34 @@ def test_a_spec_file_that_is_replaced_or_written_anew_moves_the_plugin(
         assert "/VolumeDriver.Remove" in [request.path for request in servers[2].requests]
 
 
-def test_a_socket_that_comes_to_stand_before_a_spec_file_is_the_plugin_until_it_goes(
-    pm: PluginManager, told: Told, directory: Path, fault_server: Any
+def test_a_socket_that_appears_before_a_spec_file_in_the_order_is_the_plugin_until_it_goes(
+    pm: PluginManager, event_log: EventLog, directory: Path, fault_server: Any
 ) -> None:
     directory.mkdir(parents=True)
     remote = fault_server(answer(b'{"Implements": ["Remote"]}'), "tcp")
     (directory / "photos.spec").write_text(remote.address)
     with pm.watch():
-        assert soon(lambda: told.news == ["photos activated: Remote"])
+        assert soon(lambda: event_log.events == ["photos activated: Remote"])
         with FakePlugin(directory, "photos", ["VolumeDriver"]):
-            assert soon(lambda: told.news[1:] == ["photos lost", "photos activated: VolumeDriver"])
-        assert soon(lambda: told.news[-1:] == ["photos activated: Remote"])
+            assert soon(lambda: event_log.events[1:] == ["photos lost", "photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: Remote"])
 
 
-def test_a_plugin_in_a_directory_of_its_own_is_noticed(pm: PluginManager, told: Told, directory: Path) -> None:
+def test_a_plugin_in_a_directory_of_its_own_is_noticed(pm: PluginManager, event_log: EventLog, directory: Path) -> None:
     directory.mkdir(parents=True)
     with pm.watch():
         time.sleep(0.1)
         (directory / "photos").mkdir()
         with FakePlugin(directory / "photos", "photos", ["VolumeDriver"]):
-            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+            assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
 
 
-@pytest.mark.parametrize("how", ["replaced", "removed, and made anew"])
+@pytest.mark.parametrize("how", ["replaced", "removed, and created again"])
 def test_a_plugin_that_hung_and_was_replaced_is_not_waited_for(
-    pm: PluginManager, told: Told, directory: Path, how: str
+    pm: PluginManager, event_log: EventLog, directory: Path, how: str
 ) -> None:
     directory.mkdir(parents=True)
-    hung = FaultServer(hang, path=str(directory / "photos.sock"))  # goes on hanging, beside the one that replaces it
+    hung = FaultServer(hang, path=str(directory / "photos.sock"))  # keeps hanging next to the one that replaces it
     good = FaultServer(answer(b'{"Implements": ["VolumeDriver"]}'), path=str(directory.parent / "other"))
     with hung, good, pm.watch(timeout=60):
         assert soon(lambda: hung.connections)
@@ -210,43 +212,47 @@ def test_a_plugin_that_hung_and_was_replaced_is_not_waited_for(
             os.unlink(hung.path)
             time.sleep(0.3)
         os.replace(good.path, hung.path)
-        assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: VolumeDriver"])
 
 
-@pytest.mark.usefixtures("looked_at_often")
+@pytest.mark.usefixtures("scanned_often")
 def test_what_notifications_lose_is_found_by_looking_again(
-    pm: PluginManager, told: Told, directory: Path, monkeypatch: pytest.MonkeyPatch
+    pm: PluginManager, event_log: EventLog, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory.mkdir(parents=True)
     with pm.watch() as watch:
         assert soon(lambda: watch._next_scan)  # it has looked for the first time
         monkeypatch.setattr(watch._changes, "has_changed", lambda: False)
         with FakePlugin(directory, "photos", ["VolumeDriver"]):
-            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+            assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
 
 
 # --- what fails ---------------------------------------------------------------------------------------
 
 
-def test_a_socket_that_appears_before_anybody_listens_is_waited_for(
-    pm: PluginManager, told: Told, directory: Path
+def test_a_socket_that_appears_before_its_server_listens_is_waited_for(
+    pm: PluginManager, event_log: EventLog, directory: Path
 ) -> None:
     directory.mkdir(parents=True)
     with pm.watch(), socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(directory / "photos.sock"))
-        assert soon(lambda: told.news == ["photos failed"])
+        assert soon(lambda: event_log.events == ["photos failed"])
         sock.listen()
         sock.settimeout(SOON)
         connection, _ = sock.accept()
         with connection:
             assert connection.recv(4096).startswith(b"POST /Plugin.Activate ")
             connection.sendall(reply(b'{"Implements": ["VolumeDriver"]}'))
-            assert soon(lambda: told.news[1:] == ["photos activated: VolumeDriver"])
+            assert soon(lambda: event_log.events[1:] == ["photos activated: VolumeDriver"])
         assert soon(lambda: pm.failures() == [])
 
 
-def test_a_socket_where_somebody_listens_a_moment_later_has_not_failed(
-    pm: PluginManager, told: Told, directory: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_socket_whose_server_listens_a_moment_later_has_not_failed(
+    pm: PluginManager,
+    event_log: EventLog,
+    directory: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("extframe.host.watch.NOT_YET", 5.0)  # the moment; some tries are made by then
     directory.mkdir(parents=True)
@@ -259,12 +265,12 @@ def test_a_socket_where_somebody_listens_a_moment_later_has_not_failed(
         with connection:
             connection.recv(4096)
             connection.sendall(reply(b'{"Implements": ["VolumeDriver"]}'))
-            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+            assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-def test_a_plugin_that_fails_is_tried_again_after_growing_pauses_and_told_of_once(
-    pm: PluginManager, told: Told, directory: Path, caplog: pytest.LogCaptureFixture
+def test_a_plugin_that_fails_is_tried_again_after_growing_pauses_and_reported_once(
+    pm: PluginManager, event_log: EventLog, directory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     directory.mkdir(parents=True)
     with caplog.at_level(logging.INFO, "extframe"), FakePlugin(directory, "photos") as plugin:
@@ -278,14 +284,14 @@ def test_a_plugin_that_fails_is_tried_again_after_growing_pauses_and_told_of_onc
         assert "not yet" in str(known.last_error)
         assert soon(lambda: abs((known.next_try or -1) - (watch.next_try("photos") or 99)) < 0.2)
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
-        assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: VolumeDriver"])
         assert watch.next_try("photos") is None
         assert (known.last_error, known.next_try) == (None, None)
         assert soon(lambda: [record.levelname for record in caplog.records] == ["WARNING", "INFO"])
-    assert told.news == ["photos failed", "photos activated: VolumeDriver"]
+    assert event_log.events == ["photos failed", "photos activated: VolumeDriver"]
 
 
-def test_a_new_socket_ends_the_pause(pm: PluginManager, told: Told, directory: Path) -> None:
+def test_a_new_socket_ends_the_pause(pm: PluginManager, event_log: EventLog, directory: Path) -> None:
     directory.mkdir(parents=True)
     with FakePlugin(directory, "photos") as plugin:
         plugin.answer("Plugin.Activate", Error("not yet", status=503))
@@ -295,37 +301,39 @@ def test_a_new_socket_ends_the_pause(pm: PluginManager, told: Told, directory: P
         plugin.refuse()
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
         plugin.accept()
-        assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: VolumeDriver"])
         assert time.monotonic() < end_of_pause
 
 
-def test_a_broken_file_is_read_again_when_it_is_mended(
-    pm: PluginManager, told: Told, directory: Path, fault_server: Any
+def test_a_broken_file_is_read_again_when_it_is_fixed(
+    pm: PluginManager, event_log: EventLog, directory: Path, fault_server: Any
 ) -> None:
     directory.mkdir(parents=True)
     (directory / "photos.spec").write_text("nonsense")
     with pm.watch():
-        assert soon(lambda: told.news == ["photos failed"])
+        assert soon(lambda: event_log.events == ["photos failed"])
         (directory / "photos.spec").write_text(fault_server(answer(b'{"Implements": ["VolumeDriver"]}')).address)
-        assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: VolumeDriver"])
 
 
-def test_a_plugin_that_refuses_a_call_is_asked_anew(pm: PluginManager, told: Told, directory: Path) -> None:
+def test_a_plugin_that_refuses_a_call_is_activated_again(
+    pm: PluginManager, event_log: EventLog, directory: Path
+) -> None:
     directory.mkdir(parents=True)
     server = FaultServer(answer(b'{"Implements": ["VolumeDriver"]}'), "tcp")
     (directory / "photos.spec").write_text(server.address)
     with server, pm.watch():
-        assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
         client = pm.get("photos").client
         client.retry = Retry(restart=0)
         server.close()
         with pytest.raises(ConnectError):
             client.call("VolumeDriver.List")
-        assert soon(lambda: told.news[-2:] == ["photos lost", "photos failed"])
+        assert soon(lambda: event_log.events[-2:] == ["photos lost", "photos failed"])
 
 
 def test_plugins_that_hang_talk_nonsense_or_have_a_handler_that_hangs_hold_up_no_other(
-    pm: PluginManager, told: Told, directory: Path
+    pm: PluginManager, event_log: EventLog, directory: Path
 ) -> None:
     release = threading.Event()
     pm.handle("VolumeDriver", lambda name, client: name == "stuck" and release.wait(60) and None)
@@ -334,27 +342,29 @@ def test_plugins_that_hang_talk_nonsense_or_have_a_handler_that_hangs_hold_up_no
     bad.append(FaultServer(send_and_close(b"\x00" * 100), path=str(directory / "garbage.sock")))
     try:
         with pm.watch(timeout=5), FakePlugin(directory, "stuck", ["VolumeDriver"]) as stuck:
-            assert soon(lambda: "stuck activated: VolumeDriver" in told.news)
+            assert soon(lambda: "stuck activated: VolumeDriver" in event_log.events)
             with FakePlugin(directory, "good", ["VolumeDriver"]):
-                assert soon(lambda: "good activated: VolumeDriver" in told.news)
+                assert soon(lambda: "good activated: VolumeDriver" in event_log.events)
             stuck.refuse()
             stuck.accept()
-            assert soon(lambda: told.news.count("stuck activated: VolumeDriver") == 2)
+            assert soon(lambda: event_log.events.count("stuck activated: VolumeDriver") == 2)
     finally:
         release.set()
         for server in bad:
             server.close()
 
 
-def test_a_plugin_whose_manifest_is_empty_is_asked_again(pm: PluginManager, told: Told, directory: Path) -> None:
+def test_a_plugin_whose_manifest_is_empty_is_asked_again(
+    pm: PluginManager, event_log: EventLog, directory: Path
+) -> None:
     directory.mkdir(parents=True)
     with FakePlugin(directory, "photos") as plugin, pm.watch():
         assert soon(lambda: len(plugin.calls) >= 3)
         plugin.answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
-        assert soon(lambda: told.news == ["photos activated: ", "photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events == ["photos activated: ", "photos activated: VolumeDriver"])
 
 
-@pytest.mark.usefixtures("looked_at_often")
+@pytest.mark.usefixtures("scanned_often")
 def test_a_registry_that_raises_is_looked_at_again(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Flaky(LocalRegistry):
         looks = 0
@@ -365,17 +375,17 @@ def test_a_registry_that_raises_is_looked_at_again(directory: Path, caplog: pyte
                 raise RuntimeError("oh")
             return super().scan()
 
-    told = Told()
+    event_log = EventLog()
     directory.mkdir(parents=True)
     with PluginManager(Flaky(directory, []), groups=()) as pm, FakePlugin(directory, "photos", ["VolumeDriver"]):
-        pm.register(told)
+        pm.register(event_log)
         with pm.watch():
-            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+            assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
     assert "could not be searched" in caplog.text
 
 
 def test_a_change_during_a_handshake_is_noticed_after_it(
-    pm: PluginManager, told: Told, directory: Path, fault_server: Any
+    pm: PluginManager, event_log: EventLog, directory: Path, fault_server: Any
 ) -> None:
     def slow(request: Request) -> bytes:
         time.sleep(0.5)
@@ -387,7 +397,7 @@ def test_a_change_during_a_handshake_is_noticed_after_it(
     with pm.watch():
         assert soon(lambda: before.requests)
         (directory / "photos.spec").write_text(after.address)
-        assert soon(lambda: told.news[-1:] == ["photos activated: Backup"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: Backup"])
 
 
 def test_no_file_descriptor_left_is_a_failure_like_any_other(directory: Path) -> None:
@@ -409,7 +419,7 @@ def test_no_file_descriptor_left_is_a_failure_like_any_other(directory: Path) ->
 
 @contextmanager
 def no_descriptors_left() -> Iterator[None]:
-    """Let the system give no file descriptor from 3 on, whoever closes one meanwhile: 0, 1 and 2 are in use."""
+    """Let the system give no file descriptor from 3 on, even if one is closed meanwhile: 0, 1 and 2 are in use."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
     try:
@@ -429,13 +439,13 @@ def test_a_registry_that_raises_for_one_plugin_does_not_affect_the_others(
 
     directory.mkdir(parents=True)
     with PluginManager(Broken(directory, []), groups=()) as pm, FakePlugin(directory, "bad", ["VolumeDriver"]):
-        pm.register(told := Told())
+        pm.register(event_log := EventLog())
         with pm.watch(), FakePlugin(directory, "photos", ["VolumeDriver"]):
-            assert soon(lambda: "photos activated: VolumeDriver" in told.news)
-            assert soon(lambda: "bad failed" in told.news)
+            assert soon(lambda: "photos activated: VolumeDriver" in event_log.events)
+            assert soon(lambda: "bad failed" in event_log.events)
             assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["photos"]
             with FakePlugin(directory, "rclone", ["VolumeDriver"]):
-                assert soon(lambda: "rclone activated: VolumeDriver" in told.news)
+                assert soon(lambda: "rclone activated: VolumeDriver" in event_log.events)
     assert "Broken could not find plugin 'bad': RuntimeError: oh; it will be tried again" in caplog.text
     assert "Traceback" not in caplog.text
 
@@ -447,11 +457,11 @@ def test_a_plugin_whose_stamp_raises_is_activated_once_all_the_same(directory: P
 
     directory.mkdir(parents=True)
     with PluginManager(Broken(directory, []), groups=()) as pm, FakePlugin(directory, "photos", ["Lab"]) as plugin:
-        pm.register(told := Told())
+        pm.register(event_log := EventLog())
         with pm.watch():
-            assert soon(lambda: told.news)
+            assert soon(lambda: event_log.events)
             assert pm.get("photos") is pm.get("photos")
-        assert told.news == ["photos activated: Lab"]
+        assert event_log.events == ["photos activated: Lab"]
         assert [call.method for call in plugin.calls] == ["Plugin.Activate"]
 
 
@@ -481,14 +491,14 @@ def test_a_registry_without_directories_is_looked_at_every_half_second(directory
 
     directory.mkdir(parents=True)
     with PluginManager(Elsewhere(), groups=()) as pm:
-        pm.register(told := Told())
+        pm.register(event_log := EventLog())
         with pm.watch():
             time.sleep(0.2)
             with FakePlugin(directory, "photos", ["VolumeDriver"]):
-                assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+                assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
 
 
-@pytest.mark.usefixtures("looked_at_often")
+@pytest.mark.usefixtures("scanned_often")
 def test_a_registry_that_goes_on_raising_is_logged_once(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(LocalRegistry):
         looks = 0
@@ -504,13 +514,13 @@ def test_a_registry_that_goes_on_raising_is_logged_once(directory: Path, caplog:
 
 
 def test_where_no_file_descriptor_is_left_plugins_wait_and_the_watch_goes_on(
-    pm: PluginManager, told: Told, directory: Path
+    pm: PluginManager, event_log: EventLog, directory: Path
 ) -> None:
     directory.mkdir(parents=True)
     with FakePlugin(directory, "photos", ["VolumeDriver"]) as plugin:
         plugin.refuse()
         watch = pm.watch()
-        assert soon(lambda: told.news == ["photos failed"])
+        assert soon(lambda: event_log.events == ["photos failed"])
         with no_descriptors_left():
             time.sleep(1.0)  # the watch tries it once or twice
             with pytest.raises(ActivationError, match="no file descriptor left"):
@@ -518,11 +528,11 @@ def test_where_no_file_descriptor_is_left_plugins_wait_and_the_watch_goes_on(
             with pytest.raises(ExtframeError, match="cannot list plugins: .*too many open files; raise"):
                 pm.get_all("VolumeDriver")
         plugin.accept()
-        assert soon(lambda: told.news[-1:] == ["photos activated: VolumeDriver"])
+        assert soon(lambda: event_log.events[-1:] == ["photos activated: VolumeDriver"])
         watch.close()
 
 
-def test_a_log_handler_that_raises_does_not_end_it(pm: PluginManager, told: Told, directory: Path) -> None:
+def test_a_log_handler_that_raises_does_not_end_it(pm: PluginManager, event_log: EventLog, directory: Path) -> None:
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             raise ValueError("no space left for the log")
@@ -534,17 +544,17 @@ def test_a_log_handler_that_raises_does_not_end_it(pm: PluginManager, told: Told
     logger.setLevel(logging.DEBUG)
     try:
         with FakePlugin(directory, "photos", ["VolumeDriver"]), pm.watch():
-            assert soon(lambda: "photos activated: VolumeDriver" in told.news)
+            assert soon(lambda: "photos activated: VolumeDriver" in event_log.events)
             with FakePlugin(directory, "rclone", ["VolumeDriver"]):
-                assert soon(lambda: "rclone activated: VolumeDriver" in told.news)
+                assert soon(lambda: "rclone activated: VolumeDriver" in event_log.events)
     finally:
         logger.removeHandler(broken)
         logger.setLevel(level)
 
 
-@pytest.mark.usefixtures("looked_at_often")
+@pytest.mark.usefixtures("scanned_often")
 def test_the_pause_of_a_file_that_cannot_be_used_grows_though_it_is_looked_at(
-    pm: PluginManager, told: Told, directory: Path
+    pm: PluginManager, event_log: EventLog, directory: Path
 ) -> None:
     directory.mkdir(parents=True)
     (directory / "photos.spec").write_text("nonsense")
@@ -600,7 +610,7 @@ def test_ctrl_c_in_the_beginning_leaves_nothing(
 
 
 def test_nothing_is_left_when_it_is_closed_and_nothing_is_noticed_any_more(
-    pm: PluginManager, told: Told, directory: Path
+    pm: PluginManager, event_log: EventLog, directory: Path
 ) -> None:
     directory.mkdir(parents=True)
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
@@ -612,7 +622,7 @@ def test_nothing_is_left_when_it_is_closed_and_nothing_is_noticed_any_more(
         watch.close()
     with FakePlugin(directory, "photos", ["VolumeDriver"]):
         time.sleep(0.8)
-    assert told.news == []
+    assert event_log.events == []
     assert soon(lambda: threading.active_count() <= threads)
     assert soon(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
@@ -674,12 +684,12 @@ def test_a_handler_may_close_the_manager(pm: PluginManager, directory: Path) -> 
         assert closed.wait(SOON)
 
 
-def test_two_watches_and_a_get_tell_each_thing_once(pm: PluginManager, told: Told, directory: Path) -> None:
+def test_two_watches_and_a_get_tell_each_thing_once(pm: PluginManager, event_log: EventLog, directory: Path) -> None:
     directory.mkdir(parents=True)
     with pm.watch(), pm.watch():
         with FakePlugin(directory, "photos", ["VolumeDriver"]) as plugin:
             pm.get("photos", wait=SOON)
-            assert soon(lambda: told.news == ["photos activated: VolumeDriver"])
+            assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
             assert [call.method for call in plugin.calls] == ["Plugin.Activate"]
-        assert soon(lambda: len(told.news) >= 3)
-    assert told.news[1:] == ["photos lost", "photos removed"]
+        assert soon(lambda: len(event_log.events) >= 3)
+    assert event_log.events[1:] == ["photos lost", "photos removed"]
