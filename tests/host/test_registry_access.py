@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from faultserver import eventually
 from extframe import CallTimeout, ExtframeError, LocalRegistry, PluginManager, PluginNotFound, PluginSpec, hookimpl
 from extframe.testing import FakePlugin
 
-HANGS = 60.0  # seconds
+HANGS = 60.0  # seconds, or until the test ends
 SOON = 20.0  # seconds: less than HANGS by far, and more than any deadline below
+ended = threading.Event()
 
 
 class Etcd:
@@ -50,12 +52,14 @@ def raising(error: BaseException) -> Callable[[], object]:
 
 
 def hang() -> None:
-    time.sleep(HANGS)
+    ended.wait(HANGS)
 
 
 @pytest.fixture
-def registry(short_path: Path) -> Etcd:
-    return Etcd(short_path)
+def registry(short_path: Path) -> Iterator[Etcd]:
+    ended.clear()
+    yield Etcd(short_path)
+    ended.set()
 
 
 @pytest.fixture
