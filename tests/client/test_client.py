@@ -305,7 +305,7 @@ def test_a_timeout_that_is_no_time_is_a_value_error(client_of, timeout):
 
 @pytest.mark.parametrize("timeout", [None, "30"])
 def test_a_timeout_of_a_client_that_is_no_number_is_a_type_error(timeout):
-    with pytest.raises(TypeError, match=r"timeout is .*; expected seconds, or math.inf for no end"):
+    with pytest.raises(TypeError, match=r"timeout is .*; expected seconds, or math.inf for no timeout"):
         Client("unix:///nowhere.sock", timeout=timeout)
 
 
