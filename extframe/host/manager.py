@@ -139,8 +139,8 @@ class PluginManager(HookManager):
             try:
                 return activator.use(name, point, deadline)
             except (PluginNotFound, SpecError, ActivationError) as failure:
-                pause = pauses.after(failure)
-                if pause is None or monotonic() + pause >= give_up:
+                pause = pauses.after(failure, give_up - monotonic())
+                if pause is None:
                     activator.table.record_failure(name, failure)
                     raise
             self._closed.wait(pause)

@@ -14,22 +14,29 @@ class Pauses:
     def __init__(self) -> None:
         self._next = POLL
 
-    def after(self, failure: ExtframeError) -> float | None:
-        """Return the seconds until the next attempt; None if waiting cannot help."""
-        if not _is_transient(failure):
+    def after(self, failure: ExtframeError, seconds: float) -> float | None:
+        """Return the pause before the next attempt; None if waiting cannot help, or there is no time for one.
+
+        Args:
+            failure: of the last attempt.
+            seconds: how long the caller still waits. A pause takes half of it at most.
+        """
+        if seconds <= POLL:
             return None
-        if not isinstance(failure.__cause__, ConnectionLost):
-            return POLL
-        pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE)
-        return pause
+        if not isinstance(failure, ActivationError):
+            return POLL  # the file is missing or incomplete
+        if _is_closed(failure.__cause__):
+            pause, self._next = self._next, min(2 * self._next, LONGEST_PAUSE)
+            return min(pause, seconds / 2)
+        return POLL if _is_refused(failure.__cause__) else None
 
 
-def _is_transient(failure: ExtframeError) -> bool:
-    """Return whether waiting can help: the file is missing or incomplete, or no plugin is behind its socket yet."""
-    if not isinstance(failure, ActivationError):
-        return True
-    cause = failure.__cause__
-    # A forwarder accepts connections and closes them while its plugin is starting.
-    return isinstance(cause, ConnectionLost) or (
-        isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionError | FileNotFoundError)
-    )
+def _is_refused(cause: BaseException | None) -> bool:
+    """Return whether nothing listens at the address yet."""
+    return isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError | FileNotFoundError)
+
+
+def _is_closed(cause: BaseException | None) -> bool:
+    """Return whether the connection was closed without a response, as by a forwarder whose plugin is starting."""
+    is_reset = isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionResetError | BrokenPipeError)
+    return is_reset or isinstance(cause, ConnectionLost)

@@ -47,15 +47,20 @@ def failed(cause: Exception, origin: Exception | None = None) -> ActivationError
     ids=lambda value: str(value),
 )
 def test_waiting_is_for_plugins_that_are_not_up_yet(failure, waits):
-    assert (Pauses().after(failure) is not None) == waits
+    assert (Pauses().after(failure, 60.0) is not None) == waits
 
 
-def test_pauses_grow_between_attempts_at_a_plugin_that_closes_its_connections():
+@pytest.mark.parametrize(
+    "failure", [failed(ConnectionLost("closed")), failed(ConnectError("reset"), ConnectionResetError())], ids=str
+)
+def test_pauses_grow_between_attempts_at_a_plugin_that_closes_its_connections(failure):
     pauses = Pauses()
-    closed = [pauses.after(failed(ConnectionLost("closed"))) for _ in range(10)]
+    closed = [pauses.after(failure, 60.0) for _ in range(10)]
     assert closed == sorted(closed)
     assert (closed[0], closed[-1]) == (POLL, LONGEST_PAUSE)
-    assert pauses.after(PluginNotFound("no file")) == POLL
+    assert pauses.after(PluginNotFound("no file"), 60.0) == POLL
+    assert pauses.after(failure, 0.5) == 0.25  # or the last attempt would come long before the end of the wait
+    assert pauses.after(failure, POLL) is None
 
 
 @contextmanager
