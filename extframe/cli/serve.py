@@ -17,7 +17,7 @@ from .output import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..server import Place
+    from ..server import ListenOptions
 
 EPILOG = """\b
 Examples:
@@ -83,8 +83,8 @@ def serve(
     _serve([load_driver(target) for target in drivers], name, serialize, _place(directory, tcp, mode, group))
 
 
-def _place(directory: str | None, tcp: str | None, mode: int, group: str | None) -> Place:
-    place: Place = {"mode": mode}
+def _place(directory: str | None, tcp: str | None, mode: int, group: str | None) -> ListenOptions:
+    place: ListenOptions = {"mode": mode}
     if directory is not None:
         place["directory"] = place["spec_directory"] = directory
     if tcp is not None:
@@ -94,7 +94,7 @@ def _place(directory: str | None, tcp: str | None, mode: int, group: str | None)
     return place
 
 
-def _serve(drivers: Sequence[object], name: str, serialize: str | None, place: Place) -> None:
+def _serve(drivers: Sequence[object], name: str, serialize: str | None, place: ListenOptions) -> None:
     from ..protocol import check_name
     from ..server import asgi_app, serve
 

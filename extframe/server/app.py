@@ -1,4 +1,4 @@
-"""Drivers as an ASGI application: the protocol's rules for requests and answers. Opens no socket."""
+"""Drivers as an ASGI application: the protocol's rules for requests and responses. Opens no socket."""
 
 from __future__ import annotations
 
@@ -14,68 +14,77 @@ from ..interface.methods import Method
 from ..logs import get_logger
 from ..protocol import ACTIVATE, encode_json
 from ..text import text_of
-from .asgi import CLOSE, Gone, Receive, Scope, Send, TooLarge, read_body, send_error, send_json
-from .caller import Caller
+from .asgi import CLOSE, Disconnected, Receive, Scope, Send, TooLarge, read_body, send_error, send_json
+from .disconnect import DisconnectWatcher
+from .executor import Executor, Saturated
+from .json_size import has_too_many_values
+from .keyed_lock import KeyedLock
+from .log_limit import LimitedLogger
 from .streams import StreamReply, send_records
-from .turns import Turns
-from .workers import Workers
 
-REQUEST_LIMIT = 16 << 20  # bytes: authz's requests carry bodies of up to 4 MiB twice, in base64
+BODY_LIMIT = 16 << 20  # bytes: authz requests carry bodies of up to 4 MiB twice, in base64
 THREADS = 64
+QUEUE_TIMEOUT = 30.0  # seconds
 
 logger = get_logger(__name__)
 
 
 def asgi_app(
-    *drivers: object, serialize: str | None = None, threads: int = THREADS, limit: int = REQUEST_LIMIT
+    *drivers: object,
+    serialize: str | None = None,
+    threads: int = THREADS,
+    queue_timeout: float = QUEUE_TIMEOUT,
+    limit: int = BODY_LIMIT,
 ) -> PluginApp:
-    """Return ``drivers`` as an ASGI application, for any server that speaks HTTP/1.1.
+    """Return ``drivers`` as an ASGI application for any server that speaks HTTP/1.1.
 
     Args:
-        drivers: objects of classes that subclass an interface, or that ``@implements`` marks. Methods under
-            ``async def`` run in the event loop, others each in a thread.
-        serialize: the name of a parameter, such as ``name``: calls with the same value go in turn, in the order
-            in which they came; others go side by side.
-        threads: how many methods that are not async may run at a time; further ones wait.
-        limit: how many bytes a request's body may have.
+        drivers: objects of classes that subclass an interface, or that ``@implements`` marks. ``async def`` methods
+            run in the event loop, all others in threads.
+        serialize: the name of a parameter, such as ``name``: calls with the same value of it run one after the
+            other, in the order in which they arrived; all others run concurrently.
+        threads: how many methods that are not async may run at a time.
+        queue_timeout: how many seconds a call waits for a thread before it is answered with status 503.
+        limit: bytes of a request body.
 
     Raises:
         TypeError: a driver lacks methods or has other parameters, two have the same extension point, or no
             method has the parameter that ``serialize`` names.
     """
-    return PluginApp(drivers, serialize=serialize, threads=threads, limit=limit)
+    return PluginApp(drivers, serialize=serialize, executor=Executor(threads, queue_timeout), limit=limit)
 
 
 class PluginApp:
     """An ASGI application that answers for drivers.
 
     Attributes:
-        implements: their extension points, as the manifest gives them.
+        implements: their extension points, as the manifest lists them.
     """
 
-    def __init__(self, drivers: tuple[object, ...], *, serialize: str | None, threads: int, limit: int) -> None:
+    def __init__(self, drivers: tuple[object, ...], *, serialize: str | None, executor: Executor, limit: int) -> None:
         if not drivers:
-            raise TypeError("there is no driver to serve")
+            raise TypeError("no driver to serve")
         points = (found.implements for driver in drivers for found in declarations(driver))
         self.implements = tuple(dict.fromkeys(points))
         self._limit = limit
-        self._workers = Workers(threads)
+        self._executor = executor
         self._calls = {f"/{wire}": _Call(*route) for wire, route in routes(*drivers).items()}
         self._manifest = encode_json({"Implements": self.implements})
-        self._turns = Turns()
+        self._locks = KeyedLock()
         self._serialize = serialize
+        self._log = LimitedLogger(logger)
         known = {parameter for call in self._calls.values() for parameter in call.method.signature.parameters}
         if serialize is not None and serialize not in known:
             raise TypeError(f"serialize={serialize!r}: no method has such a parameter")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI 3 has it."""
+        """Answer one request, as ASGI 3 defines it."""
         if scope["type"] == "http":
             await self._answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
-            raise NotImplementedError(f"a plugin does not speak {scope['type']}")
+            raise NotImplementedError(f"plugins do not support {scope['type']}")
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
@@ -85,64 +94,102 @@ class PluginApp:
         await send({"type": "lifespan.shutdown.complete"})
 
     def close(self) -> None:
-        """End the threads, each when it has done its work. A server that speaks ASGI's lifespan does this."""
-        self._workers.close()
+        """Let the threads end, each after its calls. Servers that support ASGI's lifespan do this."""
+        self._executor.close()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] != "POST":
-            await send_error(send, 405, f"{scope['method']} is not understood; calls are POST", (b"allow", b"POST"))
-            return
-        call = self._calls.get(scope["path"])
-        if scope["path"] == f"/{ACTIVATE}":
-            await send_json(send, 200, self._manifest)
-        elif call is None:
-            await send_error(send, 404, f"{scope['path'][1:200]} is not implemented by this plugin")
-        else:
+        path = scope["path"]
+        call = self._calls.get(path)
+        if _is_from_browser(scope):
+            self._log.warning("refused a request from a web page: it has an Origin or Sec-Fetch header")
+            await send_error(send, 403, "requests from web pages are refused (they have Origin or Sec-Fetch headers)")
+        elif scope["method"] != "POST":
+            await send_error(send, 405, f"{scope['method']} is not supported; calls are POST", (b"allow", b"POST"))
+        elif call is not None:
             await self._call(call, receive, send)
+        elif path == f"/{ACTIVATE}":
+            await self._activate(send)
+        else:
+            await send_error(send, 404, f"{path[1:200]} is not implemented by this plugin")
+
+    async def _activate(self, send: Send) -> None:
+        if self._executor.saturated:
+            await send_error(send, 503, f"the plugin is stuck: {self._busy()}")
+        else:
+            await send_json(send, 200, self._manifest)
+
+    def _busy(self) -> str:
+        limit, seconds = self._executor.limit, self._executor.queue_timeout
+        return f"all {limit} threads have been busy for {seconds:g} seconds (threads=, queue_timeout=)"
 
     async def _call(self, call: _Call, receive: Receive, send: Send) -> None:
         try:
-            arguments = call.method.decode_request(await read_body(receive, self._limit))
-        except Gone:
+            body = await read_body(receive, self._limit)
+            if has_too_many_values(body, self._limit):
+                raise TooLarge
+            arguments = call.method.decode_request(body)
+        except Disconnected:
             return
         except TooLarge:
-            words = f"the request's body has more than {self._limit} bytes; the plugin's limit= allows no more"
-            await send_error(send, 413, words, CLOSE)
+            message = (
+                f"the request body has more than {self._limit} bytes, the plugin's limit=, or too many JSON values"
+            )
+            await send_error(send, 413, message, CLOSE)
         except ProtocolError as wrong:
             logger.info("%s: refused a request: %s", call.method.wire, wrong)
             await send_error(send, 400, str(wrong))
         else:
-            await self._carry_out(call, arguments, receive, send)
+            await self._execute(call, arguments, receive, send)
 
-    async def _carry_out(self, call: _Call, arguments: dict[str, Any], receive: Receive, send: Send) -> None:
-        caller = Caller(receive)
+    async def _execute(self, call: _Call, arguments: dict[str, Any], receive: Receive, send: Send) -> None:
+        watcher = DisconnectWatcher(receive)
         method, codec = call.method, call.method.rpc.stream
         reply = None if codec is None else StreamReply(send, codec)
         try:
             result = await self._run(call, arguments)
             if reply is None:
-                await send_json(send, 200, method.encode_reply(result))
+                await send_json(send, _status_of(result), method.encode_reply(result))
             else:
-                await send_records(reply, result, caller, self._workers)
-        # A method that calls sys.exit() fails alone, and one that the end of the server cuts off says so.
-        except (Exception, SystemExit, asyncio.CancelledError) as error:
-            if reply is not None and reply.begun:
-                raise  # the server ends the connection, which is how the host learns that this is not the end
-            await send_error(send, *_failure(method, error))
+                await send_records(reply, result, watcher, self._executor)
+        except GeneratorExit:
+            raise
+        # A method that calls sys.exit() fails alone, and one that shutdown interrupts reports it.
+        except BaseException as error:
+            if reply is not None and reply.started:
+                raise  # the server closes the connection, so the host notices that the stream is incomplete
+            await send_error(send, *self._failure(method, error))
         finally:
-            caller.answered()
+            watcher.stop()
 
     async def _run(self, call: _Call, arguments: dict[str, Any]) -> Any:
         key = arguments.get(self._serialize) if self._serialize is not None else None
         if key is None:
-            return await call(arguments, self._workers)
+            return await call(arguments, self._executor)
         key = key if isinstance(key, Hashable) else repr(key)
-        await self._turns.take(key)
-        return await call(arguments, self._workers, lambda: self._turns.give(key))
+        await self._locks.acquire(key)
+        return await call(arguments, self._executor, lambda: self._locks.release(key))
+
+    def _failure(self, method: Method, error: BaseException) -> tuple[int, str]:
+        """Return the status and message for what a driver raised, and log it."""
+        if isinstance(error, Saturated):
+            self._log.warning("refused a call: %s", self._busy())
+            return 503, f"{method.wire} was not called: {self._busy()}"
+        if isinstance(error, RemoteError):  # raised on purpose, to choose message and status
+            logger.info("%s: answered with an error: %s", method.wire, error.message)
+            return error.status if 400 <= error.status <= 599 else 500, error.message or "failed"
+        if isinstance(error, NotImplementedError):
+            return 404, text_of(error) or f"{method.wire} is not implemented by this plugin"
+        if isinstance(error, asyncio.CancelledError):
+            logger.warning("%s: cancelled", method.wire)
+            return 500, "the plugin stopped before the call had ended"
+        logger.error("%s: %s", method.wire, text_of(error), exc_info=error)
+        # The text of a KeyError is only the key, and many others have none: the class says what they mean.
+        message = "" if isinstance(error, KeyError) else text_of(error)
+        return 500, message or repr(error)
 
 
 class _Call:
-    """A method, and the driver's function that carries it out."""
+    """A method, and the driver's function for it."""
 
     def __init__(self, method: Method, function: Callable[..., Any]) -> None:
         self.method = method
@@ -151,39 +198,37 @@ class _Call:
         on_loop = self._is_stream or inspect.iscoroutinefunction(function)
         self._run = self._run_on_loop if on_loop else self._run_in_thread
 
-    def __call__(self, arguments: dict[str, Any], workers: Workers, then: Callable[[], object] | None = None) -> Any:
-        """Return an awaitable of what the driver returns; ``then`` is called when its function has ended."""
-        return self._run(arguments, workers, then)
+    def __call__(
+        self, arguments: dict[str, Any], executor: Executor, on_end: Callable[[], object] | None = None
+    ) -> Any:
+        """Return an awaitable of what the driver returns. ``on_end`` is called when its function has ended."""
+        return self._run(arguments, executor, on_end)
 
-    async def _run_on_loop(self, arguments: dict[str, Any], workers: Workers, then: Callable[[], object] | None) -> Any:
+    async def _run_on_loop(
+        self, arguments: dict[str, Any], executor: Executor, on_end: Callable[[], object] | None
+    ) -> Any:
         try:
             result = self._function(**arguments)
             return result if self._is_stream else await result
         finally:
-            if then is not None:
-                then()
+            if on_end is not None:
+                on_end()
 
     async def _run_in_thread(
-        self, arguments: dict[str, Any], workers: Workers, then: Callable[[], object] | None
+        self, arguments: dict[str, Any], executor: Executor, on_end: Callable[[], object] | None
     ) -> Any:
-        result = await workers.run(lambda: self._function(**arguments), then)
+        result = await executor.run(lambda: self._function(**arguments), on_end)
         if inspect.iscoroutine(result):  # from under a decorator that hides it
             result.close()
-            raise TypeError(f"{self.method.name} returned a coroutine, but is no async def")
+            raise TypeError(f"{self.method.name} returned a coroutine but is not an async def")
         return result
 
 
-def _failure(method: Method, error: BaseException) -> tuple[int, str]:
-    """Return the status and the words of an answer that reports what a driver raised, and log it."""
-    if isinstance(error, RemoteError):  # raised on purpose, to choose the words and the status
-        logger.info("%s: answered an error: %s", method.wire, error.message)
-        return error.status if 400 <= error.status <= 599 else 500, error.message or "failed"
-    if isinstance(error, NotImplementedError):
-        return 404, text_of(error) or f"{method.wire} is not implemented by this plugin"
-    if isinstance(error, asyncio.CancelledError):
-        logger.warning("%s: cut off", method.wire)
-        return 500, "the plugin stopped before the call had ended"
-    logger.error("%s: %s", method.wire, text_of(error), exc_info=error)
-    # The text of a KeyError is the key, and that of many others is empty: the class says what they mean.
-    words = "" if isinstance(error, KeyError) else text_of(error)
-    return 500, words or repr(error)
+def _status_of(result: object) -> int:
+    # As every other SDK does it: the engine reads Err only where the status is an error, and then fails closed.
+    return 500 if getattr(result, "err", "") else 200
+
+
+def _is_from_browser(scope: Scope) -> bool:
+    # Browsers send Origin with every POST. A page must not call a plugin on TCP (CSRF, DNS rebinding).
+    return any(name == b"origin" or name.startswith(b"sec-fetch-") for name, _ in scope["headers"])

@@ -1,4 +1,4 @@
-"""ASGI's words, and how a body is read and an answer sent. Knows no drivers and no server."""
+"""ASGI types, reading request bodies and sending responses. Knows no drivers and no server."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ JSON = (b"content-type", b"application/vnd.docker.plugins.v1.1+json")
 STREAM = (b"content-type", b"application/octet-stream")
 CLOSE = (b"connection", b"close")
 
-DISCARDED = 64 << 20  # bytes of a body over the limit that are read and forgotten before the answer
+DISCARD_LIMIT = 64 << 20  # bytes of a body over the limit that are read and dropped before the response
 
 
-class Gone(Exception):
-    """The client hung up before it had sent its request."""
+class Disconnected(Exception):
+    """The client disconnected before it had sent its request."""
 
 
 class TooLarge(Exception):
-    """The request's body is over the limit. What is over it was forgotten."""
+    """The request body exceeds the limit. What is over it was dropped."""
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:
-    """Return the request's body.
+    """Return the request body.
 
     Raises:
-        Gone: it did not come whole.
-        TooLarge: it has more than ``limit`` bytes.
+        Disconnected: it is incomplete.
+        TooLarge: it exceeds ``limit`` bytes.
     """
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
@@ -54,26 +54,31 @@ async def _read_pieces(message: Message, receive: Receive, limit: int) -> bytes:
             pieces.append(piece)
         if not message.get("more_body", False):
             break
-        # What is too large is read on, for a while: a client that is still sending would not see the answer.
-        if size > limit + DISCARDED:
+        # A client that is still sending would not see the response, so a body that is too large is read for a while.
+        if size > limit + DISCARD_LIMIT:
             break
         message = await receive()
     else:
-        raise Gone
+        raise Disconnected
     if size > limit:
         raise TooLarge
     return b"".join(pieces)
 
 
 async def send_json(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Send an answer whose body is JSON."""
+    """Send a JSON response."""
     length = (b"content-length", b"%d" % len(body))
     await send({"type": "http.response.start", "status": status, "headers": [JSON, length, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_error(send: Send, status: int, words: str, *headers: tuple[bytes, bytes]) -> None:
-    """Send an answer that says what went wrong, where each subsystem looks for it: IPAM reads ``Error``."""
-    # A file name that is not UTF-8 puts surrogates into an OSError's text, which JSON cannot hold.
-    words = words.encode(errors="replace").decode()
-    await send_json(send, status, encode_json({"Err": words, "Error": words}), *headers)
+async def send_error(send: Send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
+    """Send an error response."""
+    await send_json(send, status, encode_error(message), *headers)
+
+
+def encode_error(message: str) -> bytes:
+    """Return the body of an error response, with the keys that hosts read: ``Err``, and ``Error`` for IPAM."""
+    # An OSError with a file name that is not UTF-8 has surrogates in its text, which JSON cannot represent.
+    message = message.encode(errors="replace").decode()
+    return encode_json({"Err": message, "Error": message})

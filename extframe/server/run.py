@@ -1,29 +1,54 @@
-"""Run a plugin: the application, where it listens, and an end in good order. Knows no HTTP."""
+"""Run a plugin: its application, where it listens, its log and its graceful shutdown. Knows no HTTP."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from ..errors import ExtframeError
 from ..logs import get_logger
-from .app import REQUEST_LIMIT, THREADS, PluginApp, asgi_app
-from .places import Place, ServerTLS, listen, listen_as_started
+from .app import QUEUE_TIMEOUT, THREADS, PluginApp, asgi_app
+from .limits import ServerLimits
+from .listeners import ListenOptions, listen, listen_as_started
 from .sockets import Listener
+from .tls import server_context
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from .uvicorn_server import PluginServer
+    from .http_server import HTTPServer
 
 DRAIN = 5.0  # seconds
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 logger = get_logger(__name__)
+
+
+class ServeOptions(ListenOptions, total=False):
+    """Where a plugin listens (`ListenOptions`) and what it accepts, as keyword arguments of ``serve``."""
+
+    head_limit: int
+    """Bytes of a request head: 64 KiB by default. More is answered with status 431."""
+    limit: int
+    """Bytes of a request body: 16 MiB by default. More is answered with status 413."""
+    request_timeout: float
+    """Seconds for receiving a whole request: 30 by default. Later it is answered with status 408."""
+    keep_alive: float
+    """Seconds that a connection may be idle between requests: 3600 by default."""
+    connections: int
+    """Connections at a time: by default three quarters of the descriptor limit, at most 1,024. If all are taken,
+    idle ones are closed for new ones; if all are busy, new ones are answered with status 503."""
+    buffer: int
+    """Bytes that all requests and responses together may hold in memory: 32 MiB by default. The largest incomplete
+    request is answered with status 503, and a client that does not read is disconnected."""
+    write_timeout: float
+    """Seconds without progress after which a client that does not read its response is disconnected: 30 by default.
+    Ten times as long for streams."""
 
 
 def serve(
@@ -31,41 +56,58 @@ def serve(
     name: str,
     serialize: str | None = None,
     threads: int = THREADS,
-    limit: int = REQUEST_LIMIT,
+    queue_timeout: float = QUEUE_TIMEOUT,
     drain: float = DRAIN,
-    **place: Unpack[Place],
+    **options: Unpack[ServeOptions],
 ) -> None:
-    """Serve ``drivers`` as the plugin ``name`` until SIGTERM or SIGINT, then return.
+    """Serve ``drivers`` as the plugin ``name`` until SIGTERM, SIGINT or SIGHUP, then return.
 
-    A stop takes the socket or spec file away, lets the calls in flight end, and answers an error to those that
-    have not ended after ``drain`` seconds. Where systemd passed sockets (``LISTEN_FDS``) these are served.
-    Logs go to stderr unless logging is configured.
+    Shutdown removes the socket or spec file, lets the calls in flight end, and answers those that have not ended after
+    ``drain`` seconds with an error. A second signal ends the wait. Sockets that systemd passed (``LISTEN_FDS``) are
+    served in place of any other. Log lines go to stderr unless logging is configured; they are dropped, not waited
+    for, while nobody reads stderr.
 
     Args:
         drivers: objects of classes that subclass an interface, or that ``@implements`` marks.
         name: the plugin's name: its socket is ``NAME.sock``.
-        serialize: the name of a parameter: calls with the same value go in turn.
+        serialize: the name of a parameter: calls with the same value of it run one after the other.
         threads: how many methods that are not async may run at a time.
-        limit: how many bytes a request's body may have.
-        drain: how long a stop waits for calls in flight, in seconds.
-        place: where to listen, see ``Place``; ``NAME.sock`` in ``/run/docker/plugins`` without any.
+        queue_timeout: how many seconds a call waits for a thread before it is answered with status 503.
+        drain: how many seconds shutdown waits for calls in flight.
+        options: where to listen, see ``ListenOptions``, and limits for requests, see ``ServeOptions``.
 
     Raises:
-        TypeError: a driver cannot be served.
-        SpecError: the name or the address cannot be used.
-        OSError: somebody answers there, or the socket or the spec file cannot be made, or a certificate cannot be used.
-        ExtframeError: uvicorn is not installed.
+        TypeError: a driver cannot be served, or an option does not exist.
+        SpecError: the name, the address or a certificate cannot be used, or others can write the directory.
+        OSError: a process answers there, or the socket or the spec file cannot be created.
+        RuntimeError: an event loop runs in this thread.
     """
-    app = asgi_app(*drivers, serialize=serialize, threads=threads, limit=limit)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _check_no_event_loop()
+    limits, where = _split(options)
+    app = asgi_app(*drivers, serialize=serialize, threads=threads, queue_timeout=queue_timeout, limit=limits.limit)
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     with ExitStack() as stack:
         stack.callback(app.close)
-        listener = stack.enter_context(_closing(listen_as_started(name, **place)))
-        server = _server(app, listener, place.get("tls"), drain)
+        from .log_stream import without_blocking
+
+        stack.enter_context(without_blocking())
+        listener = stack.enter_context(_closing(listen_as_started(name, **where)))
+        server = _server(app, listener, where, limits, drain)
         stack.enter_context(server.stopped_by_signals())
         logger.info("plugin %r (%s) listens at %s", name, ", ".join(app.implements), listener.address)
-        server.run_until_stopped()
-    logger.info("plugin %r has stopped", name)
+        server.run()
+        logger.info("plugin %r has stopped", name)
+
+
+def _check_no_event_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(
+        "serve() blocks, and an event loop runs in this thread: use `with serving(...)`, call serve() in a process of "
+        "its own, or pass asgi_app(...) to an ASGI server that runs in this loop"
+    )
 
 
 @dataclass(frozen=True)
@@ -75,7 +117,7 @@ class Served:
     Args:
         name: its name.
         address: where it listens, as ``extframe.Client`` takes it.
-        directory: where its socket or spec file is, for ``LocalRegistry(directory, [directory])``.
+        directory: where its socket or spec file is, for ``LocalRegistry(directory)``.
     """
 
     name: str
@@ -89,30 +131,40 @@ def serving(
     name: str = "plugin",
     serialize: str | None = None,
     threads: int = THREADS,
-    limit: int = REQUEST_LIMIT,
+    queue_timeout: float = QUEUE_TIMEOUT,
     drain: float = DRAIN,
-    **place: Unpack[Place],
+    **options: Unpack[ServeOptions],
 ) -> Iterator[Served]:
-    """Serve ``drivers`` in the background while the block runs: for tests.
+    """Serve ``drivers`` in the background while the block runs: for tests, and in programs with an event loop.
 
-    Sockets and spec files are made in an empty directory that goes away at the end, unless ``place`` says where::
+    Sockets and spec files are created in a temporary directory, unless ``options`` say where::
 
         with serving(Photos()) as plugin:
             Client(plugin.address).call("VolumeDriver.List")
 
-    Args and errors are those of ``serve``. Signals and ``LISTEN_FDS`` are left to the program.
+    Args and errors are those of ``serve``. Signals, ``LISTEN_FDS`` and logging are left to the program.
     """
-    app = asgi_app(*drivers, serialize=serialize, threads=threads, limit=limit)
+    limits, where = _split(options)
+    app = asgi_app(*drivers, serialize=serialize, threads=threads, queue_timeout=queue_timeout, limit=limits.limit)
     with ExitStack() as stack:
         stack.callback(app.close)
-        directory = place.get("directory") or stack.enter_context(TemporaryDirectory(prefix="extframe-"))
-        place.setdefault("directory", directory)
-        place.setdefault("spec_directory", directory)
-        listener = stack.enter_context(_closing(listen(name, **place)))
-        server = _server(app, listener, place.get("tls"), drain)
-        found_in = Path(directory) if listener.file is None else listener.file.path.parent
+        if where.get("directory") is None and where.get("app") is None:
+            where["directory"] = stack.enter_context(TemporaryDirectory(prefix="extframe-"))
+        listener = stack.enter_context(_closing(listen(name, **where)))
+        server = _server(app, listener, where, limits, drain)
+        found_in = listener.file.path.parent if listener.file is not None else Path(where.get("directory") or ".")
         stack.enter_context(server.in_background())
         yield Served(name, listener.address, found_in)
+
+
+def _split(options: ServeOptions) -> tuple[ServerLimits, ListenOptions]:
+    names = {each.name for each in fields(ServerLimits)}
+    limits: dict[str, Any] = {name: value for name, value in options.items() if name in names}
+    where = {name: value for name, value in options.items() if name not in names}
+    unknown = sorted(where.keys() - ListenOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"there is no option {unknown[0]!r}; expected one of {', '.join(ServeOptions.__annotations__)}")
+    return ServerLimits(**limits), cast(ListenOptions, where)
 
 
 @contextmanager
@@ -123,9 +175,8 @@ def _closing(listener: Listener) -> Iterator[Listener]:
         listener.close()
 
 
-def _server(app: PluginApp, listener: Listener, tls: ServerTLS | None, drain: float) -> PluginServer:
-    try:
-        from .uvicorn_server import PluginServer
-    except ImportError as missing:
-        raise ExtframeError("serving needs uvicorn: pip install 'extframe[serve]'") from missing
-    return PluginServer(app, listener, tls=tls, drain=drain)
+def _server(app: PluginApp, listener: Listener, where: ListenOptions, limits: ServerLimits, drain: float) -> HTTPServer:
+    from .http_server import HTTPServer
+
+    tls = where.get("tls")
+    return HTTPServer(app, listener, tls=server_context(tls) if tls else None, limits=limits, drain=drain)

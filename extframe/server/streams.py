@@ -1,4 +1,4 @@
-"""Send a stream of records while they come. Knows ASGI's ``send`` and the records' codec; no methods."""
+"""Stream records as they are produced. Knows ASGI's ``send`` and the codec of the records; no methods."""
 
 from __future__ import annotations
 
@@ -8,90 +8,90 @@ from typing import Any
 
 from ..interface.markers import StreamCodec
 from .asgi import STREAM, Send
-from .caller import Caller
-from .workers import Workers
+from .disconnect import DisconnectWatcher
+from .executor import Executor
 
-PATIENCE = 1.0  # seconds: a stream that has no record by then begins without one, and can no more answer an error
+START_AFTER = 1.0  # seconds; a stream without a record starts then, after which an error cannot be reported
 
 
 class StreamReply:
-    """An answer whose body is a stream. It begins with the first record; before that it may still be an error."""
+    """A response whose body is a stream. It starts with the first record; until then it can still be an error."""
 
     def __init__(self, send: Send, codec: StreamCodec) -> None:
-        self.begun = False
-        self._beginning: asyncio.Task[None] | None = None
+        self.started = False
+        self._starting: asyncio.Task[None] | None = None
         self._send = send
         self._codec = codec
 
-    async def begin(self) -> None:
+    async def start(self) -> None:
         """Send the head, once."""
-        if not self.begun:
-            self.begun = True
+        if not self.started:
+            self.started = True
             await self._send({"type": "http.response.start", "status": 200, "headers": [STREAM]})
 
-    def begin_now(self) -> None:
+    def start_soon(self) -> None:
         """Send the head from outside a task."""
-        self._beginning = asyncio.get_running_loop().create_task(self.begin())
+        self._starting = asyncio.get_running_loop().create_task(self.start())
 
     async def send(self, record: Any) -> None:
-        """Send a record, and wait where the client is slow to take it."""
+        """Send a record, waiting while the client is slow to read."""
         data = self._codec.pack(record)
-        await self.begin()
+        await self.start()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self) -> None:
-        """Say that there are no more."""
-        await self.begin()
+        """Send the end of the stream."""
+        await self.start()
         await self._send({"type": "http.response.body", "body": b""})
 
 
-async def send_records(reply: StreamReply, records: Any, caller: Caller, workers: Workers) -> None:
-    """Send all ``records``, an iterator of either kind. It is closed when they end, or when the caller is gone.
+async def send_records(reply: StreamReply, records: Any, watcher: DisconnectWatcher, executor: Executor) -> None:
+    """Send all ``records``, a sync or async iterator. It is closed at its end, or when the caller disconnects.
 
     Raises:
-        TypeError: ``records`` is no iterable.
+        TypeError: ``records`` is not iterable.
     """
     loop = asyncio.get_running_loop()
-    timer = loop.call_later(PATIENCE, reply.begin_now)
+    timer = loop.call_later(START_AFTER, reply.start_soon)
     try:
         if hasattr(records, "__aiter__"):
-            await _send_on_loop(reply, aiter(records), caller)
+            await _send_on_loop(reply, aiter(records), watcher)
         else:
             iterator = iter(records)
-            await workers.run(lambda: _send_from_thread(reply, iterator, caller, loop))
-        if not caller.gone:
+            await executor.run(lambda: _send_from_thread(reply, iterator, watcher, loop))
+        if not watcher.gone:
             await reply.end()
     except asyncio.CancelledError:
-        caller.gone = True  # nobody will read what a thread has still to give
+        watcher.gone = True  # stops the thread at its next record
         raise
     finally:
         timer.cancel()
 
 
-async def _send_on_loop(reply: StreamReply, records: AsyncIterator[Any], caller: Caller) -> None:
+async def _send_on_loop(reply: StreamReply, records: AsyncIterator[Any], watcher: DisconnectWatcher) -> None:
     task = asyncio.current_task()
-    caller.when_gone = task.cancel if task is not None else None
+    watcher.on_gone = task.cancel if task is not None else None
     try:
-        if caller.gone:  # before its turn came: nobody says so again
+        if watcher.gone:  # before it started; this is not reported twice
             return
         async for record in records:
             await reply.send(record)
     except asyncio.CancelledError:
-        if not caller.gone:
+        if not watcher.gone:
             raise
     finally:
-        caller.when_gone = None
+        watcher.on_gone = None
         close = getattr(records, "aclose", None)
         if close is not None:
             await close()
 
 
 def _send_from_thread(
-    reply: StreamReply, records: Iterator[Any], caller: Caller, loop: asyncio.AbstractEventLoop
+    reply: StreamReply, records: Iterator[Any], watcher: DisconnectWatcher, loop: asyncio.AbstractEventLoop
 ) -> None:
     try:
         for record in records:
-            if caller.gone:
+            if watcher.gone:
                 return
             asyncio.run_coroutine_threadsafe(reply.send(record), loop).result()
     finally:

@@ -626,11 +626,11 @@ def test_an_async_method_under_a_decorator_that_hides_it_is_an_error_and_not_for
 
     with serving(Hidden()) as plugin:
         answer = post(plugin.address, "Lab.Rest")
-        assert answer.json["Err"] == "rest returned a coroutine, but is no async def"
+        assert answer.json["Err"] == "rest returned a coroutine but is not an async def"
 
 
 def test_there_must_be_a_driver(lab):
-    with pytest.raises(TypeError, match="there is no driver"):
+    with pytest.raises(TypeError, match="no driver to serve"):
         asgi_app()
     with pytest.raises(TypeError, match="is not a driver"):
         asgi_app(object())

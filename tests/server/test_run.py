@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import ssl
-import sys
 import threading
 
 import pytest
@@ -16,7 +15,6 @@ from lab import BOTH, AsyncLab, SyncLab, in_threads
 from program import Program
 from wire import Wire, post
 
-from extframe.errors import ExtframeError
 from extframe.registry.local import LocalRegistry
 from extframe.server import ServerTLS, asgi_app, serve, serving
 
@@ -180,13 +178,6 @@ def test_a_socket_that_a_launcher_opened_is_served_and_stays(short_path, how):
     assert (short_path / "activated.sock").exists()
 
 
-def test_without_uvicorn_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.delitem(sys.modules, "extframe.server.uvicorn_server", raising=False)
-    with pytest.raises(ExtframeError, match=r"pip install 'extframe\[serve\]'"), serving(SyncLab()):
-        pass
-
-
 # --- in the background --------------------------------------------------------------------------------
 
 
@@ -243,12 +234,12 @@ def test_serve_may_run_in_a_thread_where_there_are_no_signals(short_path):
 
 
 def test_a_server_that_cannot_start_raises_where_it_is_asked_for(monkeypatch):
-    from extframe.server.uvicorn_server import PluginServer
+    from extframe.server.http_server import HTTPServer
 
-    async def fail(self, sockets=None):
+    async def fail(self, loop):
         raise OSError("no loop today")
 
-    monkeypatch.setattr(PluginServer, "startup", fail)
+    monkeypatch.setattr(HTTPServer, "_serve", fail)
     with pytest.raises(OSError, match="no loop today"), serving(SyncLab()):
         pass
 

@@ -13,7 +13,8 @@ import pytest
 from lab import in_threads
 
 from extframe import SpecError
-from extframe.server.sockets import inherit, inherit_from_systemd, listen_tcp, listen_unix
+from extframe.server.sockets import inherit, inherit_from_systemd, listen_tcp
+from extframe.server.unix_socket import listen_unix
 
 
 def leave_over(path) -> None:
@@ -57,7 +58,7 @@ def test_mode_and_group_are_those_that_were_asked_for(short_path):
 
 
 def test_an_unknown_group_is_an_error_before_anything_is_made(short_path):
-    with pytest.raises(LookupError, match="there is no group 'no-such-group'"):
+    with pytest.raises(LookupError, match="no-such-group.*no such group"):
         listen_unix(short_path / "new" / "a.sock", group="no-such-group")
     assert not (short_path / "new").exists()
 
@@ -106,7 +107,7 @@ def test_what_is_no_socket_is_not_removed(short_path, kind):
     leave_over(short_path / "other.sock")
     make = {"file": path.touch, "directory": path.mkdir, "link": lambda: path.symlink_to(short_path / "other.sock")}
     make[kind]()
-    with pytest.raises(FileExistsError, match="no socket is in the way"):
+    with pytest.raises(FileExistsError, match="not a socket"):
         listen_unix(path)
     assert path.is_symlink() or path.exists()
 
@@ -149,7 +150,7 @@ def test_a_path_too_long_for_a_socket_says_so(short_path):
 
 
 def test_a_socket_that_cannot_be_made_leaves_nothing(short_path, monkeypatch):
-    def refuse(*args):
+    def refuse(*args, **options):
         raise PermissionError(errno.EPERM, "not yours")
 
     monkeypatch.setattr(os, "chown", refuse)
@@ -220,7 +221,7 @@ def test_a_descriptor_that_is_no_stream_socket_is_an_error_that_names_it(short_p
     with (short_path / "file").open("w") as file, pytest.raises(OSError, match=f"descriptor {file.fileno()} cannot"):
         inherit(file.fileno())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
-        with pytest.raises(OSError, match="no stream socket"):
+        with pytest.raises(OSError, match="not a stream socket"):
             inherit(datagrams.fileno())
         assert datagrams.getsockname() == ""
 

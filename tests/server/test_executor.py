@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import pytest
 from faultserver import eventually
 
-from extframe.server.workers import Workers
+from extframe.server.executor import Executor
 
 
 def threads() -> list[threading.Thread]:
@@ -17,11 +17,11 @@ def threads() -> list[threading.Thread]:
 
 
 @pytest.fixture
-def workers():
+def executor():
     assert eventually(lambda: not threads(), timeout=30)
-    workers = Workers(3)
-    yield workers
-    workers.close()
+    executor = Executor(3, 30)
+    yield executor
+    executor.close()
     assert eventually(lambda: not threads(), timeout=30)
 
 
@@ -29,54 +29,54 @@ def run(scenario):
     return asyncio.run(asyncio.wait_for(scenario, timeout=30))
 
 
-def test_what_the_work_returns_or_raises_comes_back(workers):
+def test_what_the_work_returns_or_raises_comes_back(executor):
     async def scenario():
-        assert await workers.run(lambda: 5) == 5
+        assert await executor.run(lambda: 5) == 5
         with pytest.raises(ZeroDivisionError):
-            await workers.run(lambda: 1 / 0)
+            await executor.run(lambda: 1 / 0)
         with pytest.raises(SystemExit):
-            await workers.run(exit)
-        assert await workers.run(lambda: 6) == 6
+            await executor.run(exit)
+        assert await executor.run(lambda: 6) == 6
 
     run(scenario())
 
 
-def test_a_thread_is_used_again_before_another_is_made(workers):
+def test_a_thread_is_used_again_before_another_is_made(executor):
     async def scenario():
-        return {await workers.run(threading.get_ident) for _ in range(20)}
+        return {await executor.run(threading.get_ident) for _ in range(20)}
 
     assert len(run(scenario())) == 1
     assert len(threads()) == 1
 
 
-def test_there_are_never_more_threads_than_the_limit(workers):
+def test_there_are_never_more_threads_than_the_limit(executor):
     async def scenario():
-        await asyncio.gather(*(workers.run(lambda: None) for _ in range(50)))
+        await asyncio.gather(*(executor.run(lambda: None) for _ in range(50)))
 
     run(scenario())
     assert len(threads()) == 3
 
 
-def test_the_threads_never_keep_a_process_alive(workers):
-    run(workers.run(lambda: None))
+def test_the_threads_never_keep_a_process_alive(executor):
+    run(executor.run(lambda: None))
     assert all(thread.daemon for thread in threads())
 
 
-def test_context_variables_are_those_of_whoever_waits(workers):
+def test_context_variables_are_those_of_whoever_waits(executor):
     variable = ContextVar("variable", default="none")
 
     async def scenario():
         variable.set("mine")
-        return await workers.run(variable.get)
+        return await executor.run(variable.get)
 
     assert run(scenario()) == "mine"
 
 
-def test_the_end_is_told_when_the_work_ends_and_not_when_nobody_waits_any_more(workers):
+def test_the_end_is_told_when_the_work_ends_and_not_when_nobody_waits_any_more(executor):
     may_end, ended = threading.Event(), []
 
     async def scenario():
-        waiting = asyncio.create_task(workers.run(may_end.wait, lambda: ended.append("ended")))
+        waiting = asyncio.create_task(executor.run(may_end.wait, lambda: ended.append("ended")))
         await asyncio.sleep(0.05)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -89,7 +89,7 @@ def test_the_end_is_told_when_the_work_ends_and_not_when_nobody_waits_any_more(w
     run(scenario())
 
 
-def test_work_that_ends_after_its_loop_is_no_error(workers):
+def test_work_that_ends_after_its_loop_is_no_error(executor):
     may_end, ended = threading.Event(), threading.Event()
 
     def work():
@@ -97,16 +97,16 @@ def test_work_that_ends_after_its_loop_is_no_error(workers):
         ended.set()
 
     async def scenario():
-        waiting = asyncio.create_task(workers.run(work))
+        waiting = asyncio.create_task(executor.run(work))
         await asyncio.sleep(0.05)
         waiting.cancel()
 
     run(scenario())
     may_end.set()
     assert ended.wait(30)
-    assert run(workers.run(lambda: 5)) == 5
+    assert run(executor.run(lambda: 5)) == 5
 
 
 def test_there_must_be_a_thread():
     with pytest.raises(ValueError, match="threads=0"):
-        Workers(0)
+        Executor(0, 30)

@@ -14,7 +14,7 @@ from program import Program
 from extframe import SpecError, TLSConfig
 from extframe.registry.local import LocalRegistry
 from extframe.server import ServerTLS
-from extframe.server.places import listen
+from extframe.server.listeners import listen
 
 
 def test_a_plugin_is_found_where_it_listens(short_path):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from extframe.server.turns import Turns
+from extframe.server.keyed_lock import KeyedLock
 
 
 def run(scenario) -> None:
@@ -20,62 +20,62 @@ async def settle() -> None:
 
 def test_turns_are_given_in_the_order_in_which_they_were_asked_for():
     async def scenario():
-        turns, order = Turns(), []
+        locks, order = KeyedLock(), []
 
         async def work(number):
-            await turns.take("a")
+            await locks.acquire("a")
             order.append(number)
             await asyncio.sleep(0)
-            turns.give("a")
+            locks.release("a")
 
         await asyncio.gather(*(work(number) for number in range(50)))
         assert order == [*range(50)]
-        assert len(turns) == 0
+        assert len(locks) == 0
 
     run(scenario)
 
 
 def test_one_key_does_not_wait_for_another():
     async def scenario():
-        turns = Turns()
-        await turns.take("a")
-        await turns.take("b")
-        assert len(turns) == 2
-        turns.give("a")
-        turns.give("b")
-        assert len(turns) == 0
+        locks = KeyedLock()
+        await locks.acquire("a")
+        await locks.acquire("b")
+        assert len(locks) == 2
+        locks.release("a")
+        locks.release("b")
+        assert len(locks) == 0
 
     run(scenario)
 
 
 def test_whoever_was_cancelled_while_waiting_is_passed_over():
     async def scenario():
-        turns = Turns()
-        await turns.take("a")
-        left, next_ = asyncio.create_task(turns.take("a")), asyncio.create_task(turns.take("a"))
+        locks = KeyedLock()
+        await locks.acquire("a")
+        left, next_ = asyncio.create_task(locks.acquire("a")), asyncio.create_task(locks.acquire("a"))
         await settle()
         left.cancel()
         await settle()
-        turns.give("a")
+        locks.release("a")
         await next_
-        turns.give("a")
-        assert len(turns) == 0
+        locks.release("a")
+        assert len(locks) == 0
 
     run(scenario)
 
 
 def test_a_turn_that_came_at_the_moment_of_a_cancellation_goes_to_the_next():
     async def scenario():
-        turns = Turns()
-        await turns.take("a")
-        left, next_ = asyncio.create_task(turns.take("a")), asyncio.create_task(turns.take("a"))
+        locks = KeyedLock()
+        await locks.acquire("a")
+        left, next_ = asyncio.create_task(locks.acquire("a")), asyncio.create_task(locks.acquire("a"))
         await settle()
-        turns.give("a")  # to the first
+        locks.release("a")  # to the first
         left.cancel()  # before it has run
         with pytest.raises(asyncio.CancelledError):
             await left
         await next_
-        turns.give("a")
-        assert len(turns) == 0
+        locks.release("a")
+        assert len(locks) == 0
 
     run(scenario)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from extframe.server import caller
-from extframe.server.caller import Caller, caller_gone
+from extframe.server import disconnect
+from extframe.server.disconnect import DisconnectWatcher, caller_gone
 
 
 def run(scenario) -> None:
@@ -28,8 +28,8 @@ def others() -> set[asyncio.Task]:
 def test_a_call_that_is_answered_at_once_is_never_watched():
     async def scenario():
         asked, before = [], others()
-        Caller(receiving(asked, asyncio.Event())).answered()
-        await asyncio.sleep(3 * caller.PATIENCE)
+        DisconnectWatcher(receiving(asked, asyncio.Event())).stop()
+        await asyncio.sleep(3 * disconnect.WATCH_AFTER)
         assert asked == []
         assert others() == before
 
@@ -39,15 +39,15 @@ def test_a_call_that_is_answered_at_once_is_never_watched():
 def test_a_caller_who_hangs_up_is_gone_and_the_one_who_waits_for_it_hears_of_it():
     async def scenario():
         asked, disconnected, heard = [], asyncio.Event(), asyncio.Event()
-        watched = Caller(receiving(asked, disconnected))
-        watched.when_gone = heard.set
-        await asyncio.sleep(3 * caller.PATIENCE)
+        watched = DisconnectWatcher(receiving(asked, disconnected))
+        watched.on_gone = heard.set
+        await asyncio.sleep(3 * disconnect.WATCH_AFTER)
         assert asked == ["asked"]
         assert not caller_gone()
         disconnected.set()
         await heard.wait()
         assert caller_gone()
-        watched.answered()
+        watched.stop()
 
     run(scenario)
 
@@ -55,10 +55,10 @@ def test_a_caller_who_hangs_up_is_gone_and_the_one_who_waits_for_it_hears_of_it(
 def test_the_watch_ends_with_the_answer():
     async def scenario():
         before = others()
-        watched = Caller(receiving([], asyncio.Event()))
-        await asyncio.sleep(3 * caller.PATIENCE)
+        watched = DisconnectWatcher(receiving([], asyncio.Event()))
+        await asyncio.sleep(3 * disconnect.WATCH_AFTER)
         assert others() != before
-        watched.answered()
+        watched.stop()
         await asyncio.sleep(0.01)
         assert others() == before
         assert not caller_gone()
