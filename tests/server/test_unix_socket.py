@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -58,20 +59,16 @@ def test_a_link_that_replaces_the_socket_at_any_moment_is_never_followed(short_p
     def replace() -> None:
         while not ended.is_set():
             for name in os.listdir(plugins):
-                try:
+                with contextlib.suppress(OSError):
                     os.symlink(secret, plugins / "link")
                     os.rename(plugins / "link", plugins / name)
-                except OSError:
-                    continue
 
     attacker = threading.Thread(target=replace)
     attacker.start()
     try:
         for number in range(100):
-            try:
+            with contextlib.suppress(OSError):
                 listen_unix(plugins / f"{number}.sock", mode=0o666, group=65534, allow_unsafe=True).close()
-            except OSError:
-                continue
     finally:
         ended.set()
         attacker.join()
