@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -26,6 +27,7 @@ if find_spec("extframe") is None:
 # Handlers of other packages, such as that of README.md's first example, would take part in what is tested.
 if handlers := list(handlers_of_others()):
     clean = tempfile.mkdtemp(prefix="extframe-tests-")
+    os.chmod(clean, 0o755)  # for tests that become another user
     atexit.register(shutil.rmtree, clean, ignore_errors=True)
     leave_out(handlers, Path(clean))
 

@@ -84,6 +84,10 @@ def leave_out(handlers: list[Path], directory: Path) -> None:
             link = clean.site / entry.name
             if entry not in left_out and not link.exists():
                 link.symlink_to(entry)
+    for script in Path(sys.executable).parent.iterdir():
+        link = clean.scripts / script.name
+        if not link.exists():
+            link.symlink_to(script)
     sys.executable = str(clean.python)
     places = [*sites(), *(metadata.parent for metadata in handlers)]
     sys.path[:] = [entry for entry in sys.path if Path(entry) not in places] + [str(clean.site)]
