@@ -44,8 +44,15 @@ def _mode(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
     "--dir",
     "directory",
     metavar="DIR",
+    envvar="EXTFRAME_DIR",
     type=click.Path(file_okay=False),
-    help="Make the socket, or with --tcp the spec file, in DIR instead of in Docker's directories.",
+    help="Create the socket, or with --tcp the spec file, in DIR instead of in Docker's directories ($EXTFRAME_DIR).",
+)
+@click.option(
+    "--app",
+    metavar="APP",
+    envvar="EXTFRAME_APP",
+    help="Create it where the host program APP looks for plugins ($EXTFRAME_APP). --dir takes precedence.",
 )
 @click.option("--tcp", metavar="HOST:PORT", help="Listen there, without TLS, and write NAME.spec; port 0 is any.")
 @click.option("--mode", default="660", show_default=True, callback=_mode, help="Who may connect to the socket.")
@@ -59,6 +66,7 @@ def serve(
     drivers: Sequence[str],
     name: str,
     directory: str | None,
+    app: str | None,
     tcp: str | None,
     mode: int,
     group: str | None,
@@ -80,13 +88,15 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if verbose:
         logging.getLogger("extframe").setLevel(logging.DEBUG)
-    _serve([load_driver(target) for target in drivers], name, serialize, _place(directory, tcp, mode, group))
+    _serve([load_driver(target) for target in drivers], name, serialize, _place(directory, app, tcp, mode, group))
 
 
-def _place(directory: str | None, tcp: str | None, mode: int, group: str | None) -> ListenOptions:
+def _place(directory: str | None, app: str | None, tcp: str | None, mode: int, group: str | None) -> ListenOptions:
     place: ListenOptions = {"mode": mode}
     if directory is not None:
         place["directory"] = place["spec_directory"] = directory
+    elif app is not None:
+        place["app"] = app
     if tcp is not None:
         place["address"] = f"tcp://{tcp}"
     if group is not None:

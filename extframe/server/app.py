@@ -148,7 +148,7 @@ class PluginApp:
         try:
             result = await self._run(call, arguments)
             if reply is None:
-                await send_json(send, _status_of(result), method.encode_reply(result))
+                await send_json(send, _status_of(result), _encode(method, result))
             else:
                 await send_records(reply, result, watcher, self._executor)
         except GeneratorExit:
@@ -222,6 +222,15 @@ class _Call:
             result.close()
             raise TypeError(f"{self.method.name} returned a coroutine but is not an async def")
         return result
+
+
+def _encode(method: Method, result: Any) -> bytes:
+    """Return the reply for a result, after the checks that only what is sent must pass: hosts are more lenient."""
+    for message in result if isinstance(result, list) else (result,):
+        check = getattr(message, "_check_sent", None)
+        if check is not None:
+            check()
+    return method.encode_reply(result)
 
 
 def _status_of(result: object) -> int:

@@ -1,4 +1,4 @@
-"""Write log lines without blocking: a plugin must not stop because nobody reads its stderr."""
+"""Write log lines without blocking: a plugin must not stop because no process reads its stderr."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class LogStream:
 
     def _run(self) -> None:
         while (data := self._next()) is not None:
-            with suppress(OSError):  # nobody reads any more
+            with suppress(OSError):  # no process reads any more
                 while data:
                     data = data[os.write(self._descriptor, data) :]
 

@@ -65,7 +65,7 @@ def serve(
     Shutdown removes the socket or spec file, lets the calls in flight end, and answers those that have not ended after
     ``drain`` seconds with an error. A second signal ends the wait. Sockets that systemd passed (``LISTEN_FDS``) are
     served in place of any other. Log lines go to stderr unless logging is configured; they are dropped, not waited
-    for, while nobody reads stderr.
+    for, while stderr is blocked.
 
     Args:
         drivers: objects of classes that subclass an interface, or that ``@implements`` marks.

@@ -1,4 +1,4 @@
-"""Create unix sockets that nobody can tamper with, also as root in a directory that others use. Reads no byte."""
+"""Create unix sockets that no other user can tamper with, also as root in another user's directory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from ..errors import SpecError
 from ..protocol import Address
-from ..registry.local import writers
+from ..registry.ownership import path_to, writers
 from .sockets import BACKLOG, Listener, OwnFile
 
 LOCK_TIMEOUT = 10.0  # seconds
@@ -52,7 +53,7 @@ def listen_unix(
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if not allow_unsafe:
-                _check_writers(path.parent, os.fstat(directory))
+                _check_writers(path.parent)
             with _locked(directory, path):
                 _check_vacant(path)
                 listening = _bind(directory, path, mode, group_id)
@@ -96,19 +97,21 @@ def _group_id(group: str | int | None) -> int:
         raise LookupError(f"group={group!r}: this machine has no such group") from None
 
 
-def _check_writers(directory: Path, status: os.stat_result) -> None:
-    faults = dict(writers(str(directory), status))
+def _check_writers(directory: Path) -> None:
+    faults = dict(chain.from_iterable(writers(place, status) for place, status in path_to(str(directory))))
     if faults:
-        reasons, remedy = ", and ".join(faults.values()), " && ".join(faults)
-        message = f"hosts would refuse a socket in {directory}: {reasons}; fix with: {remedy}"
-        raise SpecError(message, source=str(directory), remedy=remedy)
+        reasons, remedy = ", and ".join(faults.values()), " && ".join(filter(None, faults))
+        fix = f"; fix with: {remedy}" if remedy else ""
+        message = f"hosts would refuse a socket in {directory}: {reasons}{fix} (allow_unsafe=True accepts it)"
+        raise SpecError(message, source=str(directory), remedy=remedy or None)
 
 
 @contextmanager
 def _locked(directory: int, path: Path) -> Iterator[None]:
     """Keep other plugins that start from replacing the same left-over socket.
 
-    Only a writer of the directory can create the lock file, and only its owner can open it: nobody else can hold it.
+    Only a writer of the directory can create the lock file, and only its owner can open it. A lock on the directory
+    itself could be held by every user who can read it.
     """
     name = f".{path.name}.lock"
     descriptor = _open_locked(directory, name)
@@ -148,7 +151,7 @@ def _try_lock(directory: int, name: str) -> tuple[int | None, str]:
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(name, dir_fd=directory, follow_symlinks=False)):
                 return descriptor, ""
-        holder = "nobody"  # who held it has removed it: try again
+        holder = "a process"  # it has ended its start and removed the file: try again
     except BlockingIOError:
         holder = os.pread(descriptor, 100, 0).decode(errors="replace") or "a process"
     except BaseException:

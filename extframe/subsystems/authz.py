@@ -28,8 +28,8 @@ class AuthzResponse(Message, frozen=True, omit_defaults=True):
     Args:
         allow: the verdict; always sent.
         msg: the reason for a denial, for the user.
-        err: what went wrong. It does not change the verdict in ``allow``, as in Docker: a plugin that fails
-            raises an error.
+        err: what went wrong. A plugin that returns it answers with status 500, so that the engine denies. For a host
+            that receives it with status 200, it does not change the verdict in ``allow``, as in Docker.
     """
 
     allow: bool = msgspec.field(default_factory=bool)
@@ -154,14 +154,20 @@ class AuthzChain:
             return _denial(f"the body has {size} bytes, and authorization plugins see at most {self._body_limit}")
         for name, plugin in self._plugins.items():
             try:
-                verdict = question(plugin)
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody has allowed the request
+                verdict = _verdict(question(plugin))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the plugin has not allowed this
                 words = text_of(error)
                 logger.warning("authorization plugin %s failed: %s", name, words)
                 return _denial(f"plugin {name} failed with error: {words}")
             if not verdict.allow:
                 return _denial(f"authorization denied by plugin {name}: {verdict.msg or verdict.err}")
         return AuthzResponse(allow=True)
+
+
+def _verdict(verdict: object) -> AuthzResponse:
+    if not isinstance(verdict, AuthzResponse):
+        raise TypeError(f"expected AuthzResponse, got {verdict!r:.100}")
+    return verdict
 
 
 def _denial(words: str) -> AuthzResponse:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -13,6 +14,8 @@ from ..interface.declarations import Interface
 from ..interface.messages import Message, parse_time
 from ..interface.methods import Key, rpc
 from ..logs import get_logger
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 logger = get_logger(__name__)
 
@@ -24,13 +27,24 @@ class Volume(Message, frozen=True, omit_defaults=True):
         name: the volume's name; may differ from the name that was requested.
         mountpoint: the path of the mount point; "" if the volume is not mounted or the plugin does not say.
         status: further details, by key.
-        created_at: the creation time as the plugin wrote it.
+        created_at: the creation time in RFC 3339, as `format_time` writes it, or "". A plugin may give a ``datetime``
+            with a time zone. On a host, whatever the plugin wrote.
     """
 
     name: str = ""
     mountpoint: str = ""
     status: dict[str, Any] = {}
     created_at: str = ""
+
+    def _check_sent(self) -> None:
+        # Docker cannot list any volume if it cannot parse the time of one (time.Time in moby volume/drivers/proxy.go).
+        time: object = self.created_at
+        if isinstance(time, datetime) and time.tzinfo is not None:
+            return
+        if time != "" and not (isinstance(time, str) and _RFC_3339.fullmatch(time) and parse_time(time)):
+            raise ValueError(
+                f"created_at is {time!r}, which Docker cannot parse; expected RFC 3339 as format_time() returns it"
+            )
 
     @property
     def created(self) -> datetime | None:

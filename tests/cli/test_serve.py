@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import grp
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -237,6 +238,20 @@ def test_a_group_that_does_not_exist_is_told(serve):
 def test_a_directory_that_cannot_be_made_is_told(start, module):
     message = refusal(start("serve", "photos:Photos", "--name", "photos", "--dir", module / "below"))
     assert message.startswith("cannot serve 'photos': ")
+
+
+def test_the_environment_names_the_directory_or_the_host_program(start, module, short_path):
+    start("serve", "photos:Photos", "--name", "photos", env={"EXTFRAME_DIR": str(short_path)})
+    assert is_served(short_path)
+    user = {"XDG_RUNTIME_DIR": str(short_path), "EXTFRAME_APP": "myhost-of-tests", "EXTFRAME_DIR": None}
+    process = start("serve", "photos:Photos", "--name", "photos", env=user)
+    below = Path("/run" if os.geteuid() == 0 else short_path) / "myhost-of-tests" / "plugins"
+    try:
+        assert is_served(below)
+    finally:
+        process.terminate()
+        process.wait(30)
+        shutil.rmtree(below.parent, ignore_errors=True)
 
 
 # --- reload -------------------------------------------------------------------------------------------

@@ -1,0 +1,99 @@
+"""What a plugin sends, so that engines understand it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from wire import post
+
+from extframe import Authz, AuthzResponse, Volume, VolumeDriver
+from extframe.interface.messages import format_time
+from extframe.server import serving
+from extframe.subsystems.authz import AuthzChain, AuthzRequest
+
+
+class Volumes(VolumeDriver):
+    def __init__(self, created_at) -> None:
+        self.created_at = created_at
+
+    def get(self, name: str) -> Volume:
+        return Volume(name=name, mountpoint="/mnt/a", created_at=self.created_at)
+
+    def list(self) -> list[Volume]:
+        return [Volume(name="good"), self.get("a")]
+
+
+@pytest.mark.parametrize(
+    "created_at",
+    [
+        "",
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T03:04:05.123456789+02:00",
+        format_time(datetime.now(timezone.utc)),
+        datetime.now(timezone.utc),
+        datetime.now(timezone(timedelta(hours=-5))),
+    ],
+)
+@pytest.mark.parametrize("method", ["Get", "List"])
+def test_a_time_that_docker_can_parse_is_sent(created_at, method):
+    with serving(Volumes(created_at)) as plugin:
+        assert post(plugin.address, f"VolumeDriver.{method}", {"Name": "a"}).status == 200
+
+
+@pytest.mark.parametrize(
+    "created_at", [datetime.now().isoformat(), datetime.now(), "yesterday", "2026-02-31T00:00:00Z", 5, None]
+)
+@pytest.mark.parametrize("method", ["Get", "List"])
+def test_a_time_that_docker_cannot_parse_is_an_error_that_names_format_time(created_at, method):
+    with serving(Volumes(created_at)) as plugin:
+        answer = post(plugin.address, f"VolumeDriver.{method}", {"Name": "a"})
+        assert answer.status == 500
+        assert "format_time()" in answer.json["Err"]
+
+
+class Failing(Authz):
+    def authz_req(self, **request: object) -> AuthzResponse:
+        return AuthzResponse(allow=True, err="the policy cannot be read")
+
+
+class Forgetful(Authz):
+    def authz_req(self, **request: object) -> AuthzResponse:
+        return None
+
+
+class Exiting(Authz):
+    def authz_req(self, **request: object) -> AuthzResponse:
+        raise SystemExit(3)
+
+
+def test_an_err_of_an_authz_plugin_goes_out_as_status_500():
+    with serving(Failing()) as plugin:
+        answer = post(plugin.address, "AuthZPlugin.AuthZReq", {"RequestMethod": "GET"})
+    assert (answer.status, answer.json["Err"]) == (500, "the policy cannot be read")
+
+
+def test_a_method_that_forgot_its_return_says_so():
+    with serving(Forgetful()) as plugin:
+        answer = post(plugin.address, "AuthZPlugin.AuthZReq", {"RequestMethod": "GET"})
+    assert (answer.status, "expected AuthzResponse, got None" in answer.json["Err"]) == (500, True)
+
+
+@pytest.mark.parametrize("driver", [Forgetful(), Exiting()])
+def test_a_chain_denies_when_a_driver_returns_nothing_or_exits(driver):
+    verdict = AuthzChain({"policy": driver}).check_request(AuthzRequest(request_method="GET"))
+    assert not verdict.allow
+    assert "plugin policy failed" in verdict.msg
+
+
+def test_a_base_exception_of_a_driver_is_a_500():
+    class Worst(BaseException):
+        pass
+
+    class Raising(Authz):
+        def authz_req(self, **request: object) -> AuthzResponse:
+            raise Worst("worst")
+
+    with serving(Raising()) as plugin:
+        answer = post(plugin.address, "AuthZPlugin.AuthZReq", {"RequestMethod": "GET"})
+    assert (answer.status, answer.json["Err"]) == (500, "worst")
