@@ -9,15 +9,14 @@ import asyncio
 import http
 import select
 import socket
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterable
+from typing import Any, Protocol
 
 from ..logs import get_logger
-from .asgi import JSON, Message, Scope, encode_error
+from .asgi import JSON, App, Message, Scope, encode_error
+from .limits import ServerLimits
+from .log_limit import LimitedLogger
 from .request_parser import BadRequest, Request, RequestParser
-
-if TYPE_CHECKING:
-    from .connections import Connections
 
 SMALL = 8 << 10  # bytes; smaller bodies do not count towards the buffer limit
 PIPELINE_LIMIT = 64 << 10  # bytes of further requests that are read while one is being answered
@@ -36,10 +35,27 @@ _CHUNKED = (b"transfer-encoding", b"chunked")
 logger = get_logger(__name__)
 
 
+class _Connections(Protocol):
+    """What a connection needs of `Connections`, which has the documentation."""
+
+    app: App
+    limits: ServerLimits
+    loop: asyncio.AbstractEventLoop
+    log: LimitedLogger
+    stopping: bool
+    unread: set[Connection]
+
+    def add(self, connection: Connection) -> None: ...
+    def remove(self, connection: Connection) -> None: ...
+    def start(self, answer: Coroutine[Any, Any, None]) -> None: ...
+    def account(self, connection: Connection) -> None: ...
+    def make_room(self, size: int) -> bool: ...
+
+
 class Connection(asyncio.Protocol):
     """A client's connection."""
 
-    def __init__(self, shared: Connections) -> None:
+    def __init__(self, shared: _Connections) -> None:
         self.served = False  # whether a request was answered
         self.idle_since = shared.loop.time()
         self.request_started: float | None = None  # while a request is incomplete
