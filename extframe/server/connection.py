@@ -386,7 +386,10 @@ class Exchange:
             self._status, self._headers = 503, [JSON, (b"content-length", b"%d" % len(body))]
         self.started = self.complete = True
         head = _head(self._status, self._final(self._headers))
-        self._connection.write(head if self._is_head else head + body)
+        if self._is_head or len(body) > SMALL:
+            self._connection.write(head)
+        if not self._is_head:
+            self._connection.write(body if len(body) > SMALL else head + body)  # no copy of what is large
 
     def _start_stream(self) -> None:
         self.started = self.is_stream = True

@@ -34,7 +34,7 @@ class ServerLimits:
     # An hour: a Docker engine whose idle connection is closed under it may send a call without its body.
     keep_alive: float = 3600.0
     connections: int = field(default_factory=_default_connections)
-    buffer: int = 32 << 20
+    buffer: int = 24 << 20
     write_timeout: float = 30.0
 
     def __post_init__(self) -> None:

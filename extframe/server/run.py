@@ -44,7 +44,7 @@ class ServeOptions(ListenOptions, total=False):
     """Connections at a time: by default three quarters of the descriptor limit, at most 1,024. If all are taken,
     idle ones are closed for new ones; if all are busy, new ones are answered with status 503."""
     buffer: int
-    """Bytes that all requests and responses together may hold in memory: 32 MiB by default. The largest incomplete
+    """Bytes that all requests and responses together may hold in memory: 24 MiB by default. The largest incomplete
     request is answered with status 503, and a client that does not read is disconnected."""
     write_timeout: float
     """Seconds without progress after which a client that does not read its response is disconnected: 30 by default.
