@@ -1,14 +1,13 @@
-"""Every exception that extframe raises, in one tree. Knows nothing of plugins, sockets or handlers."""
+"""Every exception that extframe raises, in one tree. Does not know plugins, sockets or handlers."""
 
 from __future__ import annotations
 
 
 class ExtframeError(Exception):
-    """The root of the tree.
+    """The base class of all extframe errors.
 
-    ``message`` says what went wrong and what would mend it. Who asked for what stands beside it, where
-    it is known, in ``plugin`` (a name), ``method`` (``VolumeDriver.Mount``) and ``address``; ``str()``
-    gives all of them.
+    ``message`` describes the error and how to fix it. ``plugin`` (a name), ``method``
+    (``VolumeDriver.Mount``) and ``address`` are set if they are known; ``str()`` includes them.
     """
 
     def __init__(
@@ -34,10 +33,10 @@ class PluginNotFound(ExtframeError, LookupError):
 
 
 class SpecError(ExtframeError, ValueError):
-    """A name, an address or a spec file that cannot be used: which file, line or key, and what was expected.
+    """An unusable name, address or spec file: the message names the file, line or key, and what was expected.
 
-    ``source`` is the path of the file, where it is a file's fault; ``remedy`` the shell command that mends it,
-    where there is one.
+    ``source`` is the path of the file, if a file is at fault; ``remedy`` is a shell command that fixes it, if
+    there is one.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ def _escaped(trace: str, error: BaseException) -> str:
 
 
 def _words_in(error: BaseException | None) -> Iterator[str]:
-    """Yield the texts of our own errors in a chain: a plugin's words may stand in them, and be several lines."""
+    """Yield the messages of extframe's errors in a chain; they may quote a plugin's text of several lines."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

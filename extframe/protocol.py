@@ -76,10 +76,10 @@ def hook_name(point: str) -> str:
 
 @dataclass(frozen=True)
 class TLSConfig:
-    """How an ``https://`` plugin is verified, and how the host shows who it is. Paths are files on the host.
+    """How an ``https://`` plugin is verified, and how the host identifies itself. Paths are files on the host.
 
     Args:
-        ca_file: PEM certificates to trust beside the system's.
+        ca_file: PEM certificates to trust in addition to the system's.
         cert_file: the client certificate, PEM; needs ``key_file``.
         key_file: its private key, PEM; needs ``cert_file``.
         insecure_skip_verify: accept any certificate.
@@ -124,7 +124,7 @@ class Address:
             SpecError: anything else, ``npipe://`` included.
         """
         if not isinstance(text, str):
-            raise SpecError(f"{quoted(text)} is no plugin address: it is not text; {_EXPECTED}")
+            raise SpecError(f"{quoted(text)} is not a plugin address: it is not text; {_EXPECTED}")
         try:
             if text != text.strip() or _CONTROL.search(text):  # urlsplit drops some of these, and not all
                 raise ValueError("it holds control characters, or white space around it")
@@ -134,11 +134,11 @@ class Address:
                 raise ValueError(_scheme_fault(text, scheme))
             return read(text)
         except ValueError as wrong:
-            raise SpecError(f"{quoted(text)} is no plugin address: {wrong}", address=text) from None
+            raise SpecError(f"{quoted(text)} is not a plugin address: {wrong}", address=text) from None
 
     @property
     def authority(self) -> str:
-        """``host:port`` as it stands in a Host header."""
+        """``host:port`` as in a Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -340,7 +340,7 @@ _PAGE_FACTOR = 1000  # bytes of a page in which a character of its text is looke
 
 
 def excerpt(body: bytes, limit: int = 200) -> str:
-    """Return the beginning of ``body`` as it can stand in a message: one line, printable."""
+    """Return the beginning of ``body`` for a message: one line, printable."""
     text = " ".join(body[: 4 * limit].decode(errors="replace").split())
     text = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return (text[:limit] + "...") if len(text) > limit else text
@@ -354,8 +354,8 @@ def error_in(reply: object) -> str:
 def error_words(body: bytes, *, limit: int | None = None) -> str:
     """Return the plugin's own words in the body of a reply that is an error.
 
-    They stand in ``Err``, ``Error`` or ``message`` of a JSON object, verbatim; else the text itself is the
-    words, an HTML page being reduced to its text, and text over ``limit`` characters being cut.
+    In a JSON object they are the value of ``Err``, ``Error`` or ``message``, verbatim. Otherwise they are the text
+    itself, an HTML page reduced to its text and cut after ``limit`` characters.
     """
     try:
         words = _words(decode_json(body), _ERROR_KEYS)
@@ -408,7 +408,7 @@ class Manifest:
         ignored. A name given twice counts once.
 
         Raises:
-            ProtocolError: empty, over 64 KiB, not JSON, no object, or ``Implements`` is no list of strings.
+            ProtocolError: empty, over 64 KiB, not JSON, not an object, or ``Implements`` is not a list of strings.
         """
         if not body.strip():
             raise ProtocolError('the answer is empty; expected {"Implements": [...]}')

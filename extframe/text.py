@@ -15,7 +15,7 @@ def printable(text: str) -> str:
 
 
 def quoted(text: object, limit: int = 300) -> str:
-    """Return ``repr(text)``, cut after so many characters: what is wrong with a megabyte can be told without it."""
+    """Return ``repr(text)``, cut after ``limit`` characters: an error about a megabyte does not quote all of it."""
     shown = repr(text[: limit + 1] if isinstance(text, str) else text)
     return shown if len(shown) <= limit else shown[:limit] + "..."
 

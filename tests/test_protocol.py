@@ -166,7 +166,7 @@ def test_what_is_no_address_is_refused_with_the_reason(text, fault):
     with pytest.raises(SpecError) as refused:
         Address.parse(text)
     assert fault in str(refused.value)
-    assert str(refused.value).startswith(f"{text!r} is no plugin address: ")
+    assert str(refused.value).startswith(f"{text!r} is not a plugin address: ")
     assert refused.value.address == text
 
 
@@ -182,7 +182,7 @@ def test_a_message_has_only_the_beginning_of_what_it_refuses(text):
 
 @pytest.mark.parametrize("address", [None, 3, b"unix:///p", Path("/p")])
 def test_an_address_that_is_no_text_is_refused_like_any_other(address):
-    with pytest.raises(SpecError, match="is no plugin address: it is not text; expected unix:///path"):
+    with pytest.raises(SpecError, match="is not a plugin address: it is not text; expected unix:///path"):
         Address.parse(address)
 
 
@@ -293,7 +293,7 @@ def test_a_json_file_is_read_with_keys_in_any_case_and_unknown_ones_ignored(cont
         (b'{"Addr": ""}', "key 'Addr' is missing or empty"),
         (b'{"Addr": null}', "key 'Addr' is missing or empty"),
         (b'{"Addr": 1}', "Expected `str`, got `int` - at `$.Addr`"),
-        (b'{"Addr": "/run/p.sock"}', "'/run/p.sock' is no plugin address: it has no scheme"),
+        (b'{"Addr": "/run/p.sock"}', "'/run/p.sock' is not a plugin address: it has no scheme"),
         (b'{"Addr": "tcp://h:1", "TLSConfig": []}', "got `array` - at `$.TLSConfig`"),
         (b'{"Addr": "tcp://h:1", "TLSConfig": {"CAFile": 3}}', "got `int` - at `$.TLSConfig.CAFile`"),
         (b'{"Addr": "tcp://h:1", "TLSConfig": {"insecureskipverify": "yes"}}', "`$.TLSConfig.InsecureSkipVerify`"),

@@ -42,10 +42,10 @@ class Rule:
         allow: what it decides.
         users: common names of clients' certificates.
         methods: ``GET`` and so on.
-        paths: without the API's version, ``*`` standing for anything.
-        body: a regular expression that is found in the request's JSON, letter case aside. The JSON is written
-            anew for it, without white space and with ' for ", so that spelling it otherwise does not help.
-        message: why not, for the user.
+        paths: without the API's version, ``*`` matches anything.
+        body: a regular expression to search for in the request's JSON, ignoring case. The JSON is first normalised:
+            without white space and with ' instead of ", so that another spelling does not evade the rule.
+        message: the reason, for the user.
     """
 
     allow: bool
@@ -73,7 +73,7 @@ NOT_ALLOWED = Rule(allow=False)
 
 
 def read_rule(keys: dict[str, Any]) -> Rule:
-    """Return a rule as it stands in the policy file."""
+    """Return a rule from its entry in the policy file."""
     lists: dict[str, Any] = {key: tuple(value) for key, value in keys.items() if isinstance(value, list)}
     return Rule(**{**keys, **lists})
 
@@ -125,7 +125,7 @@ def readable(body: bytes, headers: dict[str, str]) -> str:
     "{'HostConfig':{'Privileged':true}}"
 
     Raises:
-        ValueError: it is no JSON, or the engine left it out because it is too large.
+        ValueError: it is not JSON, or the engine omitted it because it is too large.
     """
     if not body:
         kind = headers.get("Content-Type", "").partition(";")[0].strip()

@@ -52,7 +52,7 @@ class FileLogs(LogDriver):
             self._copies[file] = Copy(file, self._log(info))
 
     def stop_logging(self, file: str) -> None:
-        """Copy what is left in the pipe, and let go of it."""
+        """Copy the rest of the pipe and close it."""
         with self._lock:
             copy = self._copies.get(file)
         if copy is not None:
@@ -84,7 +84,7 @@ class FileLogs(LogDriver):
 
     def _log(self, info: LogInfo) -> Path:
         if not info.container_id.isalnum():  # it becomes a file's name
-            raise RemoteError(f"{info.container_id!r} is no container's ID")
+            raise RemoteError(f"{info.container_id!r} is not a container ID")
         return self.root / f"{info.container_id}.log"
 
 
@@ -118,7 +118,7 @@ class Copy:
 
 
 class _Pipe:
-    """A pipe that ends when it is empty and nobody wants more."""
+    """A pipe that ends when it is empty and the log is being stopped."""
 
     def __init__(self, descriptor: int, stopping: threading.Event) -> None:
         self._descriptor = descriptor

@@ -32,7 +32,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass
 class Record:
-    """What is kept of a volume, as ``volume.json`` beside its data.
+    """The metadata of a volume, stored as ``volume.json`` next to its data.
 
     Args:
         name: its name, whatever characters the user chose.
@@ -52,7 +52,7 @@ class Record:
 class DirectoryVolumes(VolumeDriver):
     """Volumes as directories: ``ROOT/photos/data`` is the volume, ``ROOT/photos/volume.json`` what is known of it.
 
-    Calls for one name must come in turn: serve it with ``serialize="name"``.
+    Calls for one name must be serialised: serve it with ``serialize="name"``.
     """
 
     def __init__(self, root: Path) -> None:
@@ -70,7 +70,7 @@ class DirectoryVolumes(VolumeDriver):
     # What hosts call.
 
     def create(self, name: str, opts: dict[str, str] = {}) -> None:  # noqa: B006
-        """Make a volume. Docker may ask twice, which is no error if it asks for the same."""
+        """Create a volume. Docker may send the same request twice, which is not an error."""
         unknown = opts.keys() - OPTIONS
         if unknown:
             raise RemoteError(f"unknown option {sorted(unknown)[0]!r}; there is: {', '.join(sorted(OPTIONS))}")
@@ -106,14 +106,14 @@ class DirectoryVolumes(VolumeDriver):
         return str(self._data(name))
 
     def unmount(self, name: str, id: str) -> None:
-        """Count a user less. One that is not counted is no error: hosts clean up after a mount that failed."""
+        """Remove a user. An unknown user is not an error: hosts clean up after a failed mount."""
         record = self._known(name)
         mounts = self._mounts(record)
         mounts[id] = mounts.get(id, 0) - 1
         self._remember(record, {user: count for user, count in mounts.items() if count > 0})
 
     def path(self, name: str) -> str:
-        """Return the volume's directory while somebody has mounted it."""
+        """Return the volume's directory while it is mounted."""
         return str(self._data(name)) if self._mounts(self._known(name)) else ""
 
     def get(self, name: str) -> Volume:
@@ -173,7 +173,7 @@ def safe_name(name: str) -> str:
         quoted = "%2E" + quoted[1:]
     if 0 < len(quoted) <= 200:
         return quoted
-    # Two hexadecimal digits follow each % in a quoted name, so that this is nobody else's.
+    # Two hexadecimal digits follow each % in a quoted name, so no other volume has this name.
     return "%name-" + hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
 
 

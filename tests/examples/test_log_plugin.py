@@ -111,7 +111,7 @@ def test_a_pipe_is_read_once(logs, pipe):
 
 def test_an_id_that_is_a_path_is_refused(logs, pipe):
     path, _ = pipe
-    with pytest.raises(RemoteError, match="is no container's ID"):
+    with pytest.raises(RemoteError, match="is not a container ID"):
         logs.start_logging(path, LogInfo(container_id="../../etc/x"))
 
 

@@ -252,7 +252,7 @@ BROKEN = [
     ("p.spec", b"", "it is empty; expected unix:///path"),
     ("p.spec", b"\x7fELF\x02\xff\0", "byte 5 is not UTF-8; expected one line with a URL"),
     ("p.spec", b"\0\1\2", "control characters"),
-    ("p.spec", b"/run/p.sock", "'/run/p.sock' is no plugin address: it has no scheme; expected unix:///path"),
+    ("p.spec", b"/run/p.sock", "'/run/p.sock' is not a plugin address: it has no scheme; expected unix:///path"),
     ("p.spec", b"localhost:80", "it has no scheme"),
     ("p.spec", b"ftp://h:1", "its scheme is 'ftp'"),
     ("p.spec", b"npipe:////./pipe/p", "named pipes are not supported"),
