@@ -130,7 +130,8 @@ def test_an_incomplete_request_is_answered_with_408(begun):
 def test_connections_that_never_send_a_request_and_idle_ones_are_closed():
     with serving(SyncLab(), request_timeout=0.3, keep_alive=0.3) as plugin:
         with Wire(plugin.address) as silent:
-            assert silent.send_bytes(b"") == b""
+            silent.connect()
+            assert silent.read_until_closed() == b""
         with Wire(plugin.address) as idle:
             assert idle.post("Lab.Rest").status == 200
             assert idle.read_until_closed() == b""
@@ -154,7 +155,8 @@ def test_when_all_connections_are_busy_another_is_answered_with_503(caplog):
         assert eventually(lambda: len(driver.log) == 2)
         for _ in range(3):
             with Wire(plugin.address) as wire:
-                answer = wire.send_bytes(b"")
+                wire.connect()
+                answer = wire.read_until_closed()
                 assert answer.startswith(b"HTTP/1.1 503 ")
                 assert b"connections=" in answer
         blocked.set()
