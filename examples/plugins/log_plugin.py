@@ -1,4 +1,4 @@
-"""A log plugin: what a container writes goes to a file, a line of JSON for each of its lines, and can be read back.
+"""A log plugin: writes the lines of a container to a file, as a line of JSON each, and reads them back.
 
 python log_plugin.py /var/log/containers --name files
 docker run --log-driver files alpine echo hello
@@ -11,7 +11,6 @@ import argparse
 import json
 import logging
 import os
-import select
 import threading
 import time
 from collections import deque
@@ -23,7 +22,7 @@ from typing import Any, BinaryIO
 from extframe import parse_time
 from extframe.errors import RemoteError
 from extframe.server import caller_gone, serve
-from extframe.subsystems.log import ENTRIES, LogCapability, LogDriver, LogInfo, ReadConfig
+from extframe.subsystems.log import LogCapability, LogDriver, LogInfo, LogPipeReader, ReadConfig
 from extframe.subsystems.log_entries import LogEntry
 
 PAUSE = 0.2  # seconds between looks at a log that is followed
@@ -52,7 +51,7 @@ class FileLogs(LogDriver):
             self._copies[file] = Copy(file, self._log(info))
 
     def stop_logging(self, file: str) -> None:
-        """Copy the rest of the pipe and close it."""
+        """Copy what the pipe still holds, and close it."""
         with self._lock:
             copy = self._copies.get(file)
         if copy is not None:
@@ -89,50 +88,39 @@ class FileLogs(LogDriver):
 
 
 class Copy:
-    """A thread that copies a pipe to a log."""
+    """A thread that copies a pipe to a log.
+
+    It goes on reading whatever happens, because a container hangs once its pipe is full. ``dropped`` counts the entries
+    that could not be written.
+    """
 
     def __init__(self, pipe: str, log: Path) -> None:
         self.log = log
-        # Open for writing too: otherwise the pipe would seem to end whenever no writer has it open.
-        self._pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
-        self._stopping = threading.Event()
-        self._output = log.open("ab")
+        self.dropped = 0
+        log.touch()  # an error here stops the container from starting
+        self._pipe = LogPipeReader(pipe)
         self._thread = threading.Thread(target=self._run, name=f"copy to {log.name}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Copy what is there, then end."""
-        self._stopping.set()
+        """Copy what the pipe holds, then end."""
+        self._pipe.stop()
         self._thread.join()
 
     def _run(self) -> None:
+        for entry in self._pipe:
+            self._write(entry)
+        if self.dropped or self._pipe.dropped:
+            logger.warning("%s: dropped %d entries, %d bytes", self.log, self.dropped, self._pipe.dropped)
+
+    def _write(self, entry: LogEntry) -> None:
         try:
-            with self._output:
-                for entry in ENTRIES.unpack(_Pipe(self._pipe, self._stopping)):  # type: ignore[arg-type]
-                    self._output.write(_to_line(entry))
-                    self._output.flush()
-        except Exception:
-            logger.exception("a log has ended before its container")
-        finally:
-            os.close(self._pipe)
-
-
-class _Pipe:
-    """A pipe that ends when it is empty and the log is being stopped."""
-
-    def __init__(self, descriptor: int, stopping: threading.Event) -> None:
-        self._descriptor = descriptor
-        self._stopping = stopping
-
-    def read(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            ready, _, _ = select.select([self._descriptor], [], [], 0 if self._stopping.is_set() else 0.1)
-            if ready:
-                data += os.read(self._descriptor, size - len(data))
-            elif self._stopping.is_set():
-                break
-        return data
+            with self.log.open("ab") as output:
+                output.write(_to_line(entry))
+        except OSError as failed:
+            self.dropped += 1
+            if self.dropped == 1:
+                logger.warning("%s cannot be written, dropping entries: %s", self.log, failed)
 
 
 def _to_line(entry: LogEntry) -> bytes:

@@ -15,6 +15,8 @@ from ..interface.declarations import Interface
 from ..interface.messages import ZERO_TIME, Message, parse_time
 from ..interface.methods import Key, StreamCodec, rpc
 from .log_entries import LogEntry, pack_entry, unpack_entries
+from .log_pipes import LogPipeReader as LogPipeReader
+from .log_pipes import LogPipeWriter as LogPipeWriter
 
 ENTRIES = StreamCodec(unpack=unpack_entries, pack=pack_entry)
 """The encoding of log entries, in the pipe of ``start_logging`` and in the reply of ``read_logs``."""

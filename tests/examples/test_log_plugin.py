@@ -115,13 +115,30 @@ def test_an_id_that_is_a_path_is_refused(logs, pipe):
         logs.start_logging(path, LogInfo(container_id="../../etc/x"))
 
 
-def test_nonsense_in_a_pipe_ends_that_log_and_no_other(logs, pipe, caplog):
+def test_after_bytes_that_are_not_entries_the_pipe_is_still_drained(logs, pipe, caplog):
     path, _ = pipe
     logs.start_logging(path, INFO)
     with open(path, "wb") as writer:
-        writer.write(b"\xff" * 64)
-    assert eventually(lambda: "a log has ended before its container" in caplog.text)
+        writer.write(b"\xff" * (1 << 20))  # more than a pipe holds: it would block
     logs.stop_logging(path)
+    assert "dropping everything from here on" in caplog.text
+    assert "dropped 0 entries, 10485" in caplog.text
+
+
+def test_a_log_that_cannot_be_written_never_blocks_the_container(logs, pipe, caplog):
+    path, write = pipe
+    logs.start_logging(path, INFO)
+    log = logs.root / f"{INFO.container_id}.log"
+    write(entries(1)[0])
+    assert eventually(lambda: log.exists() and log.read_bytes())
+    log.unlink()
+    log.symlink_to("/dev/full")
+    for entry in entries(5000):
+        write(entry)
+    log.unlink()
+    logs.stop_logging(path)
+    assert caplog.text.count("cannot be written, dropping entries") == 1
+    assert "dropped" in caplog.text
 
 
 def test_a_log_that_is_followed_comes_while_it_is_written_and_ends_with_its_reader(logs, pipe):
