@@ -9,7 +9,7 @@ import asyncio
 import http
 import select
 import socket
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
 from ..logs import get_logger
@@ -55,7 +55,8 @@ class _Connections(Protocol):
 class Connection(asyncio.Protocol):
     """A client's connection."""
 
-    def __init__(self, shared: _Connections) -> None:
+    def __init__(self, shared: _Connections, on_made: Callable[[], object]) -> None:
+        self._on_made = on_made
         self.served = False  # whether a request was answered
         self.idle_since = shared.loop.time()
         self.request_started: float | None = None  # while a request is incomplete
@@ -78,6 +79,7 @@ class Connection(asyncio.Protocol):
         """Start."""
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(WRITE_BUFFER)
+        self._on_made()
         self._shared.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

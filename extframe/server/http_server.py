@@ -52,6 +52,7 @@ class HTTPServer:
         self._hurry: asyncio.Event
         self._connections: Connections
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._unconnected: set[socket.socket] = set()  # accepted, but not among the connections yet
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -148,7 +149,7 @@ class HTTPServer:
             except OSError as failed:
                 self._pause_accepting(listening, failed)
                 return
-            if self._connections.admit(len(self._handshakes)):
+            if self._connections.admit(len(self._unconnected)):
                 self._connect(accepted)
             else:
                 _refuse(accepted, encrypted=self._tls is not None)
@@ -168,6 +169,7 @@ class HTTPServer:
     def _connect(self, accepted: socket.socket) -> None:
         assert self._loop is not None
         accepted.setblocking(False)
+        self._unconnected.add(accepted)
         task = self._loop.create_task(self._shake_hands(accepted))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
@@ -177,11 +179,16 @@ class HTTPServer:
         timeout = min(HANDSHAKE_TIMEOUT, self._limits.request_timeout) if self._tls else None
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Connection(self._connections), accepted, ssl=self._tls, ssl_handshake_timeout=timeout
+                lambda: Connection(self._connections, lambda: self._unconnected.discard(accepted)),
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=timeout,
             )
         except (OSError, asyncio.CancelledError) as failed:
             accepted.close()
             logger.debug("a connection failed before its first request: %r", failed)
+        finally:
+            self._unconnected.discard(accepted)
 
 
 def _refuse(accepted: socket.socket, *, encrypted: bool) -> None:
