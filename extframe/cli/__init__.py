@@ -1,14 +1,14 @@
-"""The ``extframe`` command: starts it, or says what to install. Imports nothing before that, and knows no command."""
+"""The ``extframe`` command. Imports the command line on use, and says what to install where that is missing."""
 
 from __future__ import annotations
 
 import sys
 
-_EXTRA = ("click", "rich")  # what the extra `cli` brings
+_EXTRA = ("click", "rich")  # the packages of the extra `cli`
 
 
 def main() -> None:
-    """Run the command line, and leave with its exit code."""
+    """Run the command line and exit with its exit code."""
     try:
         from .program import program
 
@@ -18,5 +18,5 @@ def main() -> None:
         if package not in _EXTRA:
             raise
         sys.exit(f"extframe: the command needs {package}, which is not installed: pip install 'extframe[cli]'")
-    except KeyboardInterrupt:  # before the program could answer it
+    except KeyboardInterrupt:  # Ctrl-C during the imports
         sys.exit(130)

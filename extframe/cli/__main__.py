@@ -1,4 +1,9 @@
-"""``python -m extframe.cli``: the ``extframe`` command where its script is not on the path. Knows nothing else."""
+"""``python -m extframe.cli``: the ``extframe`` command where its script is not on PATH."""
+
+import sys
+
+if not getattr(sys.flags, "safe_path", False):
+    del sys.path[0]  # -m puts the working directory there, where a json.py would shadow the standard library
 
 from . import main
 

@@ -1,4 +1,4 @@
-"""``extframe call``: one call to one plugin, JSON in and JSON out. Makes no handshake, and calls no handler."""
+"""``extframe call``: make one call, JSON in and JSON out. Makes no handshake, and calls no handler."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import ProtocolError
-from .options import find, name_argument, registry_of, registry_options, timeout_option, verbose_option
+from .options import Location, find_plugin, name_argument, registry_options, timeout_option, verbose_option
 from .output import printable, write_json
 
 EPILOG = """\b
@@ -27,20 +27,20 @@ _METHOD = re.compile(r"/?\w+\.[\w.-]+", re.ASCII)
 @click.argument("method", metavar="METHOD")
 @click.argument("arguments", metavar="[JSON]", required=False)
 @registry_options
-@timeout_option(60.0, "How long the whole call may take.")
+@timeout_option(60.0, "Deadline for the whole call.")
 @verbose_option
-def call(name: str, method: str, arguments: str | None, directory: str | None, app: str | None, timeout: float) -> None:
-    """Call a plugin and print its reply.
+def call(name: str, method: str, arguments: str | None, location: Location, timeout: float) -> None:
+    """Call a method of a plugin and print its reply.
 
-    METHOD is what stands on the wire: EXTENSION_POINT.METHOD, such as VolumeDriver.List. JSON holds the arguments;
-    - reads them from standard input. Without JSON the body of the request is empty.
+    METHOD is the wire name, EXTENSION_POINT.METHOD, such as VolumeDriver.List. JSON is the request body, or - to
+    read it from standard input. Without JSON the body is empty.
 
-    The call is sent once, as it is: no handshake goes before it, and it is not sent again.
+    The call is made once, without a handshake and without retries.
     """
     if not _METHOD.fullmatch(method):
-        expected = "expected what stands on the wire, EXTENSION_POINT.METHOD, such as VolumeDriver.List"
-        raise click.BadParameter(f"'{printable(method)}': {expected}.", param_hint="'METHOD'")
-    spec = find(registry_of(directory, app), name)
+        expected = "expected the wire name, EXTENSION_POINT.METHOD, such as VolumeDriver.List"
+        raise click.BadParameter(f"'{printable(method)}' is invalid: {expected}.", param_hint="'METHOD'")
+    spec = find_plugin(location.registry, name)
     body = None if arguments is None else _read(arguments)
     from ..client.client import Client
 
@@ -49,14 +49,14 @@ def call(name: str, method: str, arguments: str | None, directory: str | None, a
 
 
 def _read(arguments: str) -> Any:
-    """Return the arguments as they are to be sent, to the byte: numbers and the order of keys are the user's."""
+    """Return the arguments byte for byte, so that numbers and the order of keys are not changed."""
     import msgspec
 
     from ..protocol import decode_json
 
     given = arguments.encode(errors="surrogateescape")
     if arguments == "-":
-        given = sys.stdin.buffer.read() if sys.stdin else b""  # None where the shell closed it
+        given = sys.stdin.buffer.read() if sys.stdin else b""  # None if the shell closed it
     try:
         decode_json(given)
     except ProtocolError as wrong:

@@ -1,4 +1,4 @@
-"""``extframe check``: hold a plugin against the protocol's rules, and show what came of it. Knows no rule."""
+"""``extframe check``: check that a plugin conforms to the protocol. Implements no check."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import find, name_argument, output_option, registry_of, registry_options, timeout_option, verbose_option
+from .options import (
+    Location,
+    find_plugin,
+    name_argument,
+    output_option,
+    registry_options,
+    timeout_option,
+    verbose_option,
+)
 from .output import note, printable, shortened, write_json, write_table
 
 if TYPE_CHECKING:
@@ -23,19 +31,25 @@ Examples:
   extframe check photos -o json | jq '.[] | select(.verdict == "fail")'
 
 \b
-Exit codes: 0 nothing failed, 1 something did, 3 no such plugin, 5 it could not be reached or did not
-answer the handshake in time.
+Exit codes: 0 no check failed, 1 a check failed, 3 plugin not found, 5 the plugin is unreachable or
+the handshake timed out.
 """
 
 
 @click.command(epilog=EPILOG)
 @name_argument
 @registry_options
-@timeout_option(5.0, "How long each step may take.")
-@click.option("--destructive", is_flag=True, help="Try also what makes things: volumes, networks, logs of its own.")
-@click.option("--mount", is_flag=True, help="Mount the volume, too; with --destructive.")
+@timeout_option(5.0, "Deadline for each step.")
 @click.option(
-    "--opt", "options", metavar="KEY=VALUE", multiple=True, help="What a thing that is made wants; repeatable."
+    "--destructive", is_flag=True, help="Also run checks that create and remove volumes, networks, pools and logs."
+)
+@click.option("--mount", is_flag=True, help="With --destructive: also mount the volume.")
+@click.option(
+    "--opt",
+    "options",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="With --destructive: an option for what is created. Can be repeated.",
 )
 @output_option
 @verbose_option
@@ -43,24 +57,23 @@ answer the handshake in time.
 def check(
     ctx: click.Context,
     name: str,
-    directory: str | None,
-    app: str | None,
+    location: Location,
     timeout: float,
     destructive: bool,
     mount: bool,
     options: Sequence[str],
     output: str,
 ) -> None:
-    """Hold a plugin against the protocol's rules.
+    """Check that a plugin conforms to the protocol.
 
-    NAME is a plugin's name, or an address such as unix:///path or tcp://host:port. The handshake, how it talks,
-    each method of what it implements with inputs that harm nothing, and requests that make no sense are tried.
-    Each line is a check: pass, warn (some host makes less of it), fail (a host breaks) or skip.
+    NAME is the name of a plugin, or an address such as unix:///path or tcp://host:port. The checks cover the
+    handshake, HTTP, every method that the plugin implements (with harmless arguments), and malformed requests.
+    A result is pass, warn (some hosts handle the response badly), fail (a host breaks) or skip.
 
-    Nothing is made or changed in the plugin without --destructive; what that makes is removed again.
+    Nothing is created or changed in the plugin without --destructive, which removes what it created.
     """
     trial = _trial(destructive, mount, options)
-    address, tls = _place(name, directory, app)
+    address, tls = _address(name, location)
     from ..conformance import Verdict, check_plugin
 
     results: list[Result] = []
@@ -76,23 +89,22 @@ def check(
 def _trial(destructive: bool, mount: bool, options: Sequence[str]) -> Trial | None:
     if not destructive:
         if mount or options:
-            raise click.UsageError("--mount and --opt are for --destructive.")
+            raise click.UsageError("--mount and --opt require --destructive.")
         return None
     from ..conformance import Trial
 
     pairs = [option.partition("=") for option in options]
     for key, sign, _ in pairs:
         if not key or not sign:
-            raise click.BadParameter(f"{printable(key)!r} is not KEY=VALUE.", param_hint="'--opt'")
+            raise click.BadParameter(f"{printable(key)!r} is invalid: expected KEY=VALUE.", param_hint="'--opt'")
     return Trial(options={key: value for key, _, value in pairs}, mount=mount)
 
 
-def _place(name: str, directory: str | None, app: str | None) -> tuple[str, TLSConfig | None]:
-    """Return where the plugin listens, and how it is verified."""
-    registry = registry_of(directory, app)
+def _address(name: str, location: Location) -> tuple[str, TLSConfig | None]:
+    """Return the address of the plugin and its TLS settings."""
     if ":/" in name:
         return name, None
-    spec = find(registry, name)
+    spec = find_plugin(location.registry, name)
     return spec.address, spec.tls
 
 

@@ -1,4 +1,4 @@
-"""``extframe doctor``: what is wrong on this machine, and what to do about it. Knows no examination, mends nothing."""
+"""``extframe doctor``: find problems on this machine, and print how to fix them. Implements no check."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .exits import Exit
-from .options import output_option, registry_of, registry_options, timeout_option, verbose_option
+from .exit_codes import ExitCode
+from .options import Location, output_option, registry_options, timeout_option, verbose_option
 from .output import Cells, note, write_groups, write_json
 
 if TYPE_CHECKING:
-    from .examinations.diagnosis import Diagnosis
+    from .checks.diagnosis import Diagnosis
 
 EPILOG = """\b
 Examples:
@@ -25,43 +25,41 @@ Examples:
   extframe doctor -o json | jq -r '.[] | select(.verdict == "problem") | .command'
 
 \b
-Exit codes: 0 no problem (there may be warnings), 1 something is wrong.
+Exit codes: 0 no problem (warnings are possible), 1 at least one problem.
 """
 
 
 @click.command(epilog=EPILOG)
 @registry_options
-@click.option("--no-contact", is_flag=True, help="Only look at the files: open no connection.")
-@timeout_option(2.0, "How long a plugin may take to say what it implements; all are asked at the same time.")
+@click.option("--no-contact", is_flag=True, help="Read the files only; do not connect to plugins.")
+@timeout_option(2.0, "Deadline for the handshakes, which run concurrently.")
 @output_option
 @verbose_option
 @click.pass_context
-def doctor(
-    ctx: click.Context, directory: str | None, app: str | None, no_contact: bool, timeout: float, output: str
-) -> None:
-    """Find what is wrong, and say what to do.
+def doctor(ctx: click.Context, location: Location, no_contact: bool, timeout: float, output: str) -> None:
+    """Find problems and show how to fix them.
 
-    The environment, the directories of plugins, the plugins in them and the installed handlers are examined, as this
-    user. Each line is ok, a warning or a problem; below it stands what to do, and a command that can be pasted.
+    Checks the environment, the plugin directories, the plugins and the installed handlers, with the permissions of
+    this user. Each line is ok, a warning or a problem, followed by how to fix it, and a command to paste if there is
+    one.
 
-    Nothing is changed, and no handler is called.
+    Changes nothing, and calls no handler.
     """
-    from .examinations import examine
-    from .examinations.case import Case
+    from .checks import run_checks
+    from .checks.context import CheckContext
 
-    registry = registry_of(directory, app)
-    options = [*(["--dir", directory] if directory else []), *(["--app", app] if app else [])]
-    with _log_kept_quiet():
-        told = examine(Case(registry, timeout=timeout, contact=not no_contact, options=options))
-    _write(told, output)
-    counts = Counter(each.verdict.value for group in told.values() for each in group)
+    context = CheckContext(location.registry, timeout=timeout, contact=not no_contact, options=location.options)
+    with _quiet_log():
+        groups = run_checks(context)
+    _write(groups, output)
+    counts = Counter(each.verdict.value for group in groups.values() for each in group)
     if counts["problem"]:
-        ctx.exit(Exit.FAILURE)
+        ctx.exit(ExitCode.FAILURE)
 
 
 @contextmanager
-def _log_kept_quiet() -> Iterator[None]:
-    """Leave to the examinations what is a warning in the log; ``-v`` asked for all of it."""
+def _quiet_log() -> Iterator[None]:
+    """Suppress log lines, whose contents the checks report. ``-v`` keeps them."""
     logger = logging.getLogger("extframe")
     before = logger.level
     logger.setLevel(logging.DEBUG if before == logging.DEBUG else logging.CRITICAL)
@@ -71,34 +69,34 @@ def _log_kept_quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _write(told: Mapping[str, Sequence[Diagnosis]], output: str) -> None:
+def _write(groups: Mapping[str, Sequence[Diagnosis]], output: str) -> None:
     if output == "json":
-        write_json([{"group": title, **each.as_json()} for title, group in told.items() for each in group])
+        write_json([{"group": title, **each.as_json()} for title, group in groups.items() for each in group])
         return
     commands: set[str] = set()
-    write_groups({title: list(_rows(group, commands)) for title, group in told.items() if group})
-    note(_summary(told))
+    write_groups({title: list(_rows(group, commands)) for title, group in groups.items() if group})
+    note(_summary(groups))
 
 
-def _rows(group: Sequence[Diagnosis], told: set[str]) -> Iterator[Cells]:
-    """Yield the lines of some diagnoses. ``told`` are the commands that stand above, each of which is told once."""
+def _rows(group: Sequence[Diagnosis], printed: set[str]) -> Iterator[Cells]:
+    """Yield the lines of some diagnoses. ``printed`` collects the commands, each of which is printed once."""
     for each in group:
         place = f" ({each.where})" if each.where not in ("", each.subject) else ""
         yield each.verdict.value, f"{each.subject}{place}: {each.what}"
-        if each.command and each.command in told:
-            yield "", "the command above mends this, too"
+        if each.command and each.command in printed:
+            yield "", "fixed by the command above"
             continue
         if each.remedy:
-            yield "", each.remedy
+            yield "", f"{each.remedy}:" if each.command else each.remedy
         if each.command:
             yield "", f"  {each.command}"
-            told.add(each.command)
+            printed.add(each.command)
 
 
-def _summary(told: Mapping[str, Sequence[Diagnosis]]) -> str:
-    from .examinations.diagnosis import Verdict, counted
+def _summary(groups: Mapping[str, Sequence[Diagnosis]]) -> str:
+    from .checks.diagnosis import Verdict, counted
 
-    counts = Counter(each.verdict for group in told.values() for each in group)
+    counts = Counter(each.verdict for group in groups.values() for each in group)
     if not counts[Verdict.PROBLEM] and not counts[Verdict.WARNING]:
-        return "nothing is wrong"
+        return "no problems found"
     return f"{counted(counts[Verdict.PROBLEM], 'problem')}, {counted(counts[Verdict.WARNING], 'warning')}"

@@ -1,23 +1,17 @@
-"""``extframe handlers``: the installed handler packages. Contacts no plugin."""
+"""``extframe handlers``: list the installed handler packages. Opens no connection."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import asdict
 
 import click
 
+from .installed_handlers import InstalledHandler, installed_handlers
 from .options import output_option, verbose_option
 from .output import shortened, write_json, write_table
-
-if TYPE_CHECKING:
-    from ..handlers.entry_points import EntryPoint
-    from ..host.manager import PluginManager
-
-GROUP = "extframe"  # of entry points: what a PluginManager loads unless it is told otherwise
 
 EPILOG = """\b
 Examples:
@@ -27,65 +21,31 @@ Examples:
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """One entry point. Its state is loaded, failed, or blocked by EXTFRAME_DISABLE."""
-
-    name: str
-    package: str | None
-    version: str | None
-    state: str
-    hooks: list[str]
-    reason: str | None = None
-
-
 @click.command(epilog=EPILOG)
 @output_option
 @verbose_option
 def handlers(output: str) -> None:
     """List the installed handlers.
 
-    What packages offer in this Python environment: their versions, their hooks, and what failed. They are loaded
-    as a host loads them.
+    Shows the handlers that packages in this Python environment provide: package, version, state, hooks, and why a
+    handler failed to load. They are loaded as a host loads them.
     """
+    from ..handlers.entry_points import GROUP
     from ..host.manager import PluginManager
 
-    # What a package prints while it is imported is not our data.
+    # Keep what packages print during import out of the output.
     with contextlib.redirect_stdout(sys.stderr), PluginManager(groups=(GROUP,)) as manager:
-        rows = list(_rows(manager))
+        found = list(installed_handlers(manager))
     if output == "json":
-        write_json([asdict(row) for row in rows])
+        write_json([asdict(handler) for handler in found])
     else:
-        _write_table(rows)
+        _write_table(found)
 
 
-def _rows(manager: PluginManager) -> Iterator[Row]:
-    from ..handlers.entry_points import entry_points
-    from ..text import text_of
-
-    failed = {(failure.what, failure.distribution, failure.version): failure for failure in manager.failures()}
-    for offer in entry_points((GROUP,)):
-        package, version = offer.origin
-        failure = failed.get((subject(offer), package, version))
-        handler = manager.get_plugin(offer.name) if failure is None else None
-        hooks = [caller.name for caller in manager.get_hookcallers(handler) or ()] if handler is not None else []
-        if failure is not None:
-            reason = f"{type(failure.exception).__name__}: {text_of(failure.exception)}"
-            yield Row(offer.name, package, version, "failed", hooks, reason)
-        else:
-            state = "blocked" if manager.is_blocked(offer.name) else "loaded"
-            yield Row(offer.name, package, version, state, sorted(hooks))
-
-
-def subject(offer: EntryPoint) -> str:
-    """Return what the manager calls an entry point that failed."""
-    return offer.failure(LookupError()).what
-
-
-def _write_table(rows: list[Row]) -> None:
+def _write_table(found: Sequence[InstalledHandler]) -> None:
     header = ["NAME", "PACKAGE", "VERSION", "STATE", "HOOKS"]
-    cells = [[row.name, row.package or "", row.version or "", row.state, ", ".join(row.hooks)] for row in rows]
-    if any(row.reason for row in rows):
+    rows = [[each.name, each.package or "", each.version or "", each.state, ", ".join(each.hooks)] for each in found]
+    if any(each.reason for each in found):
         header.append("REASON")
-        cells = [[*line, shortened(row.reason or "")] for line, row in zip(cells, rows, strict=True)]
-    write_table(header, cells)
+        rows = [[*row, shortened(each.reason or "")] for row, each in zip(rows, found, strict=True)]
+    write_table(header, rows)

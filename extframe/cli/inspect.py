@@ -1,17 +1,18 @@
-"""``extframe inspect``: all that is known of one plugin. Knows no calls but the handshake."""
+"""``extframe inspect``: show everything about one plugin. Makes no call but the handshake."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import click
 
-from .findings import Finding, ask
+from .discovery import PluginStatus, activate_all
 from .options import (
-    find,
+    Location,
+    find_plugin,
     name_argument,
     output_option,
-    registry_of,
     registry_options,
     timeout_option,
     verbose_option,
@@ -28,41 +29,41 @@ Examples:
 @click.command(epilog=EPILOG)
 @name_argument
 @registry_options
-@timeout_option(10.0, "How long the plugin may take to say what it implements.")
+@timeout_option(10.0, "Deadline for the handshake.")
 @output_option
 @verbose_option
-def inspect(name: str, directory: str | None, app: str | None, timeout: float, output: str) -> None:
+def inspect(name: str, location: Location, timeout: float, output: str) -> None:
     """Show one plugin.
 
-    Where it was found, where it listens, how TLS is done there, and what it implements. A plugin that does not
-    answer is shown too; the exit code says why.
+    Shows its source, address, TLS settings, state, extension points and their hooks. A plugin that does not respond
+    is shown too; the exit code says why it did not.
     """
-    spec = find(registry_of(directory, app), name)
-    (finding,) = ask([Finding(name, spec)], timeout)
+    spec = find_plugin(location.registry, name)
+    (plugin,) = activate_all([PluginStatus(name, spec)], timeout)
     tls = asdict(spec.tls) if spec.tls else None
-    hooks = _hooks(finding.implements or ())
+    hooks = _hooks(plugin.implements or ())
     if output == "json":
-        write_json({**finding.as_json(), "tls": tls, "hooks": hooks})
+        write_json({**plugin.as_json(), "tls": tls, "hooks": hooks})
     else:
-        write_properties(_properties(finding, tls or {}, hooks))
-    if finding.error is not None:
-        raise finding.error
+        write_properties(_properties(plugin, tls or {}, hooks))
+    if plugin.error is not None:
+        raise plugin.error
 
 
-def _hooks(points: tuple[str, ...]) -> dict[str, str]:
-    """Return by which hook handlers take each extension point."""
+def _hooks(points: Sequence[str]) -> dict[str, str]:
+    """Return the hook of each extension point."""
     from ..protocol import hook_name
 
     return {point: hook_name(point) for point in points}
 
 
-def _properties(finding: Finding, tls: dict[str, object], hooks: dict[str, str]) -> dict[str, str]:
+def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[str, str]) -> dict[str, str]:
     return {
-        "name": finding.name,
-        "source": finding.source,
-        "address": finding.address,
+        "name": plugin.name,
+        "source": plugin.source,
+        "address": plugin.address,
         "tls": ", ".join(f"{key}={value}" for key, value in tls.items() if value),
-        "state": finding.state,
+        "state": plugin.state,
         "implements": ", ".join(hooks),
         "hooks": ", ".join(hooks.values()),
     }

@@ -1,4 +1,4 @@
-"""``extframe new``: write a small project to start from. Knows the templates, and nothing of what is in them."""
+"""``extframe new``: create a small project from a template. Knows where templates are, not what they contain."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import click
 
 from ..errors import ExtframeError
 from .output import note, printable
+from .shell import can_quote, quote
 
 if TYPE_CHECKING:
     from importlib.abc import Traversable
@@ -29,16 +30,16 @@ Examples:
 """
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
-_NAME_LIMIT = 40  # the lines of a project stay as long as ruff likes them
+_NAME_LIMIT = 40  # keeps the lines of a project below ruff's limit
 _SUFFIX = ".tmpl"
-_TAKEN = {"extframe", "tests", "test", "pytest", "src"}
+_RESERVED = {"extframe", "tests", "test", "pytest", "src"}
 
 
 @click.group(epilog=EPILOG)
 def new() -> None:
-    """Write a small project: a plugin, or a handler.
+    """Create a project: a plugin or a handler.
 
-    It installs, and its tests, mypy --strict and ruff pass: change it step by step.
+    The project can be installed, and passes its own tests, mypy --strict and ruff.
     """
 
 
@@ -49,7 +50,7 @@ _directory = click.option(
     metavar="DIR",
     default=".",
     type=click.Path(file_okay=False),
-    help="Write the project into DIR instead of into the working directory.",
+    help="Create the project in DIR instead of in the working directory.",
 )
 
 
@@ -57,36 +58,41 @@ _directory = click.option(
 @_name
 @_directory
 def plugin(name: str, directory: str) -> None:
-    """Write a project with a volume plugin that works."""
-    project = _write("plugin", name, directory)
+    """Create a project with a working volume plugin."""
+    project = _create("plugin", name, directory)
     package = _package(name)
-    _tell_next(project, f"extframe serve {package}.plugin:make_driver --name {name} --dir /tmp/plugins")
+    _print_next_steps(project, f"extframe serve {package}.plugin:make_driver --name {name} --dir /tmp/plugins")
 
 
 @new.command(epilog=EPILOG)
 @_name
 @_directory
 def handler(name: str, directory: str) -> None:
-    """Write a project with a handler of volume plugins that works."""
-    _tell_next(_write("handler", name, directory), "extframe handlers")
+    """Create a project with a working handler for volume plugins."""
+    _print_next_steps(_create("handler", name, directory), "extframe handlers")
 
 
-def _tell_next(project: Path, last: str) -> None:
-    note(f"next: cd {project} && pip install -e '.[test,dev]' && python -m pytest && {last}")
+def _print_next_steps(project: Path, last: str) -> None:
+    commands = f"pip install -e '.[test,dev]' && python -m pytest && {last}"
+    path = str(project) if not str(project).startswith("-") else f"./{project}"  # not an option of cd
+    if can_quote(path):
+        note(f"next: cd {quote(path)} && {commands}")
+    else:
+        note(f"next, in that directory: {commands}")
 
 
-def _write(kind: str, name: str, directory: str) -> Path:
-    """Write a project, whole or not at all, and name its files on stdout."""
+def _create(kind: str, name: str, directory: str) -> Path:
+    """Create all files of a project or none, and print their paths to stdout."""
     values = _values(name)
     project = Path(directory, name)
     if os.path.lexists(project):
-        raise ExtframeError(f"{project} exists already; choose another name, or --dir")
+        raise ExtframeError(f"{project} already exists: choose another name, or another --dir")
     try:
         project.parent.mkdir(parents=True, exist_ok=True)
         written = _write_files(kind, project, values)
-    except OSError as wrong:
-        raise ExtframeError(f"cannot write {wrong.filename or project}: {wrong.strerror}") from wrong
-    click.echo("\n".join(str(project / path) for path in written))
+    except OSError as error:
+        raise ExtframeError(f"cannot write {error.filename or project}: {error.strerror}") from error
+    click.echo("\n".join(printable(str(project / path)) for path in written))
     return project
 
 
@@ -107,18 +113,18 @@ def _write_files(kind: str, project: Path, values: Mapping[str, str]) -> list[st
     return sorted(written)
 
 
-def _templates(folder: Traversable, above: str = "") -> Iterator[tuple[str, str]]:
+def _templates(folder: Traversable, parent: str = "") -> Iterator[tuple[str, str]]:
     for entry in folder.iterdir():
         if entry.is_dir():
-            yield from _templates(entry, f"{above}{entry.name}/")
+            yield from _templates(entry, f"{parent}{entry.name}/")
         elif entry.name.endswith(_SUFFIX):
-            yield above + entry.name, entry.read_text()
+            yield parent + entry.name, entry.read_text()
 
 
 def _umask() -> int:
-    before = os.umask(0o077)  # it cannot be read but by setting it
-    os.umask(before)
-    return before
+    umask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(umask)
+    return umask
 
 
 # --- names --------------------------------------------------------------------------------------------
@@ -129,18 +135,18 @@ def _package(name: str) -> str:
 
 
 def _values(name: str) -> Mapping[str, str]:
-    """Return what the templates call things.
+    """Return the values of the templates' variables.
 
     Raises:
-        click.BadParameter: a distribution, a module and a plugin cannot all have this name.
+        click.BadParameter: the name is invalid for a distribution, a module or a plugin.
     """
     package = _package(name)
     fault = None
     if not _NAME.fullmatch(name) or len(name) > _NAME_LIMIT:
-        fault = f"expected lower-case letters, digits and single dashes, {_NAME_LIMIT} at most, such as acme-volumes"
-    elif keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
-        fault = f"Python has a word or a module {package!r} already"
+        fault = f"expected at most {_NAME_LIMIT} lower-case letters, digits and single dashes, such as acme-volumes"
+    elif keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _RESERVED:
+        fault = f"{package!r} is reserved, or a keyword or module of Python"
     if fault is not None:
-        raise click.BadParameter(f"'{printable(name)}': {fault}.", param_hint="'NAME'")
+        raise click.BadParameter(f"'{printable(name)}' is invalid: {fault}.", param_hint="'NAME'")
     class_name = "".join(word[:1].upper() + word[1:] for word in package.split("_"))
     return {"name": name, "package": package, "class_name": class_name, "variable": f"{package.upper()}_ROOT"}

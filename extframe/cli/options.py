@@ -1,14 +1,17 @@
-"""The options that commands share, the completion of plugin names, and the log on stderr. Contacts nobody."""
+"""Options that several commands share, and the log on stderr. Opens no connection."""
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from ..errors import ExtframeError, PluginNotFound, SpecError
 from .output import printable
@@ -22,44 +25,107 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 # --- where plugins are --------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Location:
+    """Where a command looks for plugins, or serves one: ``--dir``, ``--app`` or Docker's directories.
+
+    Args:
+        directory: the directory of ``--dir`` or EXTFRAME_DIR.
+        app: the host of ``--app`` or EXTFRAME_APP. Never given together with ``directory``.
+        allow_unsafe: accept sources that other users can write.
+    """
+
+    directory: str | None = None
+    app: str | None = None
+    allow_unsafe: bool = False
+
+    @classmethod
+    def of(cls, ctx: click.Context) -> Location:
+        """Return the location for a command line. An option takes precedence over an environment variable.
+
+        Raises:
+            click.UsageError: both were given as options, or both in the environment.
+        """
+        values = {name: ctx.params.get(name) for name in ("directory", "app")}
+        given = [name for name, value in values.items() if value is not None]
+        typed = [name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+        if len(typed) > 1:
+            raise click.UsageError("--dir and --app exclude each other: use one of them.")
+        if len(given) > 1 and not typed:
+            raise click.UsageError("EXTFRAME_DIR and EXTFRAME_APP exclude each other: unset one of them.")
+        chosen = {name: values[name] for name in typed or given}
+        return cls(**chosen, allow_unsafe=bool(ctx.params.get("allow_unsafe")))
+
+    @property
+    def registry(self) -> LocalRegistry:
+        """The registry at this location.
+
+        Raises:
+            click.BadParameter: the host's name cannot be one.
+        """
+        from ..registry.local import LocalRegistry
+
+        if self.directory is not None:
+            return LocalRegistry(self.directory, [self.directory], allow_unsafe=self.allow_unsafe)
+        if self.app is None:
+            return LocalRegistry(allow_unsafe=self.allow_unsafe)
+        try:
+            return LocalRegistry.for_app(self.app, allow_unsafe=self.allow_unsafe)
+        except SpecError as wrong:
+            raise click.BadParameter(printable(str(wrong)), param_hint="'--app'") from wrong
+
+    @property
+    def options(self) -> list[str]:
+        """The options for another command that looks in the same place."""
+        directory = [] if self.directory is None else ["--dir", self.directory]
+        app = [] if self.app is None else ["--app", self.app]
+        return [*directory, *app, *(["--allow-unsafe"] if self.allow_unsafe else [])]
+
+
+def location_options(dir_help: str, app_help: str) -> Callable[[Command], Command]:
+    """Add ``--dir`` and ``--app``, which reach the command as ``location``, a `Location`."""
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_location(*args: Any, **options: Any) -> Any:
+            location = Location.of(click.get_current_context())
+            others = {key: value for key, value in options.items() if key not in ("directory", "app", "allow_unsafe")}
+            return command(*args, location=location, **others)
+
+        directory = click.option(
+            "--dir",
+            "directory",
+            metavar="DIR",
+            envvar="EXTFRAME_DIR",
+            show_envvar=True,
+            type=click.Path(file_okay=False, readable=False),  # the registry reports what this user cannot read
+            help=dir_help,
+        )
+        app = click.option("--app", metavar="NAME", envvar="EXTFRAME_APP", show_envvar=True, help=app_help)
+        return directory(app(with_location))  # type: ignore[return-value] # click's decorators return the function
+
+    return add
+
+
 def registry_options(command: Command) -> Command:
-    """Add ``--dir`` and ``--app``, which `registry_of` takes."""
-    directory = click.option(
-        "--dir",
-        "directory",
-        metavar="DIR",
-        type=click.Path(file_okay=False, readable=False),  # whether it can be read is told by those who read it
-        help="Look for sockets and spec files in DIR alone, instead of in Docker's directories.",
+    """Add ``--dir``, ``--app`` and ``--allow-unsafe``, which reach the command as ``location``, a `Location`."""
+    unsafe = click.option(
+        "--allow-unsafe", is_flag=True, help="Accept sockets, spec files and directories that other users can write."
     )
-    app = click.option(
-        "--app", metavar="NAME", help="Look in the directories of the host program NAME: /run/NAME/plugins and so on."
+    add_location = location_options(
+        "Look for sockets and spec files only in DIR, instead of in Docker's directories.",
+        "Look in the directories of the host NAME: /run/NAME/plugins and so on.",
     )
-    return directory(app(command))
+    return unsafe(add_location(command))
 
 
-def registry_of(directory: str | None, app: str | None) -> LocalRegistry:
-    """Return the registry that ``--dir`` and ``--app`` ask for."""
-    from ..registry.local import LocalRegistry
-
-    if directory is not None and app is not None:
-        raise click.UsageError("--dir and --app exclude each other: give one of them.")
-    if directory is not None:
-        return LocalRegistry(directory, [directory])
-    if app is None:
-        return LocalRegistry()
-    try:
-        return LocalRegistry.for_app(app)
-    except SpecError as wrong:
-        raise click.BadParameter(printable(str(wrong)), param_hint="'--app'") from wrong
-
-
-def find(registry: LocalRegistry, name: str) -> PluginSpec:
+def find_plugin(registry: LocalRegistry, name: str) -> PluginSpec:
     """Return where a plugin listens.
 
     Raises:
-        PluginNotFound: there is none; with the name that the user may have meant.
-        SpecError: its file cannot be used.
-        click.BadParameter: this can be nobody's name.
+        PluginNotFound: there is no such plugin; the message suggests a similar name.
+        SpecError: its source cannot be used.
+        click.BadParameter: the name is invalid.
     """
     from ..protocol import check_name
 
@@ -78,28 +144,28 @@ def find(registry: LocalRegistry, name: str) -> PluginSpec:
 
 
 def complete_name(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names of plugins that begin with what was typed, in the directories that were given before it."""
-    logging.getLogger("extframe").addHandler(logging.NullHandler())  # else warnings go to stderr by themselves
+    """Return the plugins whose names start with ``incomplete``, at the location that precedes it."""
+    logging.getLogger("extframe").addHandler(logging.NullHandler())  # without a handler, warnings go to stderr
     try:
-        names = registry_of(ctx.params.get("directory"), ctx.params.get("app")).scan()
-    except (ExtframeError, click.UsageError):  # there is no place for a message in the middle of a line
+        names = Location.of(ctx).registry.scan()
+    except (ExtframeError, click.UsageError):  # a message would garble the line that is being edited
         return []
-    return [name for name in names if name.startswith(incomplete)]
+    return [name for name in names if name.startswith(incomplete) and name.isprintable()]
 
 
 name_argument = click.argument("name", metavar="NAME", shell_complete=complete_name)
 
-# --- how long, and in which form ----------------------------------------------------------------------
+# --- timeout and output format ------------------------------------------------------------------------
 
 
 def _seconds(text: str) -> float:
-    """Return a number of seconds, more than 0; ``inf`` for no end."""
+    """Parse a number of seconds greater than 0, or ``inf``."""
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not seconds > 0:
-        raise click.BadParameter(f"{text!r} is no number of seconds; expected one that is more than 0.")
+        raise click.BadParameter(f"{text!r} is invalid: expected a number of seconds greater than 0.")
     return seconds
 
 
@@ -116,14 +182,14 @@ output_option = click.option(
     type=click.Choice(["table", "json"]),
     default="table",
     show_default=True,
-    help="A table for people, or JSON for programs.",
+    help="The output format.",
 )
 
 # --- the log ------------------------------------------------------------------------------------------
 
 
-class _Line(logging.Formatter):
-    """Warnings look like every other message; asked for with ``-v``, records say where they come from."""
+class _LogFormatter(logging.Formatter):
+    """Formats warnings like all other messages; with ``-v``, adds level, logger and tracebacks."""
 
     def __init__(self, verbose: bool) -> None:
         super().__init__()
@@ -139,16 +205,16 @@ class _Line(logging.Formatter):
         return "\n".join([head, *(f"  {printable(line)}" for line in trace)])
 
 
-def _start_log(ctx: click.Context, parameter: click.Parameter, verbose: bool) -> None:
+def _configure_log(ctx: click.Context, parameter: click.Parameter, verbose: bool) -> None:
     logger = logging.getLogger("extframe")
     before = logger.level
     handler = logging.StreamHandler()
-    handler.setFormatter(_Line(verbose))
+    handler.setFormatter(_LogFormatter(verbose))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
 
     @ctx.call_on_close
-    def stop_log() -> None:
+    def restore_log() -> None:
         logger.setLevel(before)
         logger.removeHandler(handler)
 
@@ -159,6 +225,6 @@ verbose_option = click.option(
     is_flag=True,
     expose_value=False,
     is_eager=True,
-    callback=_start_log,
-    help="Show on stderr what is done, and the tracebacks of what failed.",
+    callback=_configure_log,
+    help="Log to stderr, with tracebacks.",
 )

@@ -1,7 +1,7 @@
-"""Write tables, JSON and messages: data to stdout, all else to stderr. Knows no plugins.
+"""Write tables and JSON to stdout, and messages to stderr. Knows nothing about plugins.
 
-What plugins and file names say goes to a terminal with its control characters written out, so that nobody's
-words move the cursor, change colours or pass for ours.
+Control characters in text from plugins and in file names are escaped, so that they cannot move the cursor, change
+colours or imitate output of this command.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import click
 from ..errors import ExtframeError
 from ..text import printable as printable
 
-REASON_WIDTH = 100  # characters of a reason that a table shows; JSON has all of it
+REASON_WIDTH = 100  # characters of a reason in a table; JSON has the full text
 _STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow", "lost": "yellow"}
 _STYLES |= {"ok": "green", "warning": "yellow", "problem": "red"}
 _STYLES |= {"pass": "green", "warn": "yellow", "fail": "red"}
@@ -29,7 +29,7 @@ Cells = Sequence[str]
 
 
 def shortened(reason: str) -> str:
-    """Return a reason as a table shows it."""
+    """Return a reason on one line, truncated for a table."""
     reason = " ".join(reason.split())
     return reason if len(reason) <= REASON_WIDTH else reason[: REASON_WIDTH - 3].rstrip() + "..."
 
@@ -38,20 +38,20 @@ def shortened(reason: str) -> str:
 
 
 def note(message: str) -> None:
-    """Tell the user something that is not data: one line on stderr."""
+    """Write a message to stderr, on one line."""
     click.echo(f"extframe: {printable(message)}", err=True)
 
 
-def suggest(hint: str) -> None:
-    """Tell the user what may help."""
-    click.echo(f"hint: {hint}", err=True)
+def hint(message: str) -> None:
+    """Write a hint to stderr."""
+    click.echo(f"hint: {message}", err=True)
 
 
 # --- stdout -------------------------------------------------------------------------------------------
 
 
 def write_json(value: Any) -> None:
-    """Write a value as indented JSON; characters that do not print are escaped, as JSON allows."""
+    """Write a value as indented JSON, with unprintable characters escaped."""
     import json
 
     text = json.dumps(value, indent=2, ensure_ascii=not _encoding().lower().startswith("utf"))
@@ -67,68 +67,68 @@ def _encoding() -> str:
 
 
 def write_json_line(value: Any) -> None:
-    """Write a value as JSON on one line, in ASCII."""
+    """Write a value as one line of ASCII JSON."""
     import json
 
     _write(json.dumps(value))
 
 
 def write_line(cells: Cells, widths: Sequence[int]) -> None:
-    """Write one row that has come by itself; ``widths`` are those of all cells but the last."""
-    line = [_shown(cell) for cell in cells]
+    """Write a single row. ``widths`` are the widths of all cells but the last."""
+    line = [_escaped(cell) for cell in cells]
     line[:-1] = [cell.ljust(width) + "  " for cell, width in zip(line[:-1], widths, strict=True)]
-    if _has_colours():
+    if _uses_colours():
         _write_coloured([line], titles=())
     else:
         _write("".join(line))
 
 
 def write_table(header: Cells, rows: Sequence[Cells]) -> None:
-    """Write rows below a header, each on one line as long as its cells: lines can be searched, and paths copied."""
-    lines = _aligned([header, *([_shown(cell) for cell in row] for row in rows)])
-    if _has_colours():
+    """Write rows below a header. Lines are never wrapped or truncated, so that they can be searched and copied from."""
+    lines = _aligned([header, *([_escaped(cell) for cell in row] for row in rows)])
+    if _uses_colours():
         _write_coloured(lines)
     else:
         _write("\n".join(map("".join, lines)))
 
 
 def write_properties(properties: Mapping[str, str]) -> None:
-    """Write names and values, one pair a line."""
-    _write("\n".join(map("".join, _aligned([(name, _shown(value)) for name, value in properties.items()]))))
+    """Write names and values, one pair per line."""
+    _write("\n".join(map("".join, _aligned([(name, _escaped(value)) for name, value in properties.items()]))))
 
 
 def write_groups(groups: Mapping[str, Sequence[Cells]]) -> None:
-    """Write rows below the title of each group, one a line, with an empty line between the groups."""
+    """Write the rows of each group below its title, with an empty line between groups."""
     lines: list[Cells] = []
     titles: list[int] = []
     for title, rows in groups.items():
         lines += [[""]] if lines else []
         titles.append(len(lines))
         lines.append([title])
-        lines += [["  ", *row] for row in _aligned([[_shown(cell, "") for cell in row] for row in rows])]
-    if _has_colours():
+        lines += [["  ", *row] for row in _aligned([[_escaped(cell, "") for cell in row] for row in rows])]
+    if _uses_colours():
         _write_coloured(lines, titles)
     else:
         _write("\n".join("".join(line).rstrip() for line in lines))
 
 
-def _shown(cell: str, nothing: str = "-") -> str:
-    """Return a cell in what stdout can take."""
-    return printable(cell).encode(_encoding(), "backslashreplace").decode(_encoding()) or nothing
+def _escaped(cell: str, empty: str = "-") -> str:
+    """Return a cell with only characters that print and that stdout can encode."""
+    return printable(cell).encode(_encoding(), "backslashreplace").decode(_encoding()) or empty
 
 
 def _aligned(rows: Sequence[Cells]) -> list[list[str]]:
-    """Return the rows with their cells filled up to the width of the column, but for the last."""
+    """Pad all cells but the last of each row to the width of their column."""
     widths = [max(map(len, column)) + 2 for column in zip(*rows, strict=True)]
     return [[*map(str.ljust, row[:-1], widths), row[-1]] for row in rows]
 
 
-def _has_colours() -> bool:
+def _uses_colours() -> bool:
     return sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _write_coloured(lines: Sequence[Cells], titles: Collection[int] = (0,)) -> None:
-    """Write lines for a terminal: those at the places of ``titles`` bold, in the others each cell in its own style."""
+    """Write lines with colours: those with an index in ``titles`` in bold, the cells of the others by their text."""
     from rich.console import Console
     from rich.text import Text
 
@@ -142,13 +142,13 @@ def _write_coloured(lines: Sequence[Cells], titles: Collection[int] = (0,)) -> N
 
 
 def check_reader() -> None:
-    """Do nothing while somebody may read what is written to stdout.
+    """Check that stdout still has a reader.
 
     Raises:
-        BrokenPipeError: nobody does any more.
+        BrokenPipeError: it is a pipe whose reader has closed it.
     """
     reader = select.poll()
-    with contextlib.suppress(AttributeError, OSError, ValueError):  # a stream without a descriptor, or none at all
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # stdout is None or has no descriptor
         reader.register(sys.stdout.fileno(), 0)
     if any(event & (select.POLLERR | select.POLLHUP) for _, event in reader.poll(0)):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
@@ -157,16 +157,16 @@ def check_reader() -> None:
 def _write(text: str) -> None:
     try:
         click.echo(text)
-    except BrokenPipeError:  # click's to handle: whoever read has had enough
+    except BrokenPipeError:  # handled by click
         raise
     except OSError as full:
-        _drop_output()
+        _discard_output()
         raise ExtframeError(f"cannot write to standard output: {full.strerror}") from full
 
 
-def _drop_output() -> None:
-    """Let what is left in the buffer go nowhere: Python would try it again at its end, and complain in other words."""
-    with contextlib.suppress(OSError, ValueError):  # ValueError: a stream without a descriptor
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+def _discard_output() -> None:
+    """Discard buffered output, which Python would otherwise flush at exit and fail again."""
+    with contextlib.suppress(OSError, ValueError):  # ValueError: stdout has no descriptor
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -1,7 +1,8 @@
-"""The command line: its commands, and how it ends. Does no command's work."""
+"""The command line: its commands, error messages and exit codes. Implements no command."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -10,31 +11,39 @@ from ..errors import ExtframeError
 from .call import call
 from .check import check
 from .doctor import doctor
-from .exits import Exit, exit_code, hint
+from .exit_codes import ExitCode, exit_code, hint_for
 from .handlers import handlers
 from .inspect import inspect
 from .ls import ls
 from .new import new
-from .output import note, suggest
+from .output import hint, note
 from .serve import serve
 from .watch import watch
 
 
 class Program(click.Group):
-    """A group of commands that tells errors of our tree in one line, and leaves with the code that they have."""
+    """A group of commands that prints an ExtframeError on one line and exits with its code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the command line, or complete one for a shell."""
+        if "_EXTFRAME_COMPLETE" in os.environ:
+            from . import completion
+
+            completion.register()
+        return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that was asked for."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except ExtframeError as error:
             note(str(error))
-            advice = hint(error)
+            advice = hint_for(error)
             if advice is not None:
-                suggest(advice)
+                hint(advice)
             code = exit_code(error)
         except KeyboardInterrupt:
-            code = Exit.INTERRUPTED
+            code = ExitCode.INTERRUPTED
         ctx.exit(code)
 
 
@@ -46,15 +55,15 @@ Examples:
   extframe handlers
 
 \b
-Exit codes: 0 done, 1 failure, 2 wrong usage, 3 no such plugin, 4 the plugin answered
-an error, 5 it could not be reached or did not answer in time, 130 Ctrl-C.
+Exit codes: 0 success, 1 failure, 2 usage error, 3 plugin not found, 4 the plugin returned an
+error, 5 the plugin is unreachable or timed out, 130 interrupted by Ctrl-C.
 """
 
 
 @click.group(cls=Program, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="extframe", message="%(prog)s %(version)s")
 def program() -> None:
-    """See and call the programs that extend this machine's hosts: plugins that speak Docker's plugin protocol."""
+    """Find, call, check and serve plugins that speak Docker's plugin protocol."""
 
 
 for command in (ls, watch, inspect, call, check, serve, new, handlers, doctor):

@@ -1,22 +1,23 @@
-"""``extframe serve``: run a plugin that is a class. Knows where it may listen; HTTP is the server's."""
+"""``extframe serve``: serve drivers as a plugin. Selects the listener; the server package does the rest."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import ExtframeError, SpecError
-from .loading import load_driver
+from .driver_loader import load_driver
+from .options import Location, location_options
 from .output import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ..server import ListenOptions
 
 EPILOG = """\b
@@ -26,6 +27,8 @@ Examples:
   extframe serve photos:make_driver --name photos --tcp 127.0.0.1:9000 --dir ./plugins
 """
 
+_TCP = re.compile(r"([^\s:/\[\]]+|\[[0-9A-Fa-f:.%\w]+\]):([0-9]{1,5})", re.ASCII)
+
 
 def _mode(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
     try:
@@ -33,40 +36,43 @@ def _mode(ctx: click.Context, parameter: click.Parameter, text: str) -> int:
     except ValueError:
         mode = -1
     if not 0 <= mode <= 0o777:
-        raise click.BadParameter(f"{text!r} is no mode of a file; expected octal digits, such as 660.")
+        raise click.BadParameter(f"{text!r} is not a file mode: expected octal digits, such as 660.")
     return mode
+
+
+def _tcp(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    found = _TCP.fullmatch(text) if text is not None else None
+    if text is not None and (found is None or int(found[2]) > 65535):
+        raise click.BadParameter(f"'{printable(text)}' is invalid: expected HOST:PORT, such as 127.0.0.1:9000.")
+    return text
 
 
 @click.command(epilog=EPILOG)
 @click.argument("drivers", metavar="DRIVER...", nargs=-1, required=True)
-@click.option("--name", required=True, metavar="NAME", help="The plugin's name: its socket is NAME.sock.")
-@click.option(
-    "--dir",
-    "directory",
-    metavar="DIR",
-    envvar="EXTFRAME_DIR",
-    type=click.Path(file_okay=False),
-    help="Create the socket, or with --tcp the spec file, in DIR instead of in Docker's directories ($EXTFRAME_DIR).",
+@click.option("--name", required=True, metavar="NAME", help="The name of the plugin. Its socket is NAME.sock.")
+@location_options(
+    "Create the socket, or the spec file with --tcp, in DIR instead of in Docker's directories.",
+    "Create it in the directories of the host NAME: /run/NAME/plugins or, with --tcp, /etc/NAME/plugins.",
 )
 @click.option(
-    "--app",
-    metavar="APP",
-    envvar="EXTFRAME_APP",
-    help="Create it where the host program APP looks for plugins ($EXTFRAME_APP). --dir takes precedence.",
+    "--tcp",
+    metavar="HOST:PORT",
+    callback=_tcp,
+    help="Listen on TCP, without TLS, and write NAME.spec. Port 0 selects a free port.",
 )
-@click.option("--tcp", metavar="HOST:PORT", help="Listen there, without TLS, and write NAME.spec; port 0 is any.")
-@click.option("--mode", default="660", show_default=True, callback=_mode, help="Who may connect to the socket.")
-@click.option("--group", metavar="GROUP", help="The group that the socket belongs to.")
-@click.option("--serialize", metavar="PARAMETER", help="Let calls with the same value of it, such as name, go in turn.")
-@click.option("--reload", is_flag=True, help="Start again whenever a Python file below this directory changes.")
-@click.option("-v", "--verbose", is_flag=True, help="Show on stderr what is done, and the tracebacks of what failed.")
+@click.option("--mode", default="660", show_default=True, callback=_mode, help="The file mode of the socket.")
+@click.option("--group", metavar="GROUP", help="The group of the socket.")
+@click.option(
+    "--serialize", metavar="PARAMETER", help="Serialise calls with the same value of PARAMETER, such as name."
+)
+@click.option("--reload", is_flag=True, help="Restart when a Python file below the working directory changes.")
+@click.option("-v", "--verbose", is_flag=True, help="Log at level DEBUG, with tracebacks.")
 @click.pass_context
 def serve(
     ctx: click.Context,
     drivers: Sequence[str],
     name: str,
-    directory: str | None,
-    app: str | None,
+    location: Location,
     tcp: str | None,
     mode: int,
     group: str | None,
@@ -76,35 +82,35 @@ def serve(
 ) -> None:
     """Serve drivers as one plugin, until SIGTERM or Ctrl-C.
 
-    DRIVER is MODULE:NAME: a class that is a driver, a driver, or a function that makes one. Modules are looked for
-    in the working directory, too. Several drivers are one plugin with several extension points.
+    DRIVER is MODULE:NAME: a driver class, a driver, or a function that returns one. Modules in the working
+    directory are found, after installed ones. Several drivers are one plugin with several extension points.
     """
     if tcp is not None and group is not None:
-        raise click.UsageError("--group is for a unix socket: leave it out, or --tcp.")
+        raise click.UsageError("--group applies to a unix socket and excludes --tcp.")
     if reload:
-        from .reload import run_again_on_changes
+        from .autoreload import run_with_reload
 
-        ctx.exit(run_again_on_changes(Path.cwd(), _without_reload(ctx)))
+        ctx.exit(run_with_reload(Path.cwd(), _without_reload(ctx)))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if verbose:
         logging.getLogger("extframe").setLevel(logging.DEBUG)
-    _serve([load_driver(target) for target in drivers], name, serialize, _place(directory, app, tcp, mode, group))
+    _serve([load_driver(target) for target in drivers], name, serialize, _listener(location, tcp, mode, group))
 
 
-def _place(directory: str | None, app: str | None, tcp: str | None, mode: int, group: str | None) -> ListenOptions:
-    place: ListenOptions = {"mode": mode}
-    if directory is not None:
-        place["directory"] = place["spec_directory"] = directory
-    elif app is not None:
-        place["app"] = app
+def _listener(location: Location, tcp: str | None, mode: int, group: str | None) -> ListenOptions:
+    listener: ListenOptions = {"mode": mode}
+    if location.directory is not None:
+        listener["directory"] = listener["spec_directory"] = location.directory
+    elif location.app is not None:
+        listener["app"] = location.app
     if tcp is not None:
-        place["address"] = f"tcp://{tcp}"
+        listener["address"] = f"tcp://{tcp}"
     if group is not None:
-        place["group"] = int(group) if group.isdecimal() else group
-    return place
+        listener["group"] = int(group) if group.isdecimal() else group
+    return listener
 
 
-def _serve(drivers: Sequence[object], name: str, serialize: str | None, place: ListenOptions) -> None:
+def _serve(drivers: Sequence[object], name: str, serialize: str | None, listener: ListenOptions) -> None:
     from ..protocol import check_name
     from ..server import asgi_app, serve
 
@@ -113,32 +119,43 @@ def _serve(drivers: Sequence[object], name: str, serialize: str | None, place: L
     except SpecError as wrong:
         raise click.BadParameter(printable(str(wrong)), param_hint="'--name'") from wrong
     try:
-        asgi_app(*drivers, serialize=serialize).close()  # a driver that cannot be served is found before it listens
+        asgi_app(*drivers, serialize=serialize).close()  # reject invalid drivers before it listens
     except TypeError as wrong:
         raise ExtframeError(str(wrong)) from wrong
-    with _told_in_one_line(name):
-        serve(*drivers, name=name, serialize=serialize, **place)
+    with _translated_errors(name, listener.get("address", "")):
+        serve(*drivers, name=name, serialize=serialize, **listener)
 
 
 @contextmanager
-def _told_in_one_line(name: str) -> Iterator[None]:
+def _translated_errors(name: str, address: str) -> Iterator[None]:
+    import socket
+
     try:
         yield
     except ExtframeError:
         raise
+    except socket.gaierror as unknown:
+        typed = address.removeprefix("tcp://")
+        message = f"'{printable(typed)}': {(unknown.strerror or str(unknown)).lower()}."
+        raise click.BadParameter(message, param_hint="'--tcp'") from unknown
     except OSError as wrong:
-        place = f"{wrong.filename}: " if wrong.filename else ""
-        words = (wrong.strerror or str(wrong)).replace("directory=", "--dir")  # what the command calls it
-        raise ExtframeError(f"cannot serve {name!r}: {place}{words}") from wrong
+        path = f"{wrong.filename}: " if wrong.filename else ""
+        message = (wrong.strerror or str(wrong)).replace("directory=", "--dir")  # the name of the option here
+        where = f" at {address.removeprefix('tcp://')}" if address and address not in message else ""
+        raise ExtframeError(f"cannot serve {name!r}{where}: {path}{message}") from wrong
     except LookupError as wrong:
         raise ExtframeError(f"cannot serve {name!r}: {wrong.args[0] if wrong.args else wrong}") from wrong
 
 
 def _without_reload(ctx: click.Context) -> list[str]:
-    """Return the command line as it is without ``--reload``."""
-    values: dict[str, Any] = {**ctx.params, "mode": f"{ctx.params['mode']:o}"}
-    drivers = values.pop("drivers")
-    flags = [f"--{key}" for key, value in values.items() if value is True and key != "reload"]
-    names = {"directory": "--dir"}
-    options = [(names.get(key, f"--{key}"), value) for key, value in values.items() if isinstance(value, str)]
-    return ["serve", *flags, *(word for option in options for word in option), "--", *drivers]
+    """Return the command line without ``--reload``. What came from the environment is inherited."""
+    arguments = ["serve"]
+    for parameter in ctx.command.params:
+        value: Any = ctx.params[parameter.name or ""]
+        is_typed = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if not isinstance(parameter, click.Option) or not is_typed or parameter.name == "reload":
+            continue
+        option = parameter.opts[-1]
+        text = f"{value:o}" if parameter.name == "mode" else value
+        arguments += [option] if parameter.is_flag else [option, text]
+    return [*arguments, "--", *ctx.params["drivers"]]

@@ -1,4 +1,4 @@
-"""``extframe watch``: what becomes of plugins, as it happens. Calls no handler."""
+"""``extframe watch``: watch plugins appear, fail and disappear. Calls no handler."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import click
 
 from ..errors import ExtframeError
 from ..text import text_of
-from .exits import cause
-from .options import output_option, registry_of, registry_options, timeout_option, verbose_option
+from .exit_codes import root_cause
+from .options import Location, output_option, registry_options, timeout_option, verbose_option
 from .output import check_reader, note, shortened, write_json_line, write_line
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ Examples:
 
 
 @dataclass(frozen=True)
-class Change:
-    """What became of a plugin: active, failed, lost or removed."""
+class LifecycleEvent:
+    """A change of a plugin's state: active, failed, lost or removed."""
 
     name: str
     state: str
@@ -40,67 +40,71 @@ class Change:
     when: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
 
-def listener(changes: queue.SimpleQueue[Change]) -> object:
-    """Return a handler that puts what it is told in a queue: output is written by the thread that Ctrl-C reaches."""
-    from ..handlers.hooks import hookimpl  # pluggy is for those who watch
+Events = queue.SimpleQueue[LifecycleEvent]
 
-    class Listener:
+
+def lifecycle_listener(events: Events) -> object:
+    """Return a handler that puts lifecycle events in a queue, so that the thread that receives Ctrl-C writes them."""
+    from ..handlers.hooks import hookimpl  # imports pluggy
+
+    class LifecycleListener:
         @hookimpl
         def plugin_activated(self, name: str, plugin: Plugin) -> None:
-            changes.put(Change(name, "active", implements=list(plugin.manifest.implements)))
+            events.put(LifecycleEvent(name, "active", implements=list(plugin.manifest.implements)))
 
         @hookimpl
         def plugin_failed(self, name: str, error: ExtframeError) -> None:
-            why = cause(error)
-            changes.put(Change(name, "failed", reason=why.message if isinstance(why, ExtframeError) else text_of(why)))
+            why = root_cause(error)
+            reason = why.message if isinstance(why, ExtframeError) else text_of(why)
+            events.put(LifecycleEvent(name, "failed", reason=reason))
 
         @hookimpl
         def plugin_lost(self, name: str, reason: str) -> None:
-            changes.put(Change(name, "lost", reason=reason))
+            events.put(LifecycleEvent(name, "lost", reason=reason))
 
         @hookimpl
         def plugin_removed(self, name: str) -> None:
-            changes.put(Change(name, "removed"))
+            events.put(LifecycleEvent(name, "removed"))
 
-    return Listener()
+    return LifecycleListener()
 
 
 @click.command(epilog=EPILOG)
 @registry_options
-@timeout_option(10.0, "How long a plugin may take to say what it implements.")
+@timeout_option(10.0, "Deadline for each handshake.")
 @output_option
 @verbose_option
-def watch(directory: str | None, app: str | None, timeout: float, output: str) -> None:
-    """Tell what becomes of plugins, as it happens.
+def watch(location: Location, timeout: float, output: str) -> None:
+    """Watch plugins appear, fail and disappear.
 
-    One line for each plugin that is there, that comes, is restarted, fails or goes, until Ctrl-C. A plugin that
-    fails is tried again: at once when its file changes, else after pauses that grow to 10 s. That is told only when
-    something else comes of it.
+    Prints one line for each plugin that is active, is restarted, fails or is removed, until Ctrl-C. A plugin that
+    failed is activated again when its file changes, and otherwise with a backoff of up to 10 s; a line is printed
+    only when the outcome changes.
     """
     from ..host.manager import PluginManager
 
-    changes: queue.SimpleQueue[Change] = queue.SimpleQueue()
-    registry = registry_of(directory, app)
+    events: Events = queue.SimpleQueue()
+    registry = location.registry
     write = _write_json if output == "json" else _write_line
     with _without_log_of_failures(), PluginManager(registry, groups=()) as manager:
-        manager.register(listener(changes))
+        manager.register(lifecycle_listener(events))
         with manager.watch(timeout=timeout):
-            note(f"watching {', '.join(dict.fromkeys(registry.directories))}; Ctrl-C ends it")
+            note(f"watching {', '.join(dict.fromkeys(registry.directories))}; press Ctrl-C to stop")
             while True:
-                write(_next(changes))
+                write(_next(events))
 
 
-def _next(changes: queue.SimpleQueue[Change]) -> Change:
-    """Wait for a change, for as long as somebody reads what is written: ``grep -m1`` may have had enough."""
+def _next(events: Events) -> LifecycleEvent:
+    """Wait for an event, as long as stdout has a reader: ``grep -m1`` exits after a match."""
     while True:
         with suppress(queue.Empty):
-            return changes.get(timeout=1.0)
+            return events.get(timeout=1.0)
         check_reader()
 
 
 @contextmanager
 def _without_log_of_failures() -> Iterator[None]:
-    """Keep a failure from being told twice; ``-v`` shows the log."""
+    """Suppress the log lines of failures, which are printed as events. ``-v`` keeps them."""
     logger = logging.getLogger("extframe.host.watch")
     before = logger.level
     if not logger.isEnabledFor(logging.DEBUG):
@@ -111,10 +115,10 @@ def _without_log_of_failures() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _write_line(change: Change) -> None:
-    words = ", ".join(change.implements or ()) or shortened(change.reason or "")
-    write_line([change.when.astimezone().strftime("%H:%M:%S"), change.name, change.state, words], widths=(8, 16, 7))
+def _write_line(event: LifecycleEvent) -> None:
+    details = ", ".join(event.implements or ()) or shortened(event.reason or "")
+    write_line([event.when.astimezone().strftime("%H:%M:%S"), event.name, event.state, details], widths=(8, 16, 7))
 
 
-def _write_json(change: Change) -> None:
-    write_json_line(asdict(change) | {"when": change.when.isoformat()})
+def _write_json(event: LifecycleEvent) -> None:
+    write_json_line(asdict(event) | {"when": event.when.isoformat()})

@@ -1,4 +1,4 @@
-"""What the tests of the command share: plugins in a directory, and two ways to run the command."""
+"""Fixtures for tests of the command: plugins in a directory, and two ways to run the command."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def _speaks(*points: str, **answers: object):
 
 @pytest.fixture
 def speaks():
-    """Make a behaviour: these extension points in the handshake, ``List={...}`` to any method List, else 404."""
+    """Make a behaviour: these extension points in the handshake, ``List={...}`` for any method List, otherwise 404."""
     return _speaks
 
 
 @pytest.fixture
 def add(short_path, fault_server) -> Callable[..., FaultServer]:
-    """Put a plugin of this name and behaviour, which listens on a unix socket, into ``short_path``."""
+    """Start a plugin with this name and behaviour on a unix socket in ``short_path``."""
 
     def add(name: str, behaviour=None) -> FaultServer:
         return fault_server(behaviour or _speaks("VolumeDriver"), path=str(short_path / f"{name}.sock"))
@@ -43,7 +43,7 @@ def add(short_path, fault_server) -> Callable[..., FaultServer]:
 
 @pytest.fixture
 def leave_dead_socket(short_path, fault_server) -> Callable[[str], None]:
-    """Leave a socket file in ``short_path`` behind which nobody listens."""
+    """Leave a socket file in ``short_path`` on which no process listens."""
 
     def leave(name: str) -> None:
         fault_server(_speaks(), path=str(short_path / f"{name}.sock")).close()
@@ -51,11 +51,11 @@ def leave_dead_socket(short_path, fault_server) -> Callable[[str], None]:
     return leave
 
 
-def _patient(*arguments: object) -> list[str]:
-    """Return a command line that leaves plugins time, where it does not say how much: a busy machine may need it."""
+def _with_timeout(*arguments: object) -> list[str]:
+    """Add a long timeout to a command line without one, for busy machines."""
     words = [*map(str, arguments)]
-    is_hasty = words[:1] in (["ls"], ["doctor"], ["check"]) and "--timeout" not in words
-    return [*words, "--timeout", "30"] if is_hasty else words
+    needs_timeout = words[:1] in (["ls"], ["doctor"], ["check"]) and "--timeout" not in words
+    return [*words, "--timeout", "30"] if needs_timeout else words
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def run():
     from extframe.cli.program import program
 
     return lambda *arguments, **options: CliRunner().invoke(
-        program, _patient(*arguments), prog_name="extframe", **options
+        program, _with_timeout(*arguments), prog_name="extframe", **options
     )
 
 
@@ -75,12 +75,12 @@ Popen = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def start(tmp_path) -> Iterator[Popen]:
-    """Start the command as a process of its own. ``env`` is added to the environment, less where it is None."""
+    """Start the command as a process. ``env`` is added to the environment; None removes a variable."""
     processes: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object, env: dict[str, str | None] | None = None, **options) -> subprocess.Popen[str]:
         changed = {**os.environ, "NO_COLOR": None, **(env or {})}
-        command = [sys.executable, "-m", "extframe.cli", *_patient(*arguments)]
+        command = [sys.executable, "-m", "extframe.cli", *_with_timeout(*arguments)]
         options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
         environment = {key: value for key, value in changed.items() if value is not None}
         processes.append(subprocess.Popen(command, text=True, cwd=tmp_path, env=environment, **options))
@@ -96,7 +96,7 @@ def start(tmp_path) -> Iterator[Popen]:
 
 @pytest.fixture
 def extframe(start) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command as a process of its own."""
+    """Run the command as a process."""
 
     def extframe(*arguments: object, input: str = "", **options) -> subprocess.CompletedProcess[str]:
         process = start(*arguments, stdin=subprocess.PIPE, **options)

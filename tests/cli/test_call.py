@@ -35,7 +35,7 @@ def test_arguments_are_sent_as_they_were_written(run, add, from_stdin, short_pat
 
 
 @pytest.mark.parametrize("arguments", ["{Name: photos}", "", '{"a": 1} 2', "NaN"])
-def test_arguments_that_are_no_json_are_wrong_usage_and_nothing_is_sent(run, add, arguments, short_path):
+def test_invalid_json_is_a_usage_error_and_nothing_is_sent(run, add, arguments, short_path):
     server = add("rclone")
     for result in (
         run("call", "rclone", "VolumeDriver.Get", arguments, "--dir", short_path),
@@ -47,7 +47,7 @@ def test_arguments_that_are_no_json_are_wrong_usage_and_nothing_is_sent(run, add
 
 
 @pytest.mark.parametrize("method", ["List", "VolumeDriver.", ".List", "VolumeDriver List", "Volume#.List", ""])
-def test_a_method_that_is_none_is_wrong_usage_and_says_what_is_expected(run, add, method, short_path):
+def test_an_invalid_method_is_a_usage_error_that_says_what_is_expected(run, add, method, short_path):
     server = add("rclone")
     result = run("call", "rclone", method, "--dir", short_path)
     assert result.exit_code == 2
@@ -63,7 +63,7 @@ def test_a_method_that_is_none_is_wrong_usage_and_says_what_is_expected(run, add
         answer(b"no volume \x1b[31mphotos\n", status="404 Not Found"),
     ],
 )
-def test_the_plugins_own_words_are_shown_escaped_and_the_code_is_4(run, add, behaviour, short_path):
+def test_the_plugins_error_message_is_escaped_and_the_code_is_4(run, add, behaviour, short_path):
     add("rclone", behaviour)
     result = run("call", "rclone", "VolumeDriver.Get", '{"Name": "photos"}', "--dir", short_path)
     assert (result.exit_code, result.stdout) == (4, "")
@@ -78,23 +78,23 @@ def test_a_method_that_the_plugin_lacks_is_4_and_the_hint_says_where_to_look(run
     assert result.stderr.splitlines()[1] == "hint: `extframe inspect NAME` shows what the plugin implements"
 
 
-def test_words_of_several_lines_stay_on_one(run, add, short_path):
+def test_a_message_of_several_lines_is_printed_on_one(run, add, short_path):
     add("rclone", answer(b'{"Err": "one\\ntwo"}'))
     assert "one\\ntwo\n" in run("call", "rclone", "VolumeDriver.List", "--dir", short_path).stderr
 
 
-def test_a_reply_that_is_no_object_is_1(run, add, short_path):
+def test_a_reply_that_is_not_json_is_1(run, add, short_path):
     add("rclone", answer(b"<html>"))
     result = run("call", "rclone", "VolumeDriver.List", "--dir", short_path)
     assert (result.exit_code, result.stdout) == (1, "")
     assert "not JSON" in result.stderr
 
 
-def test_a_plugin_that_hangs_is_5_when_the_time_is_up(run, add, short_path):
+def test_a_plugin_that_hangs_is_5_at_the_deadline(run, add, short_path):
     add("hung", read_and_hang)
     result = run("call", "hung", "VolumeDriver.List", "--dir", short_path, "--timeout", "0.2")
     assert result.exit_code == 5
-    assert result.stderr.splitlines()[1] == "hint: --timeout SECONDS gives it more time"
+    assert result.stderr.splitlines()[1] == "hint: --timeout SECONDS allows more time"
 
 
 def test_a_dead_socket_is_5(run, leave_dead_socket, short_path):

@@ -14,7 +14,7 @@ def verdicts(result) -> dict[str, str]:
     return {line["check"]: line["verdict"] for line in json.loads(result.stdout)}
 
 
-def test_a_plugin_in_good_order_passes_and_the_exit_code_is_0(run, add, short_path):
+def test_a_conforming_plugin_passes_and_the_exit_code_is_0(run, add, short_path):
     add("photos", scripted())
     result = run("check", "photos", "--dir", short_path)
     header, *lines = result.stdout.splitlines()
@@ -25,7 +25,7 @@ def test_a_plugin_in_good_order_passes_and_the_exit_code_is_0(run, add, short_pa
     assert result.stderr == "extframe: 27 pass, 2 skip\n"
 
 
-def test_an_address_does_in_the_place_of_a_name(run, add, short_path):
+def test_an_address_is_accepted_instead_of_a_name(run, add, short_path):
     server = add("photos", scripted())
     assert run("check", server.address).exit_code == 0
 
@@ -46,7 +46,7 @@ def test_a_fault_is_1_with_its_reason_and_its_rule(run, add, short_path):
     }
 
 
-def test_a_warning_is_no_failure(run, add, short_path):
+def test_a_warning_is_not_a_failure(run, add, short_path):
     add("photos", scripted({"VolumeDriver.List": ok({"Err": "busy"})}))
     result = run("check", "photos", "--dir", short_path)
     assert result.exit_code == 0
@@ -68,14 +68,14 @@ def test_a_plugin_that_hangs_is_5_at_the_deadline(run, add, short_path):
 
 
 @pytest.mark.parametrize("address", ["npipe:////./pipe/x", "tcp://:/"])
-def test_an_address_that_cannot_be_is_told(run, address):
+def test_an_invalid_address_is_one_line(run, address):
     result = run("check", address)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [["--mount"], ["--opt", "a=b"], ["--destructive", "--opt", "ab"]])
-def test_options_that_do_not_fit_are_wrong_usage(run, add, arguments, short_path):
+def test_options_that_conflict_are_usage_errors(run, add, arguments, short_path):
     server = add("photos", scripted())
     assert run("check", "photos", "--dir", short_path, *arguments).exit_code == 2
     assert server.requests == []

@@ -1,4 +1,4 @@
-"""``extframe doctor``: every verdict provoked on real files, sockets, processes and packages; commands run as told."""
+"""``extframe doctor``: each diagnosis is provoked with real files, sockets, processes and packages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from faultserver import FaultServer, answer, close_after_read, hang, read_and_ha
 from packages import install
 from program import Program
 
-from extframe.cli.examinations import EXAMINATIONS, examine, visits
-from extframe.cli.examinations.case import Case
-from extframe.cli.examinations.commands import quoted
-from extframe.cli.examinations.diagnosis import Verdict
+from extframe.cli.checks import CHECKS, handshakes, run_checks
+from extframe.cli.checks.context import CheckContext
+from extframe.cli.checks.diagnosis import Verdict
+from extframe.cli.shell import quote
 from extframe.registry.local import LocalRegistry
 
 ROOT = os.geteuid() == 0
-NOBODY = 65534
+NOBODY_UID = 65534
 as_root = pytest.mark.skipif(not ROOT, reason="needs root, to give files to another user")
 
 Rows = list[dict[str, str]]
@@ -41,18 +41,18 @@ def volume_driver(name, client):
 
 
 class Report:
-    """What the command told: its rows, and with which code it left."""
+    """The output of the command as rows, and its exit code."""
 
     def __init__(self, text: str, code: int) -> None:
         self.rows: Rows = json.loads(text)
         self.code = code
 
     def of(self, subject: object) -> Rows:
-        """The rows about this subject, without those that are ok."""
+        """Return the rows about a subject that are not ok."""
         return [row for row in self.rows if row["subject"] == str(subject) and row["verdict"] != "ok"]
 
     def one(self, subject: object, verdict: str, *words: str) -> dict[str, str]:
-        """The row about this subject that has these words, which is the only one."""
+        """Return the only row about a subject whose text has these words."""
         (found,) = [row for row in self.of(subject) if all(word in row["what"] for word in words)]
         assert found["verdict"] == verdict
         return found
@@ -73,7 +73,7 @@ def home(short_path: Path) -> Path:
 
 @pytest.fixture
 def plugin(home, fault_server, speaks):
-    """Put a plugin of this name and behaviour into ``home``."""
+    """Start a plugin with this name and behaviour in ``home``."""
 
     def plugin(name: str, behaviour=None) -> FaultServer:
         server = fault_server(behaviour or speaks("VolumeDriver"), path=str(home / f"{name}.sock"))
@@ -85,7 +85,7 @@ def plugin(home, fault_server, speaks):
 
 @pytest.fixture
 def spec(home):
-    """Write a spec file into ``home``: text as it is, anything else as JSON."""
+    """Write a spec file into ``home``: text unchanged, anything else as JSON."""
 
     def spec(name: str, content: object = "tcp://127.0.0.1:1") -> Path:
         path = home / name
@@ -97,60 +97,60 @@ def spec(home):
 
 
 @pytest.fixture
-def examined(run, home):
+def diagnosed(run, home):
     """Run the command in this process."""
 
-    def examined(*arguments: object, directory: Path = home) -> Report:
+    def diagnosed(*arguments: object, directory: Path = home) -> Report:
         result = run("doctor", "--dir", directory, "-o", "json", *arguments)
         assert result.stderr == ""
         return Report(result.stdout, result.exit_code)
 
-    return examined
+    return diagnosed
 
 
-AS_NOBODY = f"""
+UNPRIVILEGED = f"""
     import os, sys
     from click.testing import CliRunner
     from extframe.cli.program import program
 
     arguments = ["doctor", *sys.argv[1:]]
-    CliRunner().invoke(program, arguments)  # imports what it needs from where not every user may read
+    CliRunner().invoke(program, arguments)  # imports modules that an unprivileged user may be unable to read
     if os.geteuid() == 0:
-        os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
+        os.setgroups([]), os.setgid({NOBODY_UID}), os.setuid({NOBODY_UID})
     program.main(arguments, prog_name="extframe")
 """
 
 
 @pytest.fixture
-def examined_by_nobody(home):
-    """Run the command as a user whom permissions hold."""
+def diagnosed_unprivileged(home):
+    """Run the command as an unprivileged user."""
 
-    def examined_by_nobody(*arguments: object) -> Report:
+    def diagnosed_unprivileged(*arguments: object) -> Report:
         arguments = arguments or ("--dir", home)
-        with Program(AS_NOBODY, *arguments, "-o", "json", "--timeout", "30", measured=False) as program:
+        with Program(UNPRIVILEGED, *arguments, "-o", "json", "--timeout", "30", measured=False) as program:
             code, said = program.end()
         return Report(said, code)
 
-    return examined_by_nobody
+    return diagnosed_unprivileged
 
 
 def run_command(row: dict[str, str]) -> None:
     subprocess.run(["bash", "-c", row["command"]], check=True, timeout=10, stdin=subprocess.DEVNULL)
 
 
-# --- as a whole ---------------------------------------------------------------------------------------
+# --- the report ------------------------------------------------------------------------------------------
 
 
-def test_where_nothing_is_wrong_every_line_is_ok_and_the_code_is_0(examined, plugin, home):
+def test_without_problems_every_line_is_ok_and_the_code_is_0(diagnosed, plugin, home):
     server = plugin("rclone")
-    report = examined()
+    report = diagnosed()
     assert (report.code, report.wrong()) == (0, [])
     (row,) = [row for row in report.rows if row["group"] == "plugins"]
     assert row == {
         "group": "plugins",
         "verdict": "ok",
         "subject": "rclone",
-        "what": "answers; it implements VolumeDriver",
+        "what": "responds; implements VolumeDriver",
         "where": server.path,
         "remedy": None,
         "command": None,
@@ -158,11 +158,11 @@ def test_where_nothing_is_wrong_every_line_is_ok_and_the_code_is_0(examined, plu
     assert [row["what"] for row in report.rows if row["subject"] == str(home)] == ["1 plugin"]
 
 
-def test_a_warning_leaves_with_0_and_a_problem_with_1(examined, spec, home):
+def test_the_code_is_0_with_warnings_and_1_with_problems(diagnosed, spec, home):
     spec("README")
-    assert (examined().code, examined().wrong()[0]["verdict"]) == (0, "warning")
+    assert (diagnosed().code, diagnosed().wrong()[0]["verdict"]) == (0, "warning")
     FaultServer(hang, path=str(home / "dead.sock")).close()
-    assert examined().code == 1
+    assert diagnosed().code == 1
 
 
 def test_each_plugin_gets_one_handshake_and_no_handler_is_called(plugin, home, extframe, tmp_path):
@@ -175,24 +175,24 @@ def test_each_plugin_gets_one_handshake_and_no_handler_is_called(plugin, home, e
     assert [request.path for request in server.requests] == ["/Plugin.Activate"]
 
 
-def test_without_contact_no_connection_is_opened(examined, plugin):
+def test_without_contact_no_connection_is_opened(diagnosed, plugin):
     server = plugin("rclone")
-    report = examined("--no-contact")
+    report = diagnosed("--no-contact")
     assert (report.code, server.connections) == (0, 0)
-    assert "it was not asked" in next(row["what"] for row in report.rows if row["subject"] == "rclone")
+    assert "not contacted" in next(row["what"] for row in report.rows if row["subject"] == "rclone")
 
 
-def test_a_person_gets_groups_of_lines_and_below_each_what_to_do(run, plugin, home):
+def test_the_text_has_groups_of_lines_with_remedies(run, plugin, home):
     plugin("rclone")
     (home / "weave.spec").symlink_to("nowhere")
     result = run("doctor", "--dir", home)
-    told = result.stdout[result.stdout.index("directories") : result.stdout.index("\n\nhandlers")]
-    assert told.splitlines() == [
+    found = result.stdout[result.stdout.index("directories") : result.stdout.index("\n\nhandlers")]
+    assert found.splitlines() == [
         "directories",
         f"  ok  {home}: 2 plugins",
         "",
         "plugins",
-        f"  ok       rclone ({home}/rclone.sock): answers; it implements VolumeDriver",
+        f"  ok       rclone ({home}/rclone.sock): responds; implements VolumeDriver",
         f"  problem  weave ({home}/weave.spec): is a dangling link to nowhere",
         "           remove it:",
         f"             rm {home}/weave.spec",
@@ -201,13 +201,13 @@ def test_a_person_gets_groups_of_lines_and_below_each_what_to_do(run, plugin, ho
     assert result.exit_code == 1
 
 
-def test_a_command_that_mends_several_things_is_told_once(run, spec, home):
+def test_a_command_that_fixes_several_problems_is_printed_once(run, spec, home):
     spec("a.spec")
     spec("b.spec")
     home.chmod(0o777)
-    told = run("doctor", "--dir", home, "--no-contact").stdout
-    assert told.count(f"chmod o-w {home}") == 1
-    assert told.count("the command above mends this, too") == 2
+    found = run("doctor", "--dir", home, "--no-contact").stdout
+    assert found.count(f"chmod o-w {home}") == 1
+    assert found.count("fixed by the command above") == 2
 
 
 def test_a_terminal_gets_colours(start, home, plugin):
@@ -227,7 +227,7 @@ def test_a_terminal_gets_colours(start, home, plugin):
     assert re.search(rb"\x1b\[32mok *\x1b\[0m *rclone", shown)
 
 
-def test_escape_sequences_in_names_and_words_do_not_reach_the_terminal(run, plugin, home):
+def test_escape_sequences_do_not_reach_the_terminal(run, plugin, home):
     plugin("rude", answer(b"\x1b]0;title\x07", status="500 Internal Server Error"))
     (home / "\x1b[31mred.spec").write_text("tcp://h:1")
     shown = run("doctor", "--dir", home).stdout
@@ -235,28 +235,28 @@ def test_escape_sequences_in_names_and_words_do_not_reach_the_terminal(run, plug
     assert "\\x1b]0;title\\x07" in shown
 
 
-def test_the_commands_look_where_this_one_did(examined, home, plugin):
+def test_suggested_commands_use_the_same_directory(diagnosed, home, plugin):
     plugin("hung", read_and_hang)
-    told = examined("--timeout", "0.5").one("hung", "problem")["command"]
-    assert told == f"extframe doctor --timeout 5 --dir {home}"
+    found = diagnosed("--timeout", "0.5").one("hung", "problem")["command"]
+    assert found == f"extframe doctor --timeout 5 --dir {home}"
 
 
-def test_an_examination_that_breaks_off_is_a_problem_and_the_others_go_on(home):
+def test_a_check_that_raises_is_a_problem_and_does_not_stop_the_others(home):
     class Registry(LocalRegistry):
         def scan(self) -> list[str]:
             raise RuntimeError("out of order")
 
-    told = examine(Case(Registry(home, [home]), timeout=1))
-    assert Verdict.OK in {diagnosis.verdict for diagnosis in told["handlers"]}
-    assert "RuntimeError: out of order" in told["plugins"][0].what
+    found = run_checks(CheckContext(Registry(home, [home]), timeout=1))
+    assert Verdict.OK in {diagnosis.verdict for diagnosis in found["handlers"]}
+    assert "RuntimeError: out of order" in found["plugins"][0].what
 
 
-def test_the_titles_of_the_examinations_are_told_in_their_order(home):
-    told = examine(Case(LocalRegistry(home, [home]), timeout=1))
-    assert list(told) == list(dict.fromkeys(title for title, _ in EXAMINATIONS))
+def test_the_groups_are_in_the_order_of_the_checks(home):
+    found = run_checks(CheckContext(LocalRegistry(home, [home]), timeout=1))
+    assert list(found) == list(dict.fromkeys(title for title, _ in CHECKS))
 
 
-def test_a_directory_that_vanishes_meanwhile_is_no_plugin_and_no_traceback(home, spec):
+def test_a_directory_can_vanish_during_the_checks(home, spec):
     spec("a.spec")
 
     class Registry(LocalRegistry):
@@ -265,11 +265,11 @@ def test_a_directory_that_vanishes_meanwhile_is_no_plugin_and_no_traceback(home,
             shutil.rmtree(home, ignore_errors=True)
             return names
 
-    told = examine(Case(Registry(home, [home]), timeout=1))
-    assert not [each for group in told.values() for each in group if "could not be examined" in each.what]
+    found = run_checks(CheckContext(Registry(home, [home]), timeout=1))
+    assert not [each for group in found.values() for each in group if "the check failed" in each.what]
 
 
-# --- what is wrong, and the command that mends it -----------------------------------------------------
+# --- problems, and the commands that fix them ---------------------------------------------------------
 
 
 def place_open_directory(home: Path) -> None:
@@ -281,7 +281,7 @@ def place_open_file(home: Path) -> None:
     (home / "a.json").chmod(0o666)
 
 
-def place_link_to_nowhere(home: Path) -> None:
+def place_dangling_link(home: Path) -> None:
     (home / "a.sock").symlink_to("nowhere")
 
 
@@ -320,82 +320,81 @@ def place_pipe(home: Path) -> None:
     os.mkfifo(home / "a.spec")
 
 
-MENDED = [
+FIXABLE = [
     (place_open_directory, "problem", "{home}", "is world-writable"),
     (place_open_file, "problem", "a", "is world-writable"),
-    (place_link_to_nowhere, "problem", "a", "is a dangling link"),
-    (place_dead_socket, "problem", "a", "nobody listens there: connection refused"),
-    (place_file_as_socket, "warning", "{home}/a.sock", "is no socket"),
-    (place_other_case, "warning", "{home}/a.Json", "must be .json to the letter"),
+    (place_dangling_link, "problem", "a", "is a dangling link"),
+    (place_dead_socket, "problem", "a", "nothing listens there: connection refused"),
+    (place_file_as_socket, "warning", "{home}/a.sock", "is not a socket"),
+    (place_other_case, "warning", "{home}/a.Json", "must be .json in lower case"),
     (place_socket_of_another_name, "warning", "{home}/a.socket", "must end in .sock"),
-    (place_name_of_two_lines, "warning", "{home}/two\nlines' \udcff.spec", "control character"),
-    (place_file_in_anothers_directory, "warning", "{home}/a/b.spec", "only a.spec is looked for"),
-    (place_two_of_one_name, "warning", "a", "more than once: {home}/a.spec goes before"),
+    (place_file_in_anothers_directory, "warning", "{home}/a/b.spec", "only a.spec is, for the plugin"),
+    (place_two_of_one_name, "warning", "a", "more than once: {home}/a.spec takes precedence"),
     (place_pipe, "problem", "a", "is a FIFO"),
 ]
 
 
-@pytest.mark.parametrize(("place", "verdict", "subject", "words"), MENDED)
-def test_what_is_wrong_is_told_and_the_command_that_is_told_mends_it(examined, home, place, verdict, subject, words):
+@pytest.mark.parametrize(("place", "verdict", "subject", "words"), FIXABLE)
+def test_a_problem_is_reported_with_the_command_that_fixes_it(diagnosed, home, place, verdict, subject, words):
     place(home)
     subject, words = subject.format(home=home), words.format(home=home)
-    run_command(examined().one(subject, verdict, words))
-    assert [row for row in examined().of(subject) if words in row["what"]] == []
+    run_command(diagnosed().one(subject, verdict, words))
+    assert [row for row in diagnosed().of(subject) if words in row["what"]] == []
 
 
 @as_root
 @pytest.mark.parametrize("name", ["", "a.spec"])
-def test_what_belongs_to_another_user_is_a_problem_and_the_command_mends_it(examined, home, spec, name):
+def test_a_source_of_another_user_is_a_problem_and_the_command_fixes_it(diagnosed, home, spec, name):
     spec("a.spec")
-    os.chown(home / name, NOBODY, 0)
-    row = examined("--no-contact").one("a" if name else home, "problem", f"belongs to user {NOBODY}")
+    os.chown(home / name, NOBODY_UID, 0)
+    row = diagnosed("--no-contact").one("a" if name else home, "problem", f"belongs to user {NOBODY_UID}")
     assert row["command"] == f"chown root {home / name}"
     run_command(row)
-    assert examined("--no-contact").wrong() == []
+    assert diagnosed("--no-contact").wrong() == []
 
 
 @pytest.mark.parametrize(
     "path", ["/run/plain", "/run/a b", "/run/it's $HOME", "/run/two\nlines", "/run/\udcff'\\", "/run/größe"]
 )
 def test_a_quoted_path_is_the_path_to_a_shell(path):
-    done = subprocess.run(["bash", "-c", f"printf %s {quoted(path)}"], capture_output=True, check=True, timeout=10)
+    done = subprocess.run(["bash", "-c", f"printf %s {quote(path)}"], capture_output=True, check=True, timeout=10)
     assert done.stdout == os.fsencode(path)
 
 
 # --- directories --------------------------------------------------------------------------------------
 
 
-def test_a_missing_directory_beside_others_is_fine_and_it_is_said_who_makes_it(home):
-    told = examine(Case(LocalRegistry(home / "none", [home]), timeout=1))["directories"]
-    assert [(each.verdict, each.subject) for each in told] == [
+def test_a_missing_directory_is_ok_if_another_exists(home):
+    found = run_checks(CheckContext(LocalRegistry(home / "none", [home]), timeout=1))["directories"]
+    assert [(each.verdict, each.subject) for each in found] == [
         (Verdict.OK, f"{home}/none"),
         (Verdict.OK, str(home)),
     ]
-    assert "the first plugin makes it" in told[0].what
+    assert "the first plugin creates it" in found[0].what
 
 
-def test_it_is_a_warning_that_no_directory_exists_and_the_command_makes_one(examined, home):
+def test_it_is_a_warning_if_no_directory_exists_and_the_command_creates_one(diagnosed, home):
     missing = home / "not" / "there"
-    run_command(examined(directory=missing).one(missing, "warning", "nor does any other"))
+    run_command(diagnosed(directory=missing).one(missing, "warning", "and neither does any other"))
     assert missing.is_dir()
-    assert examined(directory=missing).wrong() == []
+    assert diagnosed(directory=missing).wrong() == []
 
 
-def test_a_file_in_the_place_of_a_directory_is_a_problem_and_is_put_out_of_the_way(home):
+def test_a_file_in_place_of_a_directory_is_a_problem(home):
     directory = home / "d"
     directory.write_text("")
-    case = Case(LocalRegistry(directory, [directory]), timeout=1)
-    (row,) = examine(case)["directories"]
-    assert (row.verdict, "is no directory" in row.what) == (Verdict.PROBLEM, True)
+    case = CheckContext(LocalRegistry(directory, [directory]), timeout=1)
+    (row,) = run_checks(case)["directories"]
+    assert (row.verdict, "is not a directory" in row.what) == (Verdict.PROBLEM, True)
     run_command({"command": row.command})
     assert (home / "d.old").is_file()
 
 
 @pytest.mark.parametrize(("target", "words"), [("nowhere", "which does not exist"), ("d", "which does not exist")])
-def test_a_directory_that_is_a_link_to_nowhere_is_a_problem(home, target, words):
+def test_a_directory_that_is_a_dangling_link_is_a_problem(home, target, words):
     directory = home / "d"
     directory.symlink_to(target)
-    (row, *_) = examine(Case(LocalRegistry(directory, [directory]), timeout=1))["directories"]
+    (row, *_) = run_checks(CheckContext(LocalRegistry(directory, [directory]), timeout=1))["directories"]
     assert row.verdict is Verdict.PROBLEM
     assert f"is a link to {home}/{target}" in row.what
     if target == "nowhere":
@@ -405,78 +404,78 @@ def test_a_directory_that_is_a_link_to_nowhere_is_a_problem(home, target, words)
 
 
 @pytest.mark.parametrize(("room", "verdict"), [(-1, "problem"), (8, "warning"), (40, "ok")])
-def test_a_directory_whose_name_leaves_no_room_for_sockets_is_told(examined, home, room, verdict):
+def test_a_directory_whose_path_is_too_long_for_sockets_is_reported(diagnosed, home, room, verdict):
     directory = home / ("d" * (107 - len("/.sock") - room - len(f"{home}/")))
     directory.mkdir()
-    rows = [row for row in examined(directory=directory).rows if row["subject"] == str(directory)]
+    rows = [row for row in diagnosed(directory=directory).rows if row["subject"] == str(directory)]
     assert rows[-1]["verdict"] == verdict
     assert ("at most 107 bytes" in rows[-1]["what"]) == (verdict != "ok")
 
 
 @as_root
-def test_a_user_who_may_not_read_the_directory_is_told_so(examined_by_nobody, home):
+def test_a_directory_that_cannot_be_read_is_reported(diagnosed_unprivileged, home):
     home.chmod(0o700)
-    row = examined_by_nobody().one(home, "problem", "may not list what is in it", "nor enter it")
+    row = diagnosed_unprivileged().one(home, "problem", "can neither list it", "nor enter it")
     assert row["command"].endswith(f"chmod o+rx {home}")
 
 
 @as_root
-def test_a_user_who_may_not_enter_a_directory_above_is_told_which(examined_by_nobody, home):
+def test_a_parent_directory_that_cannot_be_entered_is_named(diagnosed_unprivileged, home):
     home.parent.chmod(0o700)
-    row = examined_by_nobody().one(home, "problem", f"may not enter {home.parent}")
+    row = diagnosed_unprivileged().one(home, "problem", f"cannot enter {home.parent}")
     assert f"extframe doctor --dir {home}" in row["command"]
     assert row["command"].startswith("sudo ")
 
 
 @as_root
-def test_a_plugins_own_directory_that_may_not_be_read_is_told(examined_by_nobody, home):
+def test_a_subdirectory_that_cannot_be_read_is_reported(diagnosed_unprivileged, home):
     (home / "own").mkdir(mode=0o700)
-    examined_by_nobody().one(home / "own", "warning", f"may not enter {home}/own")
+    diagnosed_unprivileged().one(home / "own", "warning", f"cannot enter {home}/own")
 
 
 @as_root
-def test_a_link_into_a_directory_that_may_not_be_entered_is_told(examined_by_nobody, home):
+def test_a_link_into_a_directory_that_cannot_be_entered_is_reported(diagnosed_unprivileged, home):
     (home.parent / "closed").mkdir(mode=0o700)
     (home / "a.spec").symlink_to(home.parent / "closed" / "a.spec")
-    examined_by_nobody().one(home / "a.spec", "warning", f"may not enter {home.parent}/closed")
+    diagnosed_unprivileged().one(home / "a.spec", "warning", f"cannot enter {home.parent}/closed")
 
 
 @as_root
-def test_a_user_who_may_not_change_a_thing_is_told_to_ask_root(examined_by_nobody, home):
+def test_a_command_that_this_user_cannot_run_has_sudo(diagnosed_unprivileged, home):
     place_dead_socket(home)
-    assert examined_by_nobody("--dir", home, "--no-contact").wrong() == []
+    assert diagnosed_unprivileged("--dir", home, "--no-contact").wrong() == []
     (home / "b.spec").symlink_to("nowhere")
-    assert examined_by_nobody().one("b", "problem")["command"] == f"sudo rm {home}/b.spec"
+    assert diagnosed_unprivileged().one("b", "problem")["command"] == f"sudo rm {home}/b.spec"
     home.chmod(0o757)
-    assert examined_by_nobody().one(home, "problem")["command"] == f"sudo chmod o-w {home}"
+    assert diagnosed_unprivileged().one(home, "problem")["command"] == f"sudo chmod o-w {home}"
     os.chown(home, 1, 0)
     expected = f"chown root {home} && chmod o-w {home}"
-    assert examined_by_nobody().one(home, "problem")["command"] == f"sudo sh -c '{expected}'"
+    assert diagnosed_unprivileged().one(home, "problem")["command"] == f"sudo sh -c '{expected}'"
 
 
-def test_an_ordinary_user_with_nothing_there_is_told_and_gets_no_traceback(examined_by_nobody, home):
-    report = examined_by_nobody("--app", "no-such-host")
+def test_an_unprivileged_user_without_directories_gets_a_report(diagnosed_unprivileged, home):
+    report = diagnosed_unprivileged("--app", "no-such-host")
     assert report.wrong("directories")
-    assert not [row for row in report.rows if "could not be examined" in row["what"]]
+    assert not [row for row in report.rows if "the check failed" in row["what"]]
 
 
-def test_files_that_are_no_plugins_are_told_in_one_line_and_hidden_ones_not_at_all(examined, spec, home):
+def test_other_files_are_reported_on_one_line_without_hidden_ones(diagnosed, spec, home):
     for name in ("README", "a.spec~", "b.json.bak", ".gitkeep", "c1", "c2", "c3"):
         spec(name)
     (home / "certificates").mkdir()
-    row = examined().one(home, "warning", "holds what is no plugin")
+    row = diagnosed().one(home, "warning", "has files that are not plugins")
     assert row["what"].endswith(": README, a.spec~, b.json.bak, c1, c2 and 1 more")
 
 
-def test_a_spec_file_among_the_sockets_is_told_where_it_belongs(home):
+def test_a_spec_file_among_the_sockets_is_reported_with_its_directory(home):
     sockets, specs = home / "run", home / "etc"
     sockets.mkdir()
     specs.mkdir()
     (sockets / "a.spec").write_text("tcp://127.0.0.1:1")
     (specs / "b.sock").write_text("")
-    case = Case(LocalRegistry(sockets, [specs]), timeout=1)
-    found = {each.subject: each for each in examine(case)["directories"] if each.verdict is Verdict.WARNING}
-    assert f"looked for in {sockets}" in found[f"{specs}/b.sock"].what
+    case = CheckContext(LocalRegistry(sockets, [specs]), timeout=1)
+    found = {each.subject: each for each in run_checks(case)["directories"] if each.verdict is Verdict.WARNING}
+    assert f"files belong in {sockets}" in found[f"{specs}/b.sock"].what
     run_command({"command": found[f"{sockets}/a.spec"].command})
     assert LocalRegistry(sockets, [specs]).scan() == ["a"]
 
@@ -493,25 +492,25 @@ def test_a_spec_file_among_the_sockets_is_told_where_it_belongs(home):
         ("a.json", "{}", "key 'Addr' is missing"),
     ],
 )
-def test_a_spec_file_that_cannot_be_read_is_a_problem_with_its_line_or_key(examined, spec, name, content, words):
+def test_a_spec_file_that_cannot_be_read_is_a_problem_with_its_line_or_key(diagnosed, spec, name, content, words):
     path = spec(name, content)
-    row = examined().one("a", "problem", words)
+    row = diagnosed().one("a", "problem", words)
     assert (row["where"], row["command"]) == (str(path), f"${{EDITOR:-vi}} {path}")
 
 
-def test_a_directory_under_a_spec_files_name_is_a_problem(examined, home):
+def test_a_directory_under_a_spec_files_name_is_a_problem(diagnosed, home):
     (home / "a.spec").mkdir()
-    examined().one("a", "problem", "is a directory; expected a file")
+    diagnosed().one("a", "problem", "is a directory; expected a file")
 
 
-def test_a_spec_file_that_this_user_may_not_read_is_a_problem(examined_by_nobody, spec):
+def test_a_spec_file_that_this_user_may_not_read_is_a_problem(diagnosed_unprivileged, spec):
     path = spec("a.spec")
     path.chmod(0)
-    row = examined_by_nobody().one("a", "problem", "permission denied")
+    row = diagnosed_unprivileged().one("a", "problem", "permission denied")
     assert row["command"].endswith(f"chmod a+r {path}")
 
 
-def test_a_socket_whose_path_is_too_long_is_a_problem(examined, home):
+def test_a_socket_whose_path_is_too_long_is_a_problem(diagnosed, home):
     deep = home / ("d" * (100 - len(str(home))))
     deep.mkdir()
     here = os.open(deep, os.O_RDONLY)
@@ -519,113 +518,115 @@ def test_a_socket_whose_path_is_too_long_is_a_problem(examined, home):
         listener.bind(f"/proc/self/fd/{here}/longer.sock")
     os.close(here)
     (deep / "longer.sock").chmod(0o660)
-    row = examined(directory=deep).one("longer", "problem", "at most 107 bytes")
-    assert "shorter name" in row["remedy"]
+    row = diagnosed(directory=deep).one("longer", "problem", "at most 107 bytes")
+    assert "shorter path" in row["remedy"]
 
 
-def test_two_names_of_one_file_hide_nothing(examined, spec, home):
+def test_two_names_of_one_file_hide_nothing(diagnosed, spec, home):
     spec("a.spec")
     (home / "a").mkdir()
     (home / "a" / "a.spec").symlink_to("../a.spec")
-    assert not [row for row in examined("--no-contact").wrong() if row["subject"] == "a"]
+    assert not [row for row in diagnosed("--no-contact").wrong() if row["subject"] == "a"]
 
 
 # --- contact ------------------------------------------------------------------------------------------
 
 
-def test_a_plugin_that_hangs_is_a_problem_and_costs_the_others_nothing(examined, plugin):
+def test_a_plugin_that_hangs_is_a_problem_and_costs_the_others_nothing(diagnosed, plugin):
     plugin("good")
     plugin("hung", hang)
-    report = examined("--timeout", "2")
-    row = report.one("hung", "problem", "does not answer within 2 s")
+    report = diagnosed("--timeout", "2")
+    row = report.one("hung", "problem", "does not respond within 2 s")
     if sys.platform == "linux":
         assert f"process {os.getpid()} (" in row["what"]
     assert report.of("good") == []
 
 
-def test_more_plugins_than_are_asked_at_once_are_all_asked(examined, plugin, monkeypatch):
-    monkeypatch.setattr(visits, "AT_ONCE", 2)
+def test_all_plugins_are_activated_if_there_are_more_than_run_at_a_time(diagnosed, plugin, monkeypatch):
+    monkeypatch.setattr(handshakes, "CONCURRENCY", 2)
     for number in range(5):
         plugin(f"p{number}")
-    told = [row["what"] for row in examined().rows if row["group"] == "plugins"]
-    assert told == ["answers; it implements VolumeDriver"] * 5
+    found = [row["what"] for row in diagnosed().rows if row["group"] == "plugins"]
+    assert found == ["responds; implements VolumeDriver"] * 5
 
 
-def test_a_spec_file_that_leads_to_a_dead_place_is_a_problem(examined, spec, home):
+def test_a_spec_file_with_the_address_of_no_listener_is_a_problem(diagnosed, spec, home):
     spec("a.spec")
     spec("b.spec", f"unix://{home}/none.sock")
-    report = examined()
-    assert report.one("a", "problem", "nobody listens at tcp://127.0.0.1:1")["command"] == f"rm {home}/a.spec"
-    report.one("b", "problem", "there is no such socket")
+    report = diagnosed()
+    assert report.one("a", "problem", "nothing listens at tcp://127.0.0.1:1")["command"] == f"rm {home}/a.spec"
+    report.one("b", "problem", "no such socket")
 
 
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [
-        (answer(b"<html>nginx</html>"), "does not answer as a plugin does: not JSON"),
-        (answer(b'{"Implements": 1}'), "does not answer as a plugin does"),
-        (close_after_read, "takes the handshake and does not answer it"),
+        (answer(b"<html>nginx</html>"), "its response is not a plugin's: not JSON"),
+        (answer(b'{"Implements": 1}'), "its response is not a plugin's"),
+        (close_after_read, "accepts the handshake but does not respond"),
     ],
 )
-def test_a_plugin_that_talks_nonsense_is_a_problem_and_check_is_told(examined, plugin, home, behaviour, words):
+def test_a_plugin_with_an_invalid_response_is_a_problem_with_check_as_the_remedy(
+    diagnosed, plugin, home, behaviour, words
+):
     plugin("odd", behaviour)
-    assert examined().one("odd", "problem", words)["command"] == f"extframe check odd --dir {home}"
+    assert diagnosed().one("odd", "problem", words)["command"] == f"extframe check --dir {home} odd"
 
 
-def test_a_plugin_that_answers_an_error_is_a_problem_in_its_own_words(examined, plugin):
+def test_a_plugin_that_returns_an_error_is_a_problem_with_its_message(diagnosed, plugin):
     plugin("sick", answer(b'{"Err": "no disk"}', status="500 Internal Server Error"))
-    examined().one("sick", "problem", "answers the handshake with an error: no disk")
+    diagnosed().one("sick", "problem", "the handshake returned an error: no disk")
 
 
-def test_a_host_name_that_nobody_knows_is_a_problem(examined, spec):
+def test_an_unknown_host_name_is_a_problem(diagnosed, spec):
     spec("far.spec", "tcp://no-such-host.invalid:1")
-    examined("--timeout", "60").one("far", "problem", "no-such-host.invalid")
+    diagnosed("--timeout", "60").one("far", "problem", "no-such-host.invalid")
 
 
-def test_a_manifest_that_is_empty_is_a_problem(examined, plugin, speaks):
+def test_a_manifest_that_is_empty_is_a_problem(diagnosed, plugin, speaks):
     plugin("idle", speaks())
-    examined().one("idle", "problem", "implements nothing")
+    diagnosed().one("idle", "problem", "implements no extension point")
 
 
-def test_an_entry_that_reaches_no_hook_is_a_warning(examined, plugin, speaks):
+def test_an_entry_without_a_usable_hook_is_a_warning(diagnosed, plugin, speaks):
     plugin("odd", speaks("VolumeDriver", "plugin_lost", "Über Driver"))
-    report = examined()
-    report.one("odd", "warning", "'plugin_lost' in the manifest reaches no hook")
-    report.one("odd", "warning", "'Über Driver' in the manifest reaches no hook")
+    report = diagnosed()
+    report.one("odd", "warning", "'plugin_lost' in the manifest has no usable hook")
+    report.one("odd", "warning", "'Über Driver' in the manifest has no usable hook")
     assert (len(report.of("odd")), report.code) == (2, 0)
 
 
-def test_an_extension_point_that_nobody_handles_is_a_warning_with_its_hook(examined, plugin, speaks):
+def test_an_extension_point_without_a_handler_is_a_warning_with_its_hook(diagnosed, plugin, speaks):
     plugin("typo", speaks("VolumDriver", "Teapot"))
-    report = examined()
+    report = diagnosed()
     report.one("typo", "warning", "hook 'volum_driver'", "may have meant 'volume_driver'")
-    row = report.one("typo", "warning", "implements Teapot, which nobody handles", "hook 'teapot'")
+    row = report.one("typo", "warning", "implements Teapot, but no installed handler", "hook 'teapot'")
     assert (row["command"], "meant" in row["what"]) == ("extframe handlers", False)
 
 
-def test_an_extension_point_whose_handler_is_blocked_says_so(examined, plugin, monkeypatch):
+def test_an_extension_point_whose_handler_is_blocked_says_so(diagnosed, plugin, monkeypatch):
     monkeypatch.setenv("EXTFRAME_DISABLE", "extframe.volume_driver")
     plugin("rclone")
-    examined().one("rclone", "warning", "EXTFRAME_DISABLE blocks 'extframe.volume_driver'")
+    diagnosed().one("rclone", "warning", "EXTFRAME_DISABLE blocks 'extframe.volume_driver'")
 
 
 @as_root
 @pytest.mark.parametrize("group", [0, 4])
-def test_a_user_who_may_not_connect_is_told_which_group_may(examined_by_nobody, plugin, home, group):
+def test_a_user_who_cannot_connect_gets_the_group_that_can(diagnosed_unprivileged, plugin, home, group):
     path = plugin("rclone").path
     os.chown(path, 0, group)
-    row = examined_by_nobody().one("rclone", "problem", "this user may not connect there")
+    row = diagnosed_unprivileged().one("rclone", "problem", "this user cannot connect there")
     expected = r"sudo usermod -aG \S+ \"\$\(id -un\)\"" if group else f"sudo extframe doctor --dir {home}"
     assert re.fullmatch(expected, row["command"])
 
 
 @as_root
-def test_a_user_who_may_not_enter_the_directory_of_a_socket_is_told_which(examined_by_nobody, spec, home):
+def test_a_socket_in_a_directory_that_cannot_be_entered_is_reported(diagnosed_unprivileged, spec, home):
     closed = home.parent / "closed"
     closed.mkdir(mode=0o700)
     spec("a.spec", f"unix://{closed}/a.sock")
-    row = examined_by_nobody().one("a", "problem", "may not connect")
-    assert f"may not enter {closed}" in row["remedy"]
+    row = diagnosed_unprivileged().one("a", "problem", "cannot connect")
+    assert f"cannot enter {closed}" in row["remedy"]
 
 
 # --- TLS ----------------------------------------------------------------------------------------------
@@ -644,82 +645,84 @@ def tls(spec):
     return lambda **config: spec("far.json", {"Addr": "https://127.0.0.1:1", "TLSConfig": config})
 
 
-def test_https_in_a_spec_file_is_a_warning_and_the_command_writes_one_that_can_name_an_authority(examined, spec, home):
+def test_https_in_a_spec_file_is_a_warning_and_the_command_writes_one_that_can_name_an_authority(diagnosed, spec, home):
     spec("far.spec", "https://127.0.0.1:1")
-    run_command(examined("--no-contact").one("far", "warning", "a .spec file cannot name another authority"))
+    run_command(diagnosed("--no-contact").one("far", "warning", "a .spec file cannot name another authority"))
     written = LocalRegistry(home, [home]).find("far")
     assert (written.source, written.tls.ca_file) == (f"{home}/far.json", "/path/to/ca.pem")
 
 
 def test_a_certificate_that_is_not_trusted_is_a_problem_with_the_remedy(
-    examined, spec, fault_server, authority, speaks
+    diagnosed, spec, fault_server, authority, speaks
 ):
     server = fault_server(speaks("VolumeDriver"), kind="tcp", tls=authority.issue("far", "127.0.0.1").server_context())
     spec("far.spec", f"https://127.0.0.1:{server.port}")
-    report = examined()
+    report = diagnosed()
     report.one("far", "problem", "certificate is refused", "CAFile")
-    report.one("far", "warning", "must show a certificate that this system trusts")
+    report.one("far", "warning", "needs a certificate that this system trusts")
 
 
-def test_https_in_a_spec_file_is_fine_where_the_system_trusts_the_certificate(
-    examined, spec, fault_server, authority, speaks, monkeypatch
+def test_https_in_a_spec_file_is_ok_if_the_system_trusts_the_certificate(
+    diagnosed, spec, fault_server, authority, speaks, monkeypatch
 ):
     monkeypatch.setenv("SSL_CERT_FILE", authority.ca_file)  # what OpenSSL takes for the system's
     context = authority.issue("far", "127.0.0.1").server_context()
     server = fault_server(speaks("VolumeDriver"), kind="tcp", tls=context)
     spec("far.spec", f"https://127.0.0.1:{server.port}")
-    assert (examined().of("far"), examined().code) == ([], 0)
+    assert (diagnosed().of("far"), diagnosed().code) == ([], 0)
 
 
-def test_what_is_not_verified_is_a_warning(examined, tls):
+def test_a_plugin_that_is_not_verified_is_a_warning(diagnosed, tls):
     tls(InsecureSkipVerify=True)
-    examined("--no-contact").one("far", "warning", "InsecureSkipVerify accepts any certificate")
+    diagnosed("--no-contact").one(
+        "far", "warning", "with InsecureSkipVerify, anyone on the network path can impersonate it"
+    )
 
 
-def test_a_certificate_file_that_is_missing_is_one_problem(examined, tls, home):
+def test_a_certificate_file_that_is_missing_is_one_problem(diagnosed, tls, home):
     path = tls(CAFile=f"{home}/none.pem")
-    row = examined().one("far", "problem")
+    row = diagnosed().one("far", "problem")
     assert f"CAFile {home}/none.pem: No such file" in row["what"]
     assert row["command"] == f"${{EDITOR:-vi}} {path}"
 
 
-def test_a_certificate_file_that_holds_something_else_is_a_problem(examined, tls, spec):
+def test_a_certificate_file_without_certificates_is_a_problem(diagnosed, tls, spec):
     tls(CAFile=str(spec("README", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")))
-    examined().one("far", "problem", "no certificates in PEM form")
+    diagnosed().one("far", "problem", "no certificates in PEM form")
 
 
 @pytest.mark.parametrize(("mode", "command"), [(0o600, "chmod a+r {path}"), (0o000, "chmod a+r {path}")])
-def test_a_certificate_that_this_user_may_not_read_is_a_problem(examined_by_nobody, tls, home, mode, command):
+def test_a_certificate_that_this_user_may_not_read_is_a_problem(diagnosed_unprivileged, tls, home, mode, command):
     path = home.parent / "ca.pem"
     path.write_text("")
     path.chmod(mode if ROOT else 0)
     tls(CAFile=str(path))
-    row = examined_by_nobody().one("far", "problem", "Permission denied")
+    row = diagnosed_unprivileged().one("far", "problem", "Permission denied")
     assert row["command"].endswith(command.format(path=path))
 
 
-def test_a_key_that_this_user_may_not_read_is_given_to_them(examined_by_nobody, tls, home, authority):
+def test_a_key_that_this_user_may_not_read_is_given_to_them(diagnosed_unprivileged, tls, home, authority):
     own = authority.issue("own")
     for source, name, mode in ((own.cert_file, "own.pem", 0o644), (own.key_file, "own.key", 0o000)):
         shutil.copy(source, home.parent / name)
         (home.parent / name).chmod(mode)
     tls(CertFile=f"{home.parent}/own.pem", KeyFile=f"{home.parent}/own.key")
-    assert 'chown "$(id -un)"' in examined_by_nobody().one("far", "problem", "KeyFile")["command"]
+    assert 'chown "$(id -un)"' in diagnosed_unprivileged().one("far", "problem", "KeyFile")["command"]
 
 
 def test_a_certificate_that_has_expired_is_a_problem_and_one_that_is_about_to_a_warning(
-    examined, tls, authority, monkeypatch
+    diagnosed, tls, authority, monkeypatch
 ):
     old = authority.issue("old", expired=True)
     tls(CertFile=old.cert_file, KeyFile=old.key_file, CAFile=authority.ca_file)
     os.chmod(old.key_file, 0o600)
     ends = f"{old.certificate.not_valid_after_utc:%Y-%m-%d}"
-    assert examined("--no-contact").one("far", "problem", f"CertFile expired on {ends}")["where"] == old.cert_file
-    assert len(examined("--no-contact").of("far")) == 1
-    from extframe.cli.examinations import certificates
+    assert diagnosed("--no-contact").one("far", "problem", f"CertFile expired on {ends}")["where"] == old.cert_file
+    assert len(diagnosed("--no-contact").of("far")) == 1
+    from extframe.cli.checks import certificates
 
     monkeypatch.setattr(certificates, "SOON", certificates.SOON * 10)  # the authority's is valid for 28 days
-    examined("--no-contact").one("far", "warning", "the certificate in CAFile expires on")
+    diagnosed("--no-contact").one("far", "warning", "the certificate in CAFile expires on")
 
 
 @pytest.mark.parametrize("year", [2049, 2051])  # UTCTime, GeneralizedTime
@@ -730,7 +733,7 @@ def test_the_end_of_a_certificate_is_read_in_both_forms_of_time(tmp_path, author
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from extframe.cli.examinations.validity import ends_of_validity
+    from extframe.cli.checks.certificate_expiry import expiry_dates
 
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     end = datetime(year, 3, 4, 5, 6, 7, tzinfo=timezone.utc)
@@ -738,21 +741,21 @@ def test_the_end_of_a_certificate_is_read_in_both_forms_of_time(tmp_path, author
     builder = builder.serial_number(1 << 150).not_valid_before(datetime(2020, 1, 1)).not_valid_after(end)
     pem = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     (tmp_path / "two.pem").write_bytes(b"# a comment\n" + pem + Path(authority.ca_file).read_bytes())
-    assert ends_of_validity(str(tmp_path / "two.pem"))[0] == end
-    assert len(ends_of_validity(str(tmp_path / "two.pem"))) == 2
+    assert expiry_dates(str(tmp_path / "two.pem"))[0] == end
+    assert len(expiry_dates(str(tmp_path / "two.pem"))) == 2
 
 
-def test_a_key_that_every_user_may_read_is_a_warning_and_the_command_mends_it(examined, tls, authority):
+def test_a_key_that_every_user_may_read_is_a_warning_and_the_command_fixes_it(diagnosed, tls, authority):
     own = authority.issue("own")
     os.chmod(own.key_file, 0o644)
     tls(CertFile=own.cert_file, KeyFile=own.key_file)
-    run_command(examined("--no-contact").one("far", "warning", "every user may read its private key"))
-    assert examined("--no-contact").of("far") == []
+    run_command(diagnosed("--no-contact").one("far", "warning", "its private key is readable for all users"))
+    assert diagnosed("--no-contact").of("far") == []
 
 
-def test_a_tls_configuration_without_https_is_a_warning(examined, spec):
+def test_a_tls_configuration_without_https_is_a_warning(diagnosed, spec):
     spec("near.json", {"Addr": "tcp://127.0.0.1:1", "TLSConfig": {"CAFile": "/none"}})
-    examined("--no-contact").one("near", "warning", "TLSConfig that is not used")
+    diagnosed("--no-contact").one("near", "warning", "unused TLSConfig")
 
 
 # --- handlers -----------------------------------------------------------------------------------------
@@ -770,28 +773,28 @@ def package(tmp_path):
 
 
 @pytest.fixture
-def examined_with(extframe, tmp_path, home):
+def diagnosed_with(extframe, tmp_path, home):
     """Run the command in a process that has the packages in ``tmp_path``."""
 
-    def examined_with(*arguments: object, **environment: str) -> Report:
+    def diagnosed_with(*arguments: object, **environment: str) -> Report:
         env = {"PYTHONPATH": str(tmp_path), **environment}
         done = extframe("doctor", "--dir", home, "-o", "json", *arguments, env=env)
         assert done.stderr == ""
         return Report(done.stdout, done.returncode)
 
-    return examined_with
+    return diagnosed_with
 
 
-def test_packages_that_load_are_told_with_their_number_of_handlers(examined_with, package):
+def test_loaded_packages_are_listed_with_their_number_of_handlers(diagnosed_with, package):
     package("backup", HANDLER)
-    told = {row["subject"]: row["what"] for row in examined_with().rows if row["group"] == "handlers"}
-    assert told["backup 1.0"] == "1 handler loaded"
-    assert any(subject.startswith("extframe ") and what == "7 handlers loaded" for subject, what in told.items())
+    found = {row["subject"]: row["what"] for row in diagnosed_with().rows if row["group"] == "handlers"}
+    assert found["backup 1.0"] == "1 handler loaded"
+    assert any(subject.startswith("extframe ") and what == "7 handlers loaded" for subject, what in found.items())
 
 
-def test_an_entry_point_that_needs_another_package_is_a_problem(examined_with, package):
+def test_an_entry_point_that_needs_another_package_is_a_problem(diagnosed_with, package):
     package("backup", "import no_such_module")
-    report = examined_with()
+    report = diagnosed_with()
     row = report.one("backup of backup 1.0", "problem", "ModuleNotFoundError: No module named 'no_such_module'")
     assert row["command"] == f"{sys.executable} -m pip install --force-reinstall backup"
     assert report.code == 1
@@ -806,56 +809,56 @@ def test_an_entry_point_that_needs_another_package_is_a_problem(examined_with, p
         (HANDLER.replace("client", "klient"), "PluginValidationError"),
     ],
 )
-def test_a_handler_that_cannot_be_loaded_is_a_problem_and_can_be_left_out(examined_with, package, source, words):
+def test_a_handler_that_cannot_be_loaded_is_a_problem_and_can_be_left_out(diagnosed_with, package, source, words):
     package("backup", source)
-    command = examined_with(EXTFRAME_DISABLE="extframe.authz").one("backup of backup 1.0", "problem", words)["command"]
+    command = diagnosed_with(EXTFRAME_DISABLE="extframe.authz").one("backup of backup 1.0", "problem", words)["command"]
     assert command == "export EXTFRAME_DISABLE=extframe.authz,backup"
-    assert examined_with(EXTFRAME_DISABLE=command.partition("=")[2]).wrong("handlers") == []
+    assert diagnosed_with(EXTFRAME_DISABLE=command.partition("=")[2]).wrong("handlers") == []
 
 
-def test_of_two_packages_with_one_name_the_one_that_is_never_called_is_a_problem(examined_with, package):
+def test_of_two_packages_with_one_name_the_one_that_is_never_called_is_a_problem(diagnosed_with, package):
     package("extframe-a", HANDLER, name="backup")
     package("extframe-b", HANDLER, name="backup")
-    row = examined_with().one("backup of extframe-b 1.0", "problem", "extframe-a 1.0 brings a handler named 'backup'")
+    row = diagnosed_with().one("backup of extframe-b 1.0", "problem", "extframe-a 1.0 has a handler named 'backup'")
     assert row["command"].endswith("-m pip uninstall extframe-b")
 
 
-def test_entry_points_that_cannot_be_read_are_a_problem(examined_with, package, tmp_path):
+def test_entry_points_that_cannot_be_read_are_a_problem(diagnosed_with, package, tmp_path):
     package("backup", HANDLER)
     (tmp_path / "backup-1.0.dist-info" / "entry_points.txt").write_bytes(b"\xff")
-    row = examined_with().one("* of backup 1.0", "problem", "cannot be loaded")
+    row = diagnosed_with().one("* of backup 1.0", "problem", "cannot be loaded")
     assert row["command"].endswith("install --force-reinstall backup")
 
 
-def test_a_hook_that_nothing_specifies_is_a_warning_with_the_nearest_one(examined_with, package, tmp_path):
+def test_a_hook_that_nothing_specifies_is_a_warning_with_the_nearest_one(diagnosed_with, package, tmp_path):
     package("backup", HANDLER.replace("volume_driver", "volum_drivr"))
-    report = examined_with()
+    report = diagnosed_with()
     row = report.one("backup of backup", "warning", "hook 'volum_drivr'", "did you mean 'volume_driver'?")
     assert row["where"] == f"{tmp_path}/backup.py:4"
     assert report.code == 0
 
 
 @pytest.mark.parametrize("mark", ["@extframe.hookimpl(optionalhook=True)", "@extframe.hookimpl"])
-def test_a_hook_without_a_specification_is_fine_where_it_says_so_or_a_plugin_reaches_it(
-    examined_with, package, plugin, speaks, mark
+def test_a_hook_without_a_specification_is_ok_if_it_says_so_or_a_plugin_reaches_it(
+    diagnosed_with, package, plugin, speaks, mark
 ):
     package("tea", HANDLER.replace("volume_driver", "teapot").replace("@extframe.hookimpl", mark))
     if "optionalhook" not in mark:
         plugin("kettle", speaks("Teapot"))
-    assert examined_with().wrong("handlers", "plugins") == []
+    assert diagnosed_with().wrong("handlers", "plugins") == []
 
 
-def test_a_blocked_name_is_told_and_one_that_names_nobody_is_a_warning(examined_with, package):
+def test_a_blocked_name_is_listed_and_an_unknown_one_is_a_warning(diagnosed_with, package):
     package("backup", "raise AssertionError('must not be imported')")
-    report = examined_with(EXTFRAME_DISABLE="bakup, backup,zzz")
-    row = report.one("bakup", "warning", "names nobody", "did you mean 'backup'?")
+    report = diagnosed_with(EXTFRAME_DISABLE="bakup, backup,zzz")
+    row = report.one("bakup", "warning", "no handler has this name", "did you mean 'backup'?")
     assert row["command"] == "export EXTFRAME_DISABLE=backup,zzz"
     assert report.one("zzz", "warning")["command"] == "export EXTFRAME_DISABLE=bakup,backup"
     assert (report.of("backup"), report.code) == ([], 0)
-    assert examined_with(EXTFRAME_DISABLE="zzz").one("zzz", "warning")["command"] == "unset EXTFRAME_DISABLE"
+    assert diagnosed_with(EXTFRAME_DISABLE="zzz").one("zzz", "warning")["command"] == "unset EXTFRAME_DISABLE"
 
 
-def test_what_a_package_prints_is_not_our_data_and_its_traceback_is_for_verbose(extframe, package, tmp_path, home):
+def test_what_a_package_prints_is_not_in_the_output_and_verbose_shows_its_traceback(extframe, package, tmp_path, home):
     package("noisy", "print('hello')\nraise RuntimeError('broken')")
     environment = {"PYTHONPATH": str(tmp_path)}
     quiet = extframe("doctor", "--dir", home, env=environment)
@@ -869,11 +872,11 @@ def test_what_a_package_prints_is_not_our_data_and_its_traceback_is_for_verbose(
 # --- the environment ----------------------------------------------------------------------------------
 
 
-def test_the_environment_names_extframe_its_place_and_what_it_needs(examined):
-    told = {row["subject"].split()[0]: row for row in examined().rows if row["group"] == "environment"}
-    assert Path(told["extframe"]["where"]).samefile(Path(importlib.util.find_spec("extframe").origin).parent)
-    assert re.search(r"pluggy \d+\.\d+.*, msgspec \d", told["dependencies"]["what"])
-    assert f"({os.geteuid()})" in told["user"]["subject"]
+def test_the_environment_names_extframe_its_place_and_what_it_needs(diagnosed):
+    found = {row["subject"].split()[0]: row for row in diagnosed().rows if row["group"] == "environment"}
+    assert Path(found["extframe"]["where"]).samefile(Path(importlib.util.find_spec("extframe").origin).parent)
+    assert re.search(r"pluggy \d+\.\d+.*, msgspec \d", found["dependencies"]["what"])
+    assert f"({os.geteuid()})" in found["user"]["subject"]
 
 
 def write_metadata(directory: Path, name: str, version: str, *lines: str) -> None:
@@ -883,11 +886,11 @@ def write_metadata(directory: Path, name: str, version: str, *lines: str) -> Non
     (metadata / "METADATA").write_text(f"{text}\n")
 
 
-def test_a_dependency_that_is_too_old_or_missing_is_a_problem(examined_with, tmp_path):
+def test_a_dependency_that_is_too_old_or_missing_is_a_problem(diagnosed_with, tmp_path):
     wanted = ["pluggy>=1.6", "no-such-package (>=2)", "msgspec>=0.0.0", "rich ; extra == 'cli'"]
     write_metadata(tmp_path, "extframe", "9.0", *(f"Requires-Dist: {each}" for each in wanted))
     write_metadata(tmp_path, "pluggy", "1.5.0")
-    report = examined_with()
+    report = diagnosed_with()
     row = report.one("pluggy 1.5.0", "problem", "too old; extframe needs pluggy>=1.6")
     assert row["command"] == f"{sys.executable} -m pip install --upgrade 'pluggy>=1.6'"
     report.one("no-such-package", "problem", "is not installed")
@@ -906,16 +909,16 @@ def test_a_dependency_that_is_too_old_or_missing_is_a_problem(examined_with, tmp
         ("10", "9", True),
     ],
 )
-def test_versions_are_compared_by_their_numbers(examined_with, tmp_path, version, least, fits):
+def test_versions_are_compared_by_their_numbers(diagnosed_with, tmp_path, version, least, fits):
     write_metadata(tmp_path, "extframe", "9.0", f"Requires-Dist: somepackage>={least}")
     write_metadata(tmp_path, "somepackage", version)
-    assert bool(examined_with().of(f"somepackage {version}")) != fits
+    assert bool(diagnosed_with().of(f"somepackage {version}")) != fits
 
 
-def test_a_package_that_is_imported_from_elsewhere_than_it_is_installed_is_a_warning(examined_with, tmp_path):
+def test_a_package_that_is_imported_from_elsewhere_than_it_is_installed_is_a_warning(diagnosed_with, tmp_path):
     write_metadata(tmp_path, "extframe", "9.0")
     (tmp_path / "extframe").mkdir()
-    examined_with().one("extframe", "warning", f"installed in {tmp_path}/extframe")
+    diagnosed_with().one("extframe", "warning", f"installed in {tmp_path}/extframe")
 
 
 def test_a_package_that_is_not_installed_is_a_problem(tmp_path, home):
@@ -927,7 +930,7 @@ def test_a_package_that_is_not_installed_is_a_problem(tmp_path, home):
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; from extframe.cli import main; main()"
     command = [sys.executable, "-S", "-c", code, "doctor", "--dir", str(home), "-o", "json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, cwd="/")
-    row = Report(done.stdout, done.returncode).one("extframe", "problem", "imported and not installed")
+    row = Report(done.stdout, done.returncode).one("extframe", "problem", "imported but not installed")
     assert "-m pip install" in row["command"]
 
 
@@ -936,6 +939,6 @@ def test_a_limit_on_descriptors_that_is_low_for_the_plugins_is_a_warning(extfram
         resource.setrlimit(resource.RLIMIT_NOFILE, (100, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
     done = extframe("doctor", "--dir", home, "-o", "json", preexec_fn=lower)
-    row = Report(done.stdout, done.returncode).one("file descriptors", "warning", "100 may be open")
+    row = Report(done.stdout, done.returncode).one("file descriptors", "warning", "the limit is 100")
     assert row["command"] == "ulimit -n 128"
     assert done.returncode == 0

@@ -43,12 +43,12 @@ def test_a_handler_is_listed_with_its_package_version_and_hooks(listed, tmp_path
     }
 
 
-def test_our_own_handlers_are_listed_as_anybodys(listed):
+def test_the_built_in_handlers_are_listed_like_any_other(listed):
     own = listed()["extframe", "extframe.volume_driver"]
     assert (own["version"], own["state"], own["hooks"]) == (version("extframe"), "loaded", ["volume_driver"])
 
 
-def test_a_package_that_does_not_import_is_failed_and_in_nobodys_way(listed, tmp_path):
+def test_a_package_that_fails_to_import_does_not_affect_others(listed, tmp_path):
     source = "raise RuntimeError('no libfoo')"
     install(tmp_path, "extframe-broken", module="broken", source=source, entry_points={"broken": "broken"})
     install(tmp_path, "extframe-good", module="good", source=HANDLER, entry_points={"good": "good"})
@@ -75,7 +75,7 @@ def test_a_blocked_handler_is_listed_as_blocked(listed, tmp_path):
     assert listed(EXTFRAME_DISABLE="backup")["extframe-backup", "backup"]["state"] == "blocked"
 
 
-def test_what_a_package_prints_is_not_our_data(listed, tmp_path):
+def test_what_a_package_prints_is_not_in_the_output(listed, tmp_path):
     install(tmp_path, "noisy", module="noisy", source=f"print('hello')\n{HANDLER}", entry_points={"noisy": "noisy"})
     assert listed()["noisy", "noisy"]["state"] == "loaded"
 

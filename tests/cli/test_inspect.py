@@ -41,7 +41,7 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
     }
 
 
-def test_the_way_of_tls_is_shown(run, short_path):
+def test_tls_settings_are_shown(run, short_path):
     spec = {"Addr": "https://127.0.0.1:1", "TLSConfig": {"InsecureSkipVerify": True}}
     (short_path / "far.json").write_text(json.dumps(spec))
     result = run("inspect", "far", "--dir", short_path)
@@ -64,17 +64,17 @@ def test_a_hung_plugin_is_5_and_the_hint_names_the_option(run, add, short_path):
     add("hung", read_and_hang)
     result = run("inspect", "hung", "--dir", short_path, "--timeout", "0.2")
     assert result.exit_code == 5
-    assert result.stderr.splitlines()[1] == "hint: --timeout SECONDS gives it more time"
+    assert result.stderr.splitlines()[1] == "hint: --timeout SECONDS allows more time"
 
 
-def test_a_plugin_that_answers_the_handshake_with_an_error_is_4_in_its_own_words(run, add, short_path):
+def test_a_plugin_that_answers_the_handshake_with_an_error_is_4_with_its_message(run, add, short_path):
     add("busy", answer(b'{"Err": "still mounting"}', status="503 Service Unavailable"))
     result = run("inspect", "busy", "--dir", short_path)
     assert result.exit_code == 4
     assert "still mounting" in result.stderr
 
 
-def test_a_plugin_that_answers_no_json_is_1(run, add, short_path):
+def test_a_response_that_is_not_json_is_1(run, add, short_path):
     add("odd", answer(b"<html>"))
     assert run("inspect", "odd", "--dir", short_path).exit_code == 1
 
@@ -86,7 +86,7 @@ def test_a_missing_plugin_is_3_with_every_place_that_was_searched(run, short_pat
     assert message.startswith(
         f"extframe: no plugin 'rclone': looked for rclone.sock, rclone.spec, rclone.json in {short_path}"
     )
-    assert hint == "hint: `extframe ls` lists the plugins that are there"
+    assert hint == "hint: `extframe ls` lists the plugins"
 
 
 def test_a_name_that_is_nearly_right_is_suggested(run, add, short_path):
@@ -102,7 +102,7 @@ def test_a_broken_spec_file_is_1_and_says_what_was_expected(run, short_path):
     assert "expected unix:///path" in result.stderr
 
 
-def test_a_name_that_could_leave_the_directory_is_wrong_usage(run, short_path):
+def test_a_name_that_could_leave_the_directory_is_a_usage_error(run, short_path):
     result = run("inspect", "../x", "--dir", short_path)
     assert result.exit_code == 2
     assert "it holds a slash" in result.stderr

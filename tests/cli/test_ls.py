@@ -15,7 +15,7 @@ import pytest
 from faultserver import answer, close_after_read, hang, read_and_hang
 from program import Program
 
-from extframe.cli import findings, output
+from extframe.cli import discovery, output
 from extframe.host.plugin import State
 from extframe.registry.local import LocalRegistry
 
@@ -51,9 +51,9 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
 
 def test_the_states_are_those_of_a_plugin():
     states = {
-        findings.Finding("a").state,
-        findings.Finding("a", implements=()).state,
-        findings.Finding("a", error=OSError()).state,
+        discovery.PluginStatus("a").state,
+        discovery.PluginStatus("a", implements=()).state,
+        discovery.PluginStatus("a", error=OSError()).state,
     }
     assert states == {State.NEW.value, State.ACTIVE.value, State.FAILED.value}
 
@@ -110,7 +110,7 @@ def test_plugins_that_hang_cost_the_others_nothing(run, add, short_path):
 
 
 def test_more_plugins_than_are_asked_at_once_are_all_asked(run, add, short_path, monkeypatch):
-    monkeypatch.setattr(findings, "AT_ONCE", 2)
+    monkeypatch.setattr(discovery, "CONCURRENCY", 2)
     for number in range(5):
         add(f"p{number}")
     rows = listing(run("ls", "--dir", short_path, "-o", "json"))
@@ -128,7 +128,7 @@ def test_a_host_name_that_does_not_resolve_in_time_is_given_up(run, short_path, 
     tired.set()
 
 
-def test_a_socket_with_nobody_behind_it_is_failed_with_the_remedy(run, leave_dead_socket, short_path):
+def test_a_socket_without_a_listener_is_failed_with_the_remedy(run, leave_dead_socket, short_path):
     leave_dead_socket("dead")
     rows = listing(run("ls", "--dir", short_path, "-o", "json"))
     assert rows["dead"]["state"] == "failed"
@@ -138,7 +138,7 @@ def test_a_socket_with_nobody_behind_it_is_failed_with_the_remedy(run, leave_dea
 
 
 @pytest.mark.parametrize("behaviour", [answer(b"<html>nginx</html>"), close_after_read, answer(status="503 Busy")])
-def test_a_plugin_that_talks_nonsense_is_failed(run, add, behaviour, short_path):
+def test_a_plugin_with_an_invalid_response_is_failed(run, add, behaviour, short_path):
     add("odd", behaviour)
     result = run("ls", "--dir", short_path)
     assert result.exit_code == 0
@@ -163,7 +163,7 @@ def test_the_table_has_the_path_of_a_broken_spec_file_once(run, short_path):
     assert row.count(str(short_path)) == 1
 
 
-def test_a_source_that_others_may_write_is_failed_with_the_command_that_mends_it(run, add, short_path):
+def test_a_source_that_others_may_write_is_failed_with_the_command_that_fixes_it(run, add, short_path):
     os.chmod(add("open").path, 0o777)
     result = run("ls", "--dir", short_path, "-o", "json")
     assert f"chmod o-w {short_path}/open.sock" in listing(result)["open"]["reason"]
@@ -177,11 +177,11 @@ def test_a_long_reason_is_shortened_in_the_table_and_whole_in_json(run, add, sho
     assert reason.startswith("no space left") or "no space left" in reason
     assert reason.endswith("...")
     assert len(reason) <= output.REASON_WIDTH
-    assert table.stderr == "extframe: `extframe inspect NAME` gives the whole of an error\n"
+    assert table.stderr == "extframe: `extframe inspect NAME` shows the full error\n"
     assert words in listing(whole)["full"]["reason"]
 
 
-def test_what_is_not_reason_is_never_cut_off(run, add, speaks, short_path):
+def test_only_reasons_are_truncated(run, add, speaks, short_path):
     point = "Driver" * 60
     add("wide", speaks(point))
     assert point in run("ls", "--dir", short_path, env={"COLUMNS": "40"}).stdout
@@ -242,7 +242,7 @@ def test_a_directory_that_cannot_be_read_is_one_warning(run, short_path):
     assert warning.startswith(f"extframe: cannot read the plugin directory {short_path}/loop")
 
 
-def test_a_directory_that_this_user_may_not_read_is_an_error_and_not_wrong_usage(short_path):
+def test_a_directory_that_this_user_cannot_read_is_a_failure_and_not_a_usage_error(short_path):
     source = """
         import os, sys
         from extframe.cli.program import program
@@ -268,7 +268,7 @@ def test_a_plugin_that_goes_away_while_it_is_looked_at_is_not_listed(add, short_
 
     add("gone")
     add("here")
-    assert [each.name for each in findings.find_all(Registry(short_path, []))] == ["here"]
+    assert [each.name for each in discovery.find_all(Registry(short_path, []))] == ["here"]
 
 
 def test_without_a_directory_dockers_are_searched(run):
@@ -283,17 +283,17 @@ def test_app_names_the_directories_of_a_host(run):
 
 
 @pytest.mark.parametrize("arguments", [["--dir", "/x", "--app", "y"], ["--app", "../x"], ["--timeout", "nan"]])
-def test_options_that_make_no_sense_are_wrong_usage(run, arguments):
+def test_invalid_options_are_usage_errors(run, arguments):
     result = run("ls", *arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon"])
-def test_a_timeout_that_is_none_says_what_is_expected(run, timeout):
+def test_an_invalid_timeout_says_what_is_expected(run, timeout):
     result = run("ls", "--timeout", timeout)
     assert result.exit_code == 2
-    assert f"{timeout!r} is no number of seconds" in result.stderr
+    assert f"{timeout!r} is invalid: expected a number of seconds greater than 0" in result.stderr
 
 
 def test_verbose_shows_the_log_on_stderr(run, add, short_path):

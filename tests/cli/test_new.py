@@ -124,11 +124,11 @@ def test_a_project_that_exists_is_left_as_it_is(run, tmp_path):
     (tmp_path / "photos").mkdir()
     result = run("new", "plugin", "photos", "--dir", tmp_path)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"extframe: {tmp_path}/photos exists already; choose another name, or --dir\n"
+    assert result.stderr == f"extframe: {tmp_path}/photos already exists: choose another name, or another --dir\n"
     assert list(tmp_path.rglob("*")) == [tmp_path / "photos"]
 
 
-def test_a_link_to_nowhere_is_no_place_for_a_project(run, tmp_path):
+def test_a_dangling_link_is_not_replaced(run, tmp_path):
     (tmp_path / "photos").symlink_to("nowhere")
     assert run("new", "plugin", "photos", "--dir", tmp_path).exit_code == 1
 
@@ -136,13 +136,13 @@ def test_a_link_to_nowhere_is_no_place_for_a_project(run, tmp_path):
 @pytest.mark.parametrize(
     "name", ["../x", "", ".", "a/b", "Photos", "1st", "a--b", "-a", "class", "json", "extframe", "tests", "é", "a" * 41]
 )
-def test_a_name_that_nothing_can_have_is_wrong_usage(run, tmp_path, name):
+def test_an_invalid_name_is_a_usage_error(run, tmp_path, name):
     result = run("new", "plugin", "--dir", tmp_path, "--", name)
     assert result.exit_code == 2
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_is_told_and_leaves_nothing(run, tmp_path):
+def test_a_write_error_is_reported_and_leaves_nothing(run, tmp_path):
     (tmp_path / "file").write_text("")
     result = run("new", "plugin", "photos", "--dir", tmp_path / "file" / "below")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""What all commands share: exit codes, signals, pipes, terminals, completion, and a line of documentation each."""
+"""What all commands share: exit codes, signals, pipes, terminals, completion and documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from faultserver import eventually, read_and_hang
 
-from extframe.cli.exits import Exit
+from extframe.cli.exit_codes import ExitCode
 from extframe.cli.program import program
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -32,8 +32,8 @@ def test_the_help_of_every_command_has_examples(run):
         assert re.search(r"^    ?(.*\| )?(\w+=\w+ )?extframe ", text, re.MULTILINE)
 
 
-def test_a_command_that_does_not_exist_is_wrong_usage(run):
-    assert run("lost").exit_code == Exit.USAGE
+def test_an_unknown_command_is_a_usage_error(run):
+    assert run("lost").exit_code == ExitCode.USAGE
 
 
 def test_the_script_does_what_the_module_does(script, short_path):
@@ -55,7 +55,7 @@ def test_without_the_extra_the_command_says_what_to_install(tmp_path, missing):
     assert done.stderr == expected
 
 
-def test_another_module_that_is_missing_is_not_laid_to_the_extra():
+def test_another_missing_module_is_not_blamed_on_the_extra():
     code = "import sys; sys.modules['msgspec'] = None; from extframe.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code, "ls"], capture_output=True, text=True, timeout=30)
     assert "msgspec" in done.stderr
@@ -81,13 +81,13 @@ def test_ctrl_c_ends_a_call_that_hangs_with_130_and_no_traceback(start, add, com
     assert eventually(lambda: server.requests, timeout=60)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (Exit.INTERRUPTED, "", "")
+    assert (process.returncode, out, err) == (ExitCode.INTERRUPTED, "", "")
 
 
 def test_ctrl_c_while_the_command_is_loaded_ends_it_quietly(extframe, tmp_path):
     (tmp_path / "click.py").write_text("raise KeyboardInterrupt")  # the moment of a signal is not ours to choose
     done = extframe("ls", env={"PYTHONPATH": str(tmp_path)})
-    assert (done.returncode, done.stdout, done.stderr) == (Exit.INTERRUPTED, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (ExitCode.INTERRUPTED, "", "")
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -101,7 +101,7 @@ def test_ctrl_c_ends_the_wait_for_standard_input(start, add, short_path):
     _, err = process.communicate(timeout=30)
     os.close(read_end)
     os.close(write_end)
-    assert (process.returncode, err) == (Exit.INTERRUPTED, "")
+    assert (process.returncode, err) == (ExitCode.INTERRUPTED, "")
 
 
 def is_drained(pipe: int) -> bool:
@@ -109,7 +109,7 @@ def is_drained(pipe: int) -> bool:
 
 
 @pytest.mark.parametrize("output", ["table", "json"])
-def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(start, add, output, short_path):
+def test_a_closed_pipe_gives_no_traceback(start, add, output, short_path):
     add("rclone")
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -117,7 +117,7 @@ def test_a_reader_that_goes_away_is_no_reason_for_a_traceback(start, add, output
     os.close(write_end)
     _, err = process.communicate(timeout=30)
     assert err == ""
-    assert process.returncode == Exit.FAILURE
+    assert process.returncode == ExitCode.FAILURE
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
@@ -127,7 +127,7 @@ def test_a_full_disk_is_one_line_and_1(start, add, short_path):
         process = start("ls", "--no-contact", "--dir", short_path, stdout=full)
         _, err = process.communicate(timeout=30)
     assert err == "extframe: cannot write to standard output: No space left on device\n"
-    assert process.returncode == Exit.FAILURE
+    assert process.returncode == ExitCode.FAILURE
 
 
 # --- terminals ----------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ def test_a_terminal_that_must_not_have_colours_gets_none(on_terminal, add, envir
     assert "\x1b" not in shown
 
 
-def test_what_is_no_terminal_gets_no_colours_even_where_they_are_forced(extframe, add, short_path):
+def test_a_pipe_gets_no_colours_even_if_they_are_forced(extframe, add, short_path):
     add("rclone")
     done = extframe("ls", "--dir", short_path, env={"FORCE_COLOR": "1", "TERM": "xterm", "CLICOLOR_FORCE": "1"})
     assert "active" in done.stdout
@@ -187,7 +187,7 @@ def test_a_narrow_terminal_gets_every_character(on_terminal, add, speaks, short_
     assert shown.rstrip().endswith(point)
 
 
-def test_markup_in_the_words_of_a_plugin_is_shown_as_it_is(on_terminal, add, speaks, short_path):
+def test_markup_from_a_plugin_is_not_interpreted(on_terminal, add, speaks, short_path):
     add("hostile", speaks("[red]x[/red]", ":boom:"))
     shown = on_terminal("ls", "--dir", short_path, COLUMNS="300")
     assert "[red]x[/red], :boom:" in re.sub(r"\x1b\[[\d;]*m", "", shown)
@@ -219,24 +219,24 @@ def complete(extframe):
 
 
 @pytest.mark.parametrize("command", ["inspect", "call"])
-def test_plugin_names_are_completed_and_nobody_is_contacted(complete, add, command, short_path):
+def test_plugin_names_are_completed_without_connecting(complete, add, command, short_path):
     servers = [add("rclone"), add("rexray"), add("weave")]
     assert complete(command, "--dir", short_path, "r") == ["rclone", "rexray"]
     assert [server.connections for server in servers] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("options", [["--dir", "/x", "--app", "y"], ["--app", "../x"], ["--dir", "/no/such"]])
-def test_a_completion_that_cannot_be_made_is_silent(complete, options):
+def test_a_completion_that_fails_is_silent(complete, options):
     assert complete("inspect", *options, "r") == []
 
 
-def test_a_directory_that_cannot_be_read_is_no_word_in_the_middle_of_a_line(complete, short_path):
+def test_a_directory_that_cannot_be_read_is_silent_in_a_completion(complete, short_path):
     (short_path / "loop").symlink_to("loop")
     assert complete("inspect", "--dir", short_path / "loop", "r") == []
 
 
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_shells_get_their_script(extframe, shell):
+def test_each_shell_has_its_script(extframe, shell):
     done = extframe(env={"_EXTFRAME_COMPLETE": f"{shell}_source"})
     assert "_EXTFRAME_COMPLETE" in done.stdout
     assert done.returncode == 0
@@ -246,14 +246,14 @@ def test_shells_get_their_script(extframe, shell):
 
 
 @pytest.mark.parametrize("name", program.commands)
-def test_every_command_and_option_has_its_place_in_the_page(name):
+def test_every_command_and_option_is_documented(name):
     _, found, section = PAGE.read_text().partition(f"## `extframe {name}")
     assert found, f"docs/cli.md has no section for {name}"
-    section = section.partition("\n## ")[0] + PAGE.read_text().partition("## Options of several commands")[2]
+    section = section.partition("\n## ")[0] + PAGE.read_text().partition("## Common options")[2]
     options = [option for parameter in program.commands[name].params for option in parameter.opts if option[0] == "-"]
     assert [option for option in options if f"`{option}" not in section] == []
 
 
-def test_the_page_lists_the_exit_codes_as_they_are():
+def test_the_page_lists_the_exit_codes():
     rows = re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)
-    assert [int(code) for code in rows] == [code.value for code in Exit]
+    assert [int(code) for code in rows] == [code.value for code in ExitCode]

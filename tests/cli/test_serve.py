@@ -74,7 +74,7 @@ def implements(directory: Path) -> list[str]:
 
 
 def is_served(directory: Path) -> bool:
-    """Whether the plugin answers, before long. Its file is there a moment before it does."""
+    """Wait until the plugin responds, which is a moment after its file exists."""
 
     def answers() -> bool:
         with contextlib.suppress(PluginNotFound, TransportError):
@@ -159,28 +159,28 @@ def test_verbose_shows_what_is_done(serve, short_path):
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("fotos:Photos", "fotos: there is no module 'fotos', neither in "),
-        ("photos.plugin:Photos", "photos.plugin: there is no module 'photos.plugin', neither in "),
-        ("photos:Fotos", "photos:Fotos: there is no 'Fotos' in photos; did you mean Photos, Policy, Room, Lacking?"),
-        ("photos:number", "photos:number is 5, and neither a driver nor a function that makes one"),
-        ("photos:Room", "photos:Room could not be made: TypeError: "),
-        ("photos:broken", "photos:broken could not be made: RuntimeError: no disk (-v shows where)"),
-        ("photos:dict", "photos:dict: there is no 'dict' in photos"),
-        ("photos:extframe.Client.close", "photos:extframe.Client.close could not be made: TypeError: "),
+        ("fotos:Photos", "fotos: no module named 'fotos', neither in "),
+        ("photos.plugin:Photos", "photos.plugin: no module named 'photos.plugin', neither in "),
+        ("photos:Fotos", "photos:Fotos: photos ({path}) has no 'Fotos'; did you mean Photos, Policy, Room, Lacking?"),
+        ("photos:number", "photos:number is 5: expected a driver, or a function that returns one"),
+        ("photos:Room", "calling photos:Room failed: TypeError: "),
+        ("photos:broken", "calling photos:broken failed: RuntimeError: no disk (-v shows the traceback)"),
+        ("photos:dict", "photos:dict: photos ({path}) has no 'dict'"),
+        ("photos:extframe.Client.close", "calling photos:extframe.Client.close failed: TypeError: "),
         ("photos:Lacking", "Lacking cannot be served: authz_req is missing; authz_res is missing"),
-        ("builtins:dict", "builtins:dict is no driver: subclass an Interface"),
+        ("builtins:dict", "builtins:dict is not a driver: subclass an Interface"),
     ],
 )
-def test_what_cannot_be_served_is_told_in_one_line(serve, short_path, target, words):
-    assert refusal(serve(target, "--name", "photos")).startswith(words)
+def test_what_cannot_be_served_is_reported_on_one_line(serve, module, short_path, target, words):
+    assert refusal(serve(target, "--name", "photos")).startswith(words.replace("{path}", str(module)))
     assert list(short_path.iterdir()) == []
 
 
-def test_a_module_that_cannot_be_imported_is_told_with_its_error(serve, module):
+def test_a_module_that_cannot_be_imported_is_reported_with_its_error(serve, module):
     module.write_text("import boto4\n")
     assert refusal(serve("photos:Photos", "--name", "photos")) == "photos imports 'boto4', which is not installed"
     module.write_text("1 / 0\n")
-    words = "importing photos failed: ZeroDivisionError: division by zero (-v shows where)"
+    words = "importing photos failed: ZeroDivisionError: division by zero (-v shows the traceback)"
     assert refusal(serve("photos:Photos", "--name", "photos")) == words
 
 
@@ -201,12 +201,12 @@ def test_verbose_shows_where_an_import_failed(serve, module):
         ["photos:Photos", "--tcp", "127.0.0.1:0", "--group", "docker"],
     ],
 )
-def test_wrong_usage_is_2(serve, arguments):
+def test_a_usage_error_is_2(serve, arguments):
     process = serve("--name", "photos", *arguments)
     assert process.wait(30) == 2
 
 
-def test_a_plugin_without_a_name_is_wrong_usage(serve):
+def test_a_missing_name_is_a_usage_error(serve):
     assert serve("photos:Photos").wait(30) == 2
 
 
@@ -215,7 +215,7 @@ def test_a_parameter_that_no_method_has_cannot_be_serialized_by(serve):
     assert refusal(serve("photos:Photos", "--name", "photos", "--serialize", "colour")) == words
 
 
-def test_a_socket_behind_which_somebody_answers_is_left_alone(serve, short_path):
+def test_the_socket_of_another_process_is_left_alone(serve, short_path):
     serve("photos:Photos", "--name", "photos")
     assert is_served(short_path)
     message = refusal(serve("photos:Photos", "--name", "photos"))
@@ -223,19 +223,19 @@ def test_a_socket_behind_which_somebody_answers_is_left_alone(serve, short_path)
     assert volumes(short_path) == ["holiday"]
 
 
-def test_a_port_that_is_taken_is_told(serve):
+def test_a_port_in_use_is_reported(serve):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = refusal(serve("photos:Photos", "--name", "photos", "--tcp", f"127.0.0.1:{port}"))
     assert "another process listens at" in message
 
 
-def test_a_group_that_does_not_exist_is_told(serve):
+def test_an_unknown_group_is_reported(serve):
     message = refusal(serve("photos:Photos", "--name", "photos", "--group", "no-such-group"))
     assert message.startswith("cannot serve 'photos': group='no-such-group': this machine has no such group")
 
 
-def test_a_directory_that_cannot_be_made_is_told(start, module):
+def test_a_directory_that_cannot_be_created_is_reported(start, module):
     message = refusal(start("serve", "photos:Photos", "--name", "photos", "--dir", module / "below"))
     assert message.startswith("cannot serve 'photos': ")
 
@@ -282,9 +282,9 @@ STARTING = """
 import pathlib, signal, time
 
 def end(number, frame):
-    if pathlib.Path("told").exists():
+    if pathlib.Path("signalled").exists():
         raise SystemExit(0)
-    pathlib.Path("told").touch()
+    pathlib.Path("signalled").touch()
 
 signal.signal(signal.SIGTERM, {handler})
 pathlib.Path("started").touch()
@@ -306,7 +306,7 @@ def test_with_reload_a_signal_ends_a_run_that_is_being_stopped(serve, module):
     process = serve("photos:Photos", "--name", "photos", "--reload")
     assert eventually((module.parent / "started").exists, 60.0)
     change(module, "photos = None")
-    assert eventually((module.parent / "told").exists, 60.0)
+    assert eventually((module.parent / "signalled").exists, 60.0)
     process.terminate()
     assert process.wait(30) == 0
 

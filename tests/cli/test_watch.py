@@ -1,4 +1,4 @@
-"""``extframe watch``: what is told, in which form, and how it ends."""
+"""``extframe watch``: its output, and how it exits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def start(short_path: Path) -> Iterator[Started]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stderr is not None
-        assert process.stderr.readline() == f"extframe: watching {short_path}; Ctrl-C ends it\n"
+        assert process.stderr.readline() == f"extframe: watching {short_path}; press Ctrl-C to stop\n"
         return process
 
     yield start
@@ -38,12 +38,12 @@ def start(short_path: Path) -> Iterator[Started]:
 
 def line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
-    told = process.stdout.readline()
-    assert told.endswith("\n"), "it has ended"
-    return told[:-1]
+    text = process.stdout.readline()
+    assert text.endswith("\n"), "it has exited"
+    return text[:-1]
 
 
-def test_what_comes_fails_and_goes_is_told_line_by_line(start: Started, short_path: Path) -> None:
+def test_each_lifecycle_event_is_a_line(start: Started, short_path: Path) -> None:
     process = start()
     with FakePlugin(short_path, "photos", ["VolumeDriver", "LogDriver"]) as plugin:
         assert re.fullmatch(r"\d\d:\d\d:\d\d  photos            active   VolumeDriver, LogDriver", line(process))
@@ -62,21 +62,21 @@ def test_what_comes_fails_and_goes_is_told_line_by_line(start: Started, short_pa
 def test_each_line_of_json_is_an_object(start: Started, short_path: Path) -> None:
     process = start("-o", "json")
     with FakePlugin(short_path, "photos", ["VolumeDriver"]):
-        told = json.loads(line(process))
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*\+00:00", told.pop("when"))
-    assert told == {"name": "photos", "state": "active", "implements": ["VolumeDriver"], "reason": None}
+        event = json.loads(line(process))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT.*\+00:00", event.pop("when"))
+    assert event == {"name": "photos", "state": "active", "implements": ["VolumeDriver"], "reason": None}
 
 
-def test_the_words_of_a_plugin_move_no_cursor(start: Started, short_path: Path) -> None:
+def test_text_from_a_plugin_is_escaped(start: Started, short_path: Path) -> None:
     with FakePlugin(short_path, "photos") as plugin:
         plugin.answer("Plugin.Activate", Error("\x1b[2Jgone\nroot", status=500))
-        told = line(start())
-    assert " failed " in told
-    assert "\x1b" not in told
-    assert "gone root" in told
+        event = line(start())
+    assert " failed " in event
+    assert "\x1b" not in event
+    assert "gone root" in event
 
 
-def test_it_ends_in_silence_when_nobody_reads_any_more(start: Started, short_path: Path) -> None:
+def test_it_exits_quietly_once_stdout_has_no_reader(start: Started, short_path: Path) -> None:
     process = start()
     with FakePlugin(short_path, "one", ["VolumeDriver"]):
         line(process)
@@ -88,7 +88,7 @@ def test_it_ends_in_silence_when_nobody_reads_any_more(start: Started, short_pat
     assert "Traceback" not in process.stderr.read()
 
 
-def test_it_ends_though_nothing_changes_when_nobody_reads_any_more(start: Started) -> None:
+def test_it_exits_without_a_reader_even_if_nothing_changes(start: Started) -> None:
     process = start()
     assert process.stdout is not None
     process.stdout.close()

@@ -1,4 +1,4 @@
-"""Until when the certificates in a PEM file are valid. Knows as much of DER (X.690) and X.509 as that takes."""
+"""Read when the certificates in a PEM file expire. Parses only as much DER (X.690) and X.509 as that needs."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ from collections.abc import Iterator
 from datetime import datetime, timezone
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----(.*?)-----END CERTIFICATE-----", re.DOTALL)
-_VERSION = 0xA0  # the one field before the validity that may be missing
+_VERSION = 0xA0  # the tag of the only optional field before the validity
 _TIMES = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}  # UTCTime, GeneralizedTime
-_LIMIT = 4 << 20  # bytes: more than the bundles of all authorities have
+_LIMIT = 4 << 20  # bytes: larger than a bundle of all public authorities
 
 
-def ends_of_validity(path: str) -> list[datetime]:
-    """Return when each certificate in a file ends; none where there is no such file, or nothing of the kind in it."""
+def expiry_dates(path: str) -> list[datetime]:
+    """Return when each certificate in a file expires; an empty list if the file has none or cannot be read."""
     try:
         with open(path, "rb") as file:
             blocks = _PEM.findall(file.read(_LIMIT))
     except (OSError, ValueError):
         return []
-    return [end for block in blocks for end in _ends(block)]
+    return [expiry for block in blocks for expiry in _expiry(block)]
 
 
-def _ends(block: bytes) -> Iterator[datetime]:
+def _expiry(block: bytes) -> Iterator[datetime]:
     try:
-        yield _end(binascii.a2b_base64(block))
-    except (ValueError, IndexError, KeyError):  # OpenSSL says what is wrong with it
+        yield _not_after(binascii.a2b_base64(block))
+    except (ValueError, IndexError, KeyError):  # OpenSSL reports what is wrong with it
         return
 
 
-def _end(certificate: bytes) -> datetime:
+def _not_after(certificate: bytes) -> datetime:
     (_, signed), *_ = _elements(certificate)
     (_, content), *_ = _elements(signed)
     fields = [element for element in _elements(content) if element[0] != _VERSION]
     _, validity = fields[3]  # after serial number, algorithm and issuer
-    _, (tag, end) = _elements(validity)
-    return datetime.strptime(end.decode("ascii"), _TIMES[tag]).replace(tzinfo=timezone.utc)
+    _, (tag, expiry) = _elements(validity)
+    return datetime.strptime(expiry.decode("ascii"), _TIMES[tag]).replace(tzinfo=timezone.utc)
 
 
 def _elements(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield what stands in a row: each element's tag and its content."""
+    """Yield the tag and content of each element of a sequence."""
     while content:
         tag, length, begin = content[0], content[1], 2
-        if length & 0x80:  # then it says how many bytes the length has
+        if length & 0x80:  # the long form: the number of bytes that hold the length
             begin += length & 0x7F
             length = int.from_bytes(content[2:begin], "big")
         yield tag, content[begin : begin + length]

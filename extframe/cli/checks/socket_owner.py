@@ -1,4 +1,4 @@
-"""Which process holds a unix socket. Sends nothing over it."""
+"""Find the process that listens on a unix socket. Sends nothing over it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of unix(7): process, user, group
 
 
-def listener(path: str) -> str:
-    """Return who listens at ``path``, as the end of a sentence, or nothing where that cannot be told."""
+def socket_owner(path: str) -> str:
+    """Return the process that listens at ``path``, such as ``process 12 (rclone)``; empty if that is not known."""
     process = _process(path) if path else 0
-    if process <= 0:  # one of another container has no number here
+    if process <= 0:  # 0 for a process of another PID namespace
         return ""
     with contextlib.suppress(OSError):
-        return f"; process {process} ({Path(f'/proc/{process}/comm').read_text().strip()}) holds its socket"
+        return f"process {process} ({Path(f'/proc/{process}/comm').read_text().strip()})"
     return ""
 
 
 def _process(path: str) -> int:
-    if not hasattr(socket, "SO_PEERCRED"):  # Linux alone
+    if not hasattr(socket, "SO_PEERCRED"):  # only on Linux
         return 0
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)

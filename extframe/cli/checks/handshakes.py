@@ -1,4 +1,4 @@
-"""Ask every plugin what it implements, side by side, as a host does that has no handlers. Judges no answer."""
+"""Activate all plugins concurrently, as a host without handlers does. Draws no conclusions."""
 
 from __future__ import annotations
 
@@ -11,54 +11,54 @@ from typing import TYPE_CHECKING
 from ...concurrency import deadlines
 from ...concurrency.threads import run_concurrently
 from ...errors import CallTimeout, ExtframeError, PluginNotFound
+from ...handlers.entry_points import GROUP
 from ...host.manager import PluginManager
-from ..findings import AT_ONCE, GRACE
-from ..handlers import GROUP
+from ..discovery import CONCURRENCY, GRACE
 
 if TYPE_CHECKING:
     from ...concurrency.threads import Outcome
     from ...protocol import PluginSpec
     from ...registry.local import Registry
 
-Points = tuple[str, ...]
+ExtensionPoints = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What came of asking one plugin.
+class Handshake:
+    """The outcome of one handshake.
 
     Args:
         spec: the plugin.
         implements: its manifest.
-        faults: why entries of the manifest reach no hook.
+        faults: why entries of the manifest have no hook.
         error: why there is no manifest.
     """
 
     spec: PluginSpec
-    implements: Points = ()
+    implements: ExtensionPoints = ()
     faults: tuple[BaseException, ...] = ()
     error: ExtframeError | None = None
 
 
-def visit_all(registry: Registry, specs: Sequence[PluginSpec], timeout: float) -> list[Visit]:
-    """Return a visit to each plugin, without those that went away meanwhile. One that hangs costs the others nothing.
+def shake_hands_with_all(registry: Registry, specs: Sequence[PluginSpec], timeout: float) -> list[Handshake]:
+    """Return the handshakes with plugins, except those that were removed. A hanging plugin does not delay others.
 
     Args:
-        registry: finds them again.
+        registry: where the plugins were found.
         specs: the plugins.
         timeout: seconds for each handshake.
     """
     with _manager_without_handlers(registry) as manager:
-        visits = [
-            visit
-            for start in range(0, len(specs), AT_ONCE)
-            for visit in _visits(manager, specs[start : start + AT_ONCE], timeout)
+        handshakes = [
+            handshake
+            for start in range(0, len(specs), CONCURRENCY)
+            for handshake in _shake_hands(manager, specs[start : start + CONCURRENCY], timeout)
         ]
-        return [replace(each, faults=_faults(manager, each.spec.name)) for each in visits]
+        return [replace(each, faults=_faults(manager, each.spec.name)) for each in handshakes]
 
 
 def _manager_without_handlers(registry: Registry) -> PluginManager:
-    """Return a manager that knows all hooks, and has nobody to call: looking on must not set anything in motion."""
+    """Return a manager that has all hooks and no handler, so that a check has no side effects."""
     with contextlib.redirect_stdout(sys.stderr):
         manager = PluginManager(registry, groups=(GROUP,))
     for handler in manager.get_plugins():
@@ -66,27 +66,27 @@ def _manager_without_handlers(registry: Registry) -> PluginManager:
     return manager
 
 
-def _visits(manager: PluginManager, specs: Sequence[PluginSpec], timeout: float) -> Iterator[Visit]:
+def _shake_hands(manager: PluginManager, specs: Sequence[PluginSpec], timeout: float) -> Iterator[Handshake]:
     deadline = deadlines.after(timeout)
 
-    def ask(name: str) -> Points:
+    def activate(name: str) -> ExtensionPoints:
         return manager.get(name, timeout=deadlines.left(deadline)).manifest.implements
 
-    outcomes = run_concurrently(ask, [spec.name for spec in specs], deadline + GRACE, "extframe doctor")
+    outcomes = run_concurrently(activate, [spec.name for spec in specs], deadline + GRACE, "extframe doctor")
     for spec in specs:
         with contextlib.suppress(PluginNotFound):
-            yield _visit(spec, outcomes.get(spec.name))
+            yield _handshake(spec, outcomes.get(spec.name))
 
 
-def _visit(spec: PluginSpec, outcome: Outcome[Points] | None) -> Visit:
-    if outcome is None:  # it waits for what knows no deadlines, such as the resolver
-        return Visit(spec, error=CallTimeout("the plugin could not be reached in time", plugin=spec.name))
+def _handshake(spec: PluginSpec, outcome: Outcome[ExtensionPoints] | None) -> Handshake:
+    if outcome is None:  # blocked in something without a deadline, such as the resolver
+        return Handshake(spec, error=CallTimeout("timed out connecting to the plugin", plugin=spec.name))
     try:
-        return Visit(spec, outcome())
+        return Handshake(spec, outcome())
     except PluginNotFound:
         raise
     except ExtframeError as error:
-        return Visit(spec, error=error)
+        return Handshake(spec, error=error)
 
 
 def _faults(manager: PluginManager, name: str) -> tuple[BaseException, ...]:

@@ -1,4 +1,4 @@
-"""What an examination comes to: verdicts, and a diagnosis each. Examines nothing, and writes nothing."""
+"""The result of a check: a diagnosis with a verdict."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from functools import partial
 
 
 class Verdict(enum.Enum):
-    """What is made of what was examined."""
+    """How serious a diagnosis is."""
 
     OK = "ok"
-    WARNING = "warning"  # it works, or nobody needs it; somebody may have meant it otherwise
-    PROBLEM = "problem"  # something that is there cannot be used
+    WARNING = "warning"  # it works, or nothing uses it, but it may be a mistake
+    PROBLEM = "problem"  # something that exists cannot be used
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing that was examined.
+    """What a check found about one thing.
 
     Args:
-        verdict: what is made of it.
-        subject: what it is about: a directory, a plugin, a handler.
+        verdict: how serious it is.
+        subject: a directory, file, plugin, handler, package or limit.
         what: what was found.
-        where: the file, where there is one.
-        remedy: what to do about it, in words.
-        command: what to do about it, to be pasted into a shell.
+        where: the file concerned, if any.
+        remedy: how to fix it, in words, without punctuation at the end.
+        command: the shell command that does so, if any.
     """
 
     verdict: Verdict
@@ -36,7 +36,7 @@ class Diagnosis:
     command: str = ""
 
     def as_json(self) -> dict[str, str | None]:
-        """Return it for a program to read; None is what there is not."""
+        """Return it for JSON; what does not apply is None."""
         texts = {key: text or None for key, text in asdict(self).items()}
         return {**texts, "verdict": self.verdict.value}
 
@@ -47,7 +47,7 @@ problem = partial(Diagnosis, Verdict.PROBLEM)
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number of things in words.
+    """Return a count with its noun.
 
     >>> counted(0, "plugin"), counted(1, "plugin"), counted(2, "plugin")
     ('no plugins', '1 plugin', '2 plugins')

@@ -1,4 +1,4 @@
-"""What the examinations look at, each looked at once: plugins, and handlers. Judges nothing."""
+"""What the checks look at, read once: plugins, handshakes, handlers. Draws no conclusions."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...errors import ExtframeError, PluginNotFound, SpecError
+from ...handlers.entry_points import GROUP, entry_points
 from ...host.manager import PluginManager
-from ..handlers import GROUP
-from .commands import quoted
-from .visits import Visit, visit_all
+from ..shell import shell_command
+from .handshakes import Handshake, shake_hands_with_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from ...registry.local import LocalRegistry
 
 
-class Case:
-    """A machine, as far as a host has to do with it.
+class CheckContext:
+    """A machine as a host sees it.
 
     Args:
-        registry: where plugins are looked for.
+        registry: the registry to check.
         timeout: seconds for each handshake.
-        contact: whether plugins are asked at all.
-        options: what the command was given, for commands that look in the same place.
+        contact: whether to connect to plugins.
+        options: the options of this command that select the registry, for suggested commands.
     """
 
     def __init__(
@@ -39,21 +39,22 @@ class Case:
         self.contact = contact
         self._options = options
 
-    def command(self, *words: str) -> str:
-        """Return a command of ours that looks where this one did."""
-        return " ".join(map(quoted, ["extframe", *words, *self._options]))
+    def command(self, subcommand: str, *options: str, plugin: str | None = None, method: str = "") -> str:
+        """Return an ``extframe`` command for the same registry. Empty if it cannot be quoted."""
+        arguments = [] if plugin is None else [*(["--"] if plugin.startswith("-") else []), plugin]
+        return shell_command("extframe", subcommand, *options, *self._options, *arguments, *filter(None, [method]))
 
     @cached_property
-    def places(self) -> dict[str, tuple[str, ...]]:
-        """The directories of the registry, each with the extensions that count there."""
-        places: dict[str, tuple[str, ...]] = {}
+    def extensions(self) -> dict[str, tuple[str, ...]]:
+        """The directories of the registry, each with the file name extensions that are used there."""
+        found: dict[str, tuple[str, ...]] = {}
         for directory, extensions in self.registry.places:
-            places[directory] = (*places.get(directory, ()), *extensions)
-        return places
+            found[directory] = (*found.get(directory, ()), *extensions)
+        return found
 
     @cached_property
     def sources(self) -> dict[str, PluginSpec | SpecError]:
-        """What the file of each plugin says, or why it cannot be used."""
+        """The contents of each plugin's source, or why it cannot be used."""
         try:
             names = self.registry.scan()
         except ExtframeError:  # the checks of directories report it
@@ -66,28 +67,26 @@ class Case:
             return self.registry.find(name)
         except SpecError as wrong:
             return wrong
-        except PluginNotFound:  # it went away meanwhile
+        except PluginNotFound:  # removed since the scan
             return None
 
     @cached_property
     def specs(self) -> list[PluginSpec]:
-        """The plugins whose files can be used."""
+        """The plugins whose sources can be used."""
         return [found for found in self.sources.values() if not isinstance(found, SpecError)]
 
     @cached_property
-    def visits(self) -> list[Visit]:
-        """What came of asking each of them."""
-        return visit_all(self.registry, self.specs, self.timeout) if self.contact else []
+    def handshakes(self) -> list[Handshake]:
+        """The outcome of the handshake with each of them."""
+        return shake_hands_with_all(self.registry, self.specs, self.timeout) if self.contact else []
 
     @cached_property
     def manager(self) -> PluginManager:
-        """A host's manager with the installed handlers. It is asked for no plugin, so that no handler is called."""
-        with contextlib.redirect_stdout(sys.stderr):  # what a package prints while it is imported is not our data
+        """A manager with the installed handlers. No plugin is activated by it, so that no handler is called."""
+        with contextlib.redirect_stdout(sys.stderr):  # keep what packages print during import out of the output
             return PluginManager(self.registry, groups=(GROUP,))
 
     @cached_property
-    def offers(self) -> list[EntryPoint]:
+    def entry_points(self) -> list[EntryPoint]:
         """The installed entry points."""
-        from ...handlers.entry_points import entry_points
-
         return list(entry_points((GROUP,)))

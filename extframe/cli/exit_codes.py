@@ -1,0 +1,51 @@
+"""Map errors to exit codes and hints. Prints nothing."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+
+from ..errors import ActivationError, CallTimeout, PluginNotFound, ProtocolError, RemoteError, TransportError
+
+
+class ExitCode(enum.IntEnum):
+    """The exit codes of the command."""
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2  # click's own
+    NOT_FOUND = 3
+    REMOTE_ERROR = 4
+    UNREACHABLE = 5
+    INTERRUPTED = 130  # 128 + SIGINT, as in shells
+
+
+_CODES: Sequence[tuple[type[Exception], ExitCode]] = (
+    (PluginNotFound, ExitCode.NOT_FOUND),
+    (RemoteError, ExitCode.REMOTE_ERROR),
+    (ProtocolError, ExitCode.FAILURE),  # a TransportError, but something did respond
+    (TransportError, ExitCode.UNREACHABLE),
+)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """Return the exit code for an error; for a failed handshake, the one for its cause."""
+    reason = root_cause(error)
+    return next((code for kind, code in _CODES if isinstance(reason, kind)), ExitCode.FAILURE)
+
+
+def hint_for(error: BaseException) -> str | None:
+    """Return what the user can try next, where the error message does not say it."""
+    reason = root_cause(error)
+    if isinstance(reason, PluginNotFound):
+        return "`extframe ls` lists the plugins"
+    if isinstance(reason, CallTimeout):
+        return "--timeout SECONDS allows more time"
+    if isinstance(reason, RemoteError) and reason.not_found and not isinstance(error, ActivationError):
+        return "`extframe inspect NAME` shows what the plugin implements"
+    return None
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Return why a handshake failed. Any other error is its own cause."""
+    return error.__cause__ if isinstance(error, ActivationError) and error.__cause__ else error
