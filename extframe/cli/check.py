@@ -1,4 +1,4 @@
-"""``extframe check``: check that a plugin conforms to the protocol. Implements no check."""
+"""``extframe check``: check that a plugin conforms to the protocol, and show the results. Contains no rules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import SpecError
+from .exit_codes import ExitCode
 from .options import (
     Location,
     find_plugin,
@@ -17,10 +19,10 @@ from .options import (
     timeout_option,
     verbose_option,
 )
-from .output import note, printable, shortened, write_json, write_table
+from .output import note, printable, write_json, write_table
 
 if TYPE_CHECKING:
-    from ..conformance import Result, Trial
+    from ..conformance import LifecycleOptions, Result
     from ..protocol import TLSConfig
 
 EPILOG = """\b
@@ -28,11 +30,12 @@ Examples:
   extframe check rclone
   extframe check unix:///run/myhost/plugins/photos.sock
   extframe check rclone --destructive --opt remote=scratch: --mount
+  extframe check unix:///run/docker/plugins/ID/loki.sock --implements LogDriver
   extframe check photos -o json | jq '.[] | select(.verdict == "fail")'
 
 \b
-Exit codes: 0 no check failed, 1 a check failed, 3 plugin not found, 5 the plugin is unreachable or
-the handshake timed out.
+Exit codes: 0 no check failed, 1 a check failed, 2 wrong usage, or an invalid address or spec file,
+3 no such plugin, 5 the plugin cannot be reached or does not respond to the handshake in time.
 """
 
 
@@ -41,15 +44,18 @@ the handshake timed out.
 @registry_options
 @timeout_option(5.0, "Deadline for each step.")
 @click.option(
-    "--destructive", is_flag=True, help="Also run checks that create and remove volumes, networks, pools and logs."
+    "--implements",
+    metavar="POINT,...",
+    help="Check these extension points, whatever the handshake says: for managed plugins, which need none.",
 )
+@click.option("--destructive", is_flag=True, help="Also create volumes, networks and logs, and remove them again.")
 @click.option("--mount", is_flag=True, help="With --destructive: also mount the volume.")
 @click.option(
     "--opt",
     "options",
     metavar="KEY=VALUE",
     multiple=True,
-    help="With --destructive: an option for what is created. Can be repeated.",
+    help="With --destructive: a driver option of what is created; repeatable.",
 )
 @output_option
 @verbose_option
@@ -59,6 +65,7 @@ def check(
     name: str,
     location: Location,
     timeout: float,
+    implements: str | None,
     destructive: bool,
     mount: bool,
     options: Sequence[str],
@@ -66,56 +73,81 @@ def check(
 ) -> None:
     """Check that a plugin conforms to the protocol.
 
-    NAME is the name of a plugin, or an address such as unix:///path or tcp://host:port. The checks cover the
-    handshake, HTTP, every method that the plugin implements (with harmless arguments), and malformed requests.
-    A result is pass, warn (some hosts handle the response badly), fail (a host breaks) or skip.
+    NAME is a plugin's name, or an address such as unix:///path or tcp://host:port. The checks cover the handshake,
+    HTTP, each method of what the plugin implements with requests that change nothing, and invalid requests. Results
+    are pass, note (no host is affected), warn (works, but a host shows less or fails in a rare case), fail
+    (dockerd, podman or extframe fails) and skip.
 
-    Nothing is created or changed in the plugin without --destructive, which removes what it created.
+    Nothing is created or changed in the plugin without --destructive, which removes what it creates.
     """
-    trial = _trial(destructive, mount, options)
-    address, tls = _address(name, location)
-    from ..conformance import Verdict, check_plugin
-
-    results: list[Result] = []
+    lifecycle = _lifecycle_options(destructive, mount, options)
+    points = None if implements is None else [point.strip() for point in implements.split(",") if point.strip()]
     try:
-        results.extend(check_plugin(address, tls=tls, timeout=timeout, trial=trial))
-    finally:
-        if results:
-            _write(results, output)
-    if any(result.verdict is Verdict.FAIL for result in results):
-        ctx.exit(1)
+        address, tls = _resolve(name, location)
+        results = _run(address, output, tls=tls, timeout=timeout, implements=points, lifecycle=lifecycle)
+    except SpecError as invalid:
+        note(str(invalid))
+        ctx.exit(ExitCode.USAGE)
+    if any(result.verdict.value == "fail" for result in results):
+        ctx.exit(ExitCode.FAILURE)
 
 
-def _trial(destructive: bool, mount: bool, options: Sequence[str]) -> Trial | None:
+def _lifecycle_options(destructive: bool, mount: bool, options: Sequence[str]) -> LifecycleOptions | None:
     if not destructive:
         if mount or options:
             raise click.UsageError("--mount and --opt require --destructive.")
         return None
-    from ..conformance import Trial
+    from ..conformance import LifecycleOptions
 
     pairs = [option.partition("=") for option in options]
     for key, sign, _ in pairs:
         if not key or not sign:
             raise click.BadParameter(f"{printable(key)!r} is invalid: expected KEY=VALUE.", param_hint="'--opt'")
-    return Trial(options={key: value for key, _, value in pairs}, mount=mount)
+    return LifecycleOptions(options={key: value for key, _, value in pairs}, mount=mount)
 
 
-def _address(name: str, location: Location) -> tuple[str, TLSConfig | None]:
-    """Return the address of the plugin and its TLS settings."""
+def _resolve(name: str, location: Location) -> tuple[str, TLSConfig | None]:
+    """Return the plugin's address and its TLS settings."""
     if ":/" in name:
         return name, None
     spec = find_plugin(location.registry, name)
     return spec.address, spec.tls
 
 
+def _run(
+    address: str,
+    output: str,
+    *,
+    tls: TLSConfig | None,
+    timeout: float,
+    implements: Sequence[str] | None,
+    lifecycle: LifecycleOptions | None,
+) -> Sequence[Result]:
+    """Run the checks, show their results, also those before an error, and return them."""
+    from ..conformance import check_plugin
+
+    results: list[Result] = []
+    try:
+        results.extend(check_plugin(address, tls=tls, timeout=timeout, implements=implements, lifecycle=lifecycle))
+    finally:
+        if results:
+            _write(results, output)
+    return results
+
+
 def _write(results: Sequence[Result], output: str) -> None:
     if output == "json":
         write_json([result.as_json() for result in results])
         return
-    rows = [
-        (result.check, result.verdict.value, shortened(result.reason), f"{result.rule.text} ({result.rule.source})")
-        for result in results
-    ]
-    write_table(("CHECK", "RESULT", "REASON", "RULE"), rows)
+    write_table(
+        ("RESULT", "CHECK", "REASON"), [(each.verdict.value, each.check, _explanation(each)) for each in results]
+    )
     counts = Counter(result.verdict.value for result in results)
     note(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+
+
+def _explanation(result: Result) -> str:
+    """Return the whole reason, with the rule if it is not followed."""
+    if result.verdict.severity == 0:
+        return result.reason
+    return f"{result.reason}. Rule: {result.rule.text} ({result.rule.source})"

@@ -23,7 +23,7 @@ from ..text import printable as printable
 REASON_WIDTH = 100  # characters of a reason in a table; JSON has the full text
 _STYLES = {"active": "green", "loaded": "green", "failed": "red", "blocked": "yellow", "lost": "yellow"}
 _STYLES |= {"ok": "green", "warning": "yellow", "problem": "red"}
-_STYLES |= {"pass": "green", "warn": "yellow", "fail": "red"}
+_STYLES |= {"pass": "green", "note": "cyan", "warn": "yellow", "fail": "red"}
 
 Cells = Sequence[str]
 

@@ -1,74 +1,94 @@
-"""Run the checks of one plugin, one after the other. Knows their order, and when to give up."""
+"""Run the checks of one plugin, one after the other. Knows their order, and when to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 
-from ..errors import TransportError
-from ..protocol import ACTIVATE, Address, Manifest, TLSConfig
-from .calls import DECLARATIONS, calls_of, nonsense_of
-from .conversation import AFTERWARDS, CONVERSATION
-from .handshake import AGAIN, GRAPH_DRIVER, judge_manifest, judge_metrics, judge_names
-from .line import Line
+from ..errors import SpecError, TransportError
+from ..protocol import Address, Manifest, TLSConfig
+from .handshake import AGAIN, GRAPH_DRIVER, assess_manifest, assess_metrics, assess_names, compare_manifest
+from .http_checks import LAST_CHECKS, http_checks
+from .lifecycle_checks import lifecycle_checks
+from .method_checks import method_checks, request_checks
+from .options import LifecycleOptions
+from .raw_client import RawClient
 from .rules import RULES, Outcome, Result, Verdict, failed
-from .trial import Trial
-from .trials import try_out
+from .safe_calls import DECLARATIONS
 
 TIMEOUT = 5.0  # seconds for each step
 
 
 def check_plugin(
-    address: str, *, tls: TLSConfig | None = None, timeout: float = TIMEOUT, trial: Trial | None = None
+    address: str,
+    *,
+    tls: TLSConfig | None = None,
+    timeout: float = TIMEOUT,
+    implements: Sequence[str] | None = None,
+    lifecycle: LifecycleOptions | None = None,
+    trial: LifecycleOptions | None = None,
 ) -> Iterator[Result]:
-    """Yield what each check of the plugin at ``address`` came to.
+    """Yield the result of each check of the plugin at ``address``.
 
-    Without ``trial`` nothing is made or changed in the plugin. No step takes longer than ``timeout`` seconds, and
-    where the plugin no longer answers its handshake after a step that failed, the run ends.
+    Without ``lifecycle`` nothing is created or changed in the plugin. No step takes longer than ``timeout`` seconds.
+    If the plugin no longer responds after a check, the run ends with a failure. With ``implements`` the plugin is
+    checked as these extension points, whatever it returns to the handshake, or if it has none. ``trial`` is the old
+    name of ``lifecycle``.
 
     Raises:
-        SpecError: the address, or a file of ``tls``, cannot be used.
-        TransportError: the plugin does not answer the handshake; that was yielded as a failure before.
+        SpecError: the address, a file of ``tls``, or a name in ``implements`` is invalid.
+        TransportError: the plugin does not respond to the handshake; that was yielded as a failure before.
     """
-    line = Line(Address.parse(address), tls, timeout)
+    if trial is not None:
+        warnings.warn("trial= is deprecated: use lifecycle=", DeprecationWarning, stacklevel=2)
+    if unknown := [name for name in implements or () if name not in DECLARATIONS]:
+        raise SpecError(f"{unknown[0]!r} cannot be checked: expected one of {', '.join(DECLARATIONS)}")
+    client = RawClient(Address.parse(address), tls, timeout)
+    return _run(client, implements, lifecycle or trial)
+
+
+def _run(client: RawClient, implements: Sequence[str] | None, lifecycle: LifecycleOptions | None) -> Iterator[Result]:
     try:
-        answer = line.call(ACTIVATE)
+        response = client.handshake()
     except TransportError as error:
         yield _result("handshake", "handshake", failed(error.message))
         raise
-    manifest = _result("handshake", "handshake", judge_manifest(answer))
-    yield manifest
-    if manifest.verdict is Verdict.FAIL:
+    client.handshake_status = response.status
+    outcome = assess_manifest(response) if implements is None else compare_manifest(response, implements)
+    yield _result("handshake", "handshake", outcome)
+    if outcome.verdict is Verdict.FAIL:
         return
-    implements = Manifest.parse(answer.body).implements
-    yield _result("names in Implements", "known-points", judge_names(implements, (*DECLARATIONS, GRAPH_DRIVER)))
-    yield _result("no MetricsCollector", "metrics", judge_metrics(implements))
-    for result in _all(line, implements, trial):
+    points = tuple(implements) if implements is not None else Manifest.parse(response.body).implements
+    yield _result("names in Implements", "known-points", assess_names(points, (*DECLARATIONS, GRAPH_DRIVER)))
+    if implements is None:
+        yield _result("no MetricsCollector", "metrics", assess_metrics(points))
+    for result in _checks(client, points, lifecycle):
         yield result
-        if result.verdict is Verdict.FAIL and not _answers(line):
-            words = f"after this failure the handshake is not answered any more: {result.check}"
-            yield _result("the rest", "survives", failed(words))
+        if result.verdict.severity > Verdict.NOTE.severity and not _responds(client):
+            reason = f"the plugin stopped responding after this check: {result.check}"
+            yield _result("the remaining checks", "survives", failed(reason))
             return
-    yield from (check.run(line) for check in AFTERWARDS)
+    yield from (check.run(client) for check in LAST_CHECKS)
 
 
-def _all(line: Line, implements: tuple[str, ...], trial: Trial | None) -> Iterator[Result]:
-    yield from (check.run(line) for check in (AGAIN, *CONVERSATION))
-    for point in implements:
+def _checks(client: RawClient, points: tuple[str, ...], lifecycle: LifecycleOptions | None) -> Iterator[Result]:
+    yield from (check.run(client) for check in (AGAIN, *http_checks(points)))
+    for point in points:
         if point in DECLARATIONS:
-            yield from _point(line, point, trial)
+            yield from _point_checks(client, point, lifecycle)
 
 
-def _point(line: Line, point: str, trial: Trial | None) -> Iterator[Result]:
-    found = DECLARATIONS[point]
-    for check in (*calls_of(found, trial=trial is not None), *nonsense_of(found)):
-        yield check.run(line)
-    if trial is not None:
-        yield from try_out(line, point, trial)
+def _point_checks(client: RawClient, point: str, lifecycle: LifecycleOptions | None) -> Iterator[Result]:
+    declared = DECLARATIONS[point]
+    for check in (*method_checks(declared, lifecycle=lifecycle is not None), *request_checks(declared)):
+        yield check.run(client)
+    if lifecycle is not None:
+        yield from lifecycle_checks(client, point, lifecycle)
 
 
-def _answers(line: Line) -> bool:
+def _responds(client: RawClient) -> bool:
     try:
-        line.call(ACTIVATE)
+        client.handshake()
     except TransportError:
         return False
     return True

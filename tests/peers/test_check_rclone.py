@@ -35,22 +35,27 @@ def check(directory: Path, *options: str) -> tuple[int, dict[str, dict[str, str]
     return done.returncode, {line["check"]: line for line in json.loads(done.stdout)}
 
 
-def those(results: dict[str, dict[str, str]], verdict: str) -> set[str]:
+def with_verdict(results: dict[str, dict[str, str]], verdict: str) -> set[str]:
     return {name for name, result in results.items() if result["verdict"] == verdict}
 
 
 TEXT_FOR_JSON = {
-    "VolumeDriver.Get: JSON that breaks off",
-    "VolumeDriver.Get: a list for an object",
-    "VolumeDriver.Get: an object for a text",
+    "VolumeDriver.Get: truncated JSON",
+    "VolumeDriver.Get: a list instead of an object",
+    "VolumeDriver.Get: an object instead of a string",
     "VolumeDriver.Get: no body",
 }
 
 
-def test_rclone_passes_what_changes_nothing_and_is_warned_of_its_text_for_bad_requests(rclone):
+def test_rclone_passes_what_changes_nothing_with_notes_about_its_text_for_bad_requests(rclone):
     code, results = check(rclone)
-    assert (code, those(results, "fail"), those(results, "warn")) == (0, set(), TEXT_FOR_JSON)
-    assert those(results, "skip") == {"VolumeDriver.Create", "VolumeDriver.Mount"}
+    assert (code, with_verdict(results, "fail"), with_verdict(results, "warn"), with_verdict(results, "note")) == (
+        0,
+        set(),
+        set(),
+        TEXT_FOR_JSON,
+    )
+    assert with_verdict(results, "skip") == {"VolumeDriver.Create", "VolumeDriver.Mount"}
     assert results["VolumeDriver.Get"]["reason"] == "status 500: volume not found"
 
 
@@ -62,7 +67,7 @@ def test_without_its_options_rclone_refuses_a_volume_in_its_own_words(rclone):
 
 def test_a_name_that_leaves_rclones_base_directory_is_found_and_nothing_is_left(rclone):
     code, results = check(rclone, "--destructive", "--opt", f"remote=here:{rclone / 'files'}")
-    assert (code, those(results, "fail")) == (1, {"VolumeDriver.Create of ../NAME"})
+    assert (code, with_verdict(results, "fail")) == (1, {"VolumeDriver.Create of ../NAME"})
     assert f"outside of {rclone / 'mounts'}" in results["VolumeDriver.Create of ../NAME"]["reason"]
     assert check(rclone)[1]["VolumeDriver.List"]["reason"] == "0 volumes"
 
@@ -75,5 +80,5 @@ def test_rclones_refusal_to_mount_with_the_same_id_is_found_and_nothing_stays_mo
     again = results["VolumeDriver.Mount, the same ID again"]
     assert again["verdict"] == "fail"
     assert "volume is already mounted by this id" in again["reason"]
-    assert results["VolumeDriver.Unmount, as often"]["verdict"] == "pass"
+    assert results["VolumeDriver.Unmount, twice"]["verdict"] == "pass"
     assert [path for path in (rclone / "mounts").iterdir() if os.path.ismount(path)] == []

@@ -1,7 +1,9 @@
-"""A line to one plugin, for requests of any bytes, each within a deadline. Knows HTTP, and no rules."""
+"""Sends any bytes to a plugin, valid HTTP or not, each exchange within a deadline. Knows HTTP, and no rules."""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,29 +11,34 @@ from ..client.connection import Connection, connect
 from ..client.http1 import UNIX_HOST, Limits, RequestWriter, Response, ResponseParser
 from ..concurrency import deadlines
 from ..errors import ConnectionLost
-from ..protocol import Address, TLSConfig
+from ..protocol import ACTIVATE, Address, TLSConfig
 
 LIMITS = Limits(headers=64 << 10, body=16 << 20)
 
 
-class Line:
-    """The way to a plugin.
+class RawClient:
+    """Opens a connection for every exchange, and keeps all responses.
 
     Args:
-        address: where it listens.
-        tls: how it is verified.
+        address: the plugin's address.
+        tls: the TLS settings for it.
         timeout: seconds for each step: connecting, and an exchange.
 
     Attributes:
-        answers: every answer that came, with the path that it was asked at.
+        host: the Host header that it sends.
+        responses: all responses, each with the path of its request.
+        over_tls: whether its connections are TLS.
+        handshake_status: the status of the plugin's responses to the handshake.
     """
 
     def __init__(self, address: Address, tls: TLSConfig | None, timeout: float) -> None:
         self.host = UNIX_HOST if address.path else address.authority
-        self.answers: list[tuple[str, Response]] = []
+        self.responses: list[tuple[str, Response]] = []
         self.timeout = timeout
+        self.handshake_status = 200
         self._address = address
         self._writer = RequestWriter(self.host)
+        self.over_tls = address.tls
         self._context = None
         if address.tls:
             from ..client.tls import client_context
@@ -43,19 +50,22 @@ class Line:
         return self._writer.request(f"/{method}", body)
 
     def call(self, method: str, body: bytes = b"") -> Response:
-        """Call a method, over a connection of its own."""
+        """Call a method over a new connection and return the response."""
         return self.exchange(self.request(method, body))
 
-    def exchange(self, *pieces: bytes) -> Response:
-        """Send what is perhaps a request, over a connection of its own, and return the answer."""
+    def handshake(self) -> Response:
+        """Call ``Plugin.Activate``."""
+        return self.call(ACTIVATE)
+
+    def exchange(self, data: bytes) -> Response:
+        """Send ``data`` over a new connection and return the response."""
         with self.connected() as connection:
-            for piece in pieces:
-                self.send(connection, piece)
-            return self.receive(connection, pieces[0])
+            self.send(connection, data)
+            return self.receive(connection, data)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
-        """Give a connection, and close it."""
+        """Connect, and close the connection afterwards."""
         deadline = deadlines.after(self.timeout)
         sock = connect(self._address, deadline)
         if self._context is None:
@@ -70,16 +80,21 @@ class Line:
             connection.close()
 
     def send(self, connection: Connection, data: bytes) -> None:
-        """Send some bytes. A plugin that answers before it has taken all of them gets no more."""
+        """Send ``data``. If the plugin responds before it has read everything, the rest is not sent."""
         connection.send(data, deadlines.after(self.timeout))
 
+    def half_close(self, connection: Connection) -> None:
+        """Close the sending side of a connection that is not TLS."""
+        with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+            sock.shutdown(socket.SHUT_WR)
+
     def receive(self, connection: Connection, request: bytes) -> Response:
-        """Return the answer to a request.
+        """Return the response to a request.
 
         Raises:
-            CallTimeout: it has not come whole.
-            ConnectionLost: the connection ended before it, or within it.
-            ProtocolError: it is not HTTP, or over the limits.
+            CallTimeout: the response is not complete in time.
+            ConnectionLost: the connection ended before or within the response.
+            ProtocolError: the response is not HTTP, or exceeds the limits.
         """
         deadline = deadlines.after(self.timeout)
         parser = ResponseParser(LIMITS)
@@ -89,11 +104,11 @@ class Line:
                 parser.feed(data)
             else:
                 parser.end(clean=not connection.cut)
-        answer = parser.response
-        if not answer.complete:
-            raise ConnectionLost("the connection ended before the body that was announced")
-        self.answers.append((_path(request), answer))
-        return answer
+        response = parser.response
+        if not response.complete:
+            raise ConnectionLost("the connection ended before the announced end of the body")
+        self.responses.append((_path(request), response))
+        return response
 
 
 def _path(request: bytes) -> str:
