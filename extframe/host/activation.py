@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ..client.client import Client
 from ..concurrency.event import Event
 from ..errors import ExtframeError, PluginNotFound, SpecError
 from ..handlers.failures import Failures
-from ..protocol import PluginSpec
+from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
 from .dispatch import Dispatcher
 from .lifecycle import State
@@ -27,6 +27,7 @@ class Activator:
         failures: where failures of plugins are noted.
         events: receives the lifecycle events.
         closed: is set when the manager is closed.
+        manifests: the manifests of plugins that are not sent a handshake, by name.
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class Activator:
         failures: Failures,
         events: Events,
         closed: Event,
+        manifests: Mapping[str, Manifest] = {},
     ) -> None:
         def create(spec: PluginSpec, listener: PluginListener) -> Plugin:
             return Plugin(spec, connect, listener=listener)
 
-        self.registry = RegistryAccess(registry)
+        self.registry = RegistryAccess(registry, manifests)
         self.dispatcher = dispatcher
         self.closed = closed
         self.table: PluginTable[Plugin] = PluginTable(create, failures=failures, events=events, is_closed=closed.is_set)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..protocol import Manifest
 
 
 def check_registry(registry: object) -> None:
@@ -38,3 +41,23 @@ def entry_point_groups(groups: Any) -> Sequence[str]:
     if isinstance(names, list | tuple | set | frozenset) and all(isinstance(name, str) for name in names):
         return [name for name in names if name]
     raise TypeError(f"groups is {groups!r}; expected the names of entry-point groups, such as ('extframe',), or ()")
+
+
+def manifests_of(implements: Any) -> dict[str, Manifest]:
+    """Return the manifests of plugins that are not asked for theirs.
+
+    Raises:
+        TypeError: it is not a mapping of names to lists of extension points.
+    """
+    if not isinstance(implements, Mapping):
+        raise TypeError(f"implements is {implements!r}; expected a dict such as {{'loki': ['LogDriver']}}")
+    for name, points in implements.items():
+        if not isinstance(name, str) or not isinstance(points, list | tuple) or not points:
+            raise TypeError(f"implements[{name!r}] is {points!r}; expected a list such as ['LogDriver']")
+        if not all(isinstance(point, str) and point for point in points):
+            raise TypeError(f"implements[{name!r}] is {points!r}; expected names of extension points")
+    if not implements:
+        return {}
+    from ..protocol import Manifest
+
+    return {name: Manifest(tuple(points)) for name, points in implements.items()}

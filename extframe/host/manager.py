@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -15,7 +15,7 @@ from ..concurrency.event import Event
 from ..concurrency.locks import signal_safe_lock
 from ..errors import ActivationError, PluginNotFound, SpecError
 from ..handlers.hook_manager import HookManager
-from .arguments import check_registry, entry_point_groups
+from .arguments import check_registry, entry_point_groups, manifests_of
 from .first_use import first_use
 from .pauses import Pauses
 
@@ -48,6 +48,8 @@ class PluginManager(HookManager):
         timeout: the default timeout of calls to plugins, in seconds; also for handlers that are registered while
             plugins are active.
         breaker: the circuit breaker of each plugin; None for none.
+        implements: what plugins implement whose handshake is missing or wrong, by name:
+            ``{"loki": ["LogDriver"]}``. They are not sent a handshake.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -60,12 +62,14 @@ class PluginManager(HookManager):
         groups: str | Sequence[str] = ("extframe",),
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
+        implements: Mapping[str, Sequence[str]] = {},
     ) -> None:
         check_registry(registry)
         super().__init__()
         self._registry = registry
         self._timeout = check_timeout(timeout)
         self._breaker = breaker
+        self._manifests = manifests_of(implements)
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
         self._watches_lock = signal_safe_lock()
@@ -90,6 +94,7 @@ class PluginManager(HookManager):
             failures=failures,
             events=LifecycleEvents(self.hook, failures=failures, monitors=monitors, origin=origin),
             closed=self._closed,
+            manifests=self._manifests,
         )
         shared: Activator = vars(self).setdefault("_activator", made)  # by threads that arrive at the same time
         return shared

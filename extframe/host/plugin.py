@@ -16,7 +16,15 @@ from ..client.client import Client, PendingCall
 from ..client.connection import late
 from ..concurrency.deadlines import left
 from ..concurrency.locks import signal_safe_condition, signal_safe_lock
-from ..errors import ActivationError, CallTimeout, ConnectError, DoesNotImplement, ExtframeError, HandlerError
+from ..errors import (
+    ActivationError,
+    CallTimeout,
+    ConnectError,
+    DoesNotImplement,
+    ExtframeError,
+    HandlerError,
+    RemoteError,
+)
 from ..interface.declarations import Interface, declaration
 from ..logs import get_logger
 from ..protocol import ACTIVATE, Manifest, PluginSpec, TLSConfig, hook_name
@@ -455,6 +463,11 @@ def activation_error(spec: PluginSpec, cause: Exception) -> ActivationError:
     remedy = ""
     if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
         remedy = f" If not, start it, or remove {spec.source}"
+    if isinstance(cause, RemoteError) and cause.not_found:
+        remedy = (
+            "; it has no handshake. If it is a managed plugin of Docker's, which needs none, name what it implements: "
+            f"PluginManager(implements={{{spec.name!r}: [...]}})"
+        )
     return ActivationError(
         f"plugin {spec.name!r} at {spec.address} was not activated: {why}{remedy}",
         plugin=spec.name,

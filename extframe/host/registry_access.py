@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from ..concurrency.deadlines import left
 from ..concurrency.threads import Worker
 from ..errors import CallTimeout, ExtframeError
-from ..protocol import PluginSpec
+from ..protocol import Manifest, PluginSpec
 from ..registry.local import LocalRegistry, Registry
 from ..text import text_of
 
@@ -21,10 +22,15 @@ class RegistryAccess:
     ``LocalRegistry`` is called in the caller's thread, as it only reads directories. Any other registry may ask a
     server: where there is a deadline it is called in a thread of its own, which is left behind when the deadline
     passes.
+
+    Args:
+        registry: where plugins are found.
+        manifests: the manifests of plugins that are not asked for theirs, by name.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, manifests: Mapping[str, Manifest] = {}) -> None:
         self.registry = registry
+        self._manifests = manifests
         self._name = type(registry).__qualname__
 
     def is_local(self, method: str) -> bool:
@@ -50,7 +56,9 @@ class RegistryAccess:
             PluginNotFound, SpecError: as ``Registry.find`` does.
             ExtframeError, CallTimeout: as `scan` does.
         """
-        return self._call("find", lambda: self.registry.find(name), f"find plugin {name!r}", name, deadline)
+        spec = self._call("find", lambda: self.registry.find(name), f"find plugin {name!r}", name, deadline)
+        manifest = self._manifests.get(name)
+        return spec if manifest is None else replace(spec, manifest=manifest)
 
     def stamp(self, spec: PluginSpec, deadline: float | None = None) -> Hashable:
         """Return the identity of a plugin's source; None if the registry cannot say, in which case `find` raises."""
