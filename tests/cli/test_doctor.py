@@ -942,3 +942,81 @@ def test_a_limit_on_descriptors_that_is_low_for_the_plugins_is_a_warning(extfram
     row = Report(done.stdout, done.returncode).one("file descriptors", "warning", "the limit is 100")
     assert row["command"] == "ulimit -n 128"
     assert done.returncode == 0
+
+
+# --- commands -----------------------------------------------------------------------------------------
+
+
+def test_the_socket_of_a_managed_plugin_is_left_to_docker(diagnosed, home):
+    engine_id = "0123456789abcdef" * 4
+    (home / engine_id).mkdir()
+    FaultServer(hang, path=str(home / engine_id / "loki.sock")).close()
+    report = diagnosed()
+    (row,) = [row for row in report.rows if row["subject"] == str(home / engine_id)]
+    assert (row["verdict"], row["command"]) == ("ok", None)
+    assert "managed (v2) plugin" in row["what"]
+    assert report.wrong() == []
+
+
+@as_root
+def test_the_directory_of_a_managed_plugin_may_be_closed(diagnosed_unprivileged, home):
+    (home / ("f" * 64)).mkdir(mode=0o700)
+    assert diagnosed_unprivileged().wrong() == []
+
+
+def test_a_name_that_cannot_be_quoted_gets_a_remedy_without_a_command(diagnosed, home):
+    path = home / "two\nlines' \udcff.spec"
+    path.write_text("tcp://h:1")
+    row = diagnosed().one(path, "warning", "control character")
+    assert row["command"] is None
+    assert "no command is shown" in row["remedy"]
+
+
+def test_a_remedy_ends_in_a_colon_only_before_a_command(run, home, plugin, speaks):
+    (home / "two\nlines").symlink_to("nowhere")
+    for name in ("a.SOCK", "sub\x07.Spec", "c.sock"):
+        (home / name).write_text("")
+    (home / "d.spec").mkdir()
+    plugin("idle", speaks())
+    text = run("doctor", "--dir", home).stdout
+    lines = text.splitlines()
+    ends = [number for number, line in enumerate(lines) if line.endswith(":")]
+    assert len(ends) >= 3
+    assert all(re.match(r" {9,}\S", lines[number + 1]) for number in ends)
+
+
+def test_a_directory_above_that_others_can_write_is_a_problem_and_the_command_fixes_it(diagnosed, home):
+    home.parent.chmod(0o777)
+    run_command(diagnosed("--no-contact").one(home, "problem", f"{home.parent} is world-writable"))
+    assert diagnosed("--no-contact").wrong() == []
+
+
+def test_what_allow_unsafe_accepts_is_a_warning(diagnosed, home, plugin):
+    plugin("rclone")
+    home.chmod(0o777)
+    assert diagnosed().code == 1
+    report = diagnosed("--allow-unsafe")
+    report.one(home, "warning", "is world-writable", "another user can impersonate its plugins")
+    assert report.code == 0
+
+
+def test_suggested_commands_allow_unsafe_as_this_one_did(diagnosed, home, plugin, speaks):
+    plugin("idle", speaks())
+    command = diagnosed("--allow-unsafe").one("idle", "problem")["command"]
+    assert command == f"extframe call --dir {home} --allow-unsafe idle Plugin.Activate"
+
+
+def test_a_plugin_whose_name_starts_with_a_dash_is_an_argument_of_the_command(diagnosed, home, plugin, speaks):
+    plugin("-rf", speaks())
+    command = diagnosed().one("-rf", "problem")["command"]
+    assert command == f"extframe call --dir {home} -- -rf Plugin.Activate"
+
+
+@pytest.mark.parametrize("name", ["-r evil", "$(touch pwned)", "a; b", "a\nb"])
+def test_no_pip_command_has_a_package_name_that_is_not_one(diagnosed_with, package, tmp_path, name):
+    package("backup", "import no_such_module")
+    (metadata,) = tmp_path.glob("backup-*.dist-info")
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    rows = [row for row in diagnosed_with().rows if row["group"] == "handlers" and row["verdict"] == "problem"]
+    assert rows
+    assert all(row["command"] is None or ("touch" not in row["command"] and "-r" not in row["command"]) for row in rows)

@@ -109,6 +109,20 @@ def test_a_new_plugin_is_served_as_its_readme_says(start, run, short_path, tmp_p
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["%2E%2E%2Fx"]
 
 
+def test_the_script_of_a_new_plugin_parses_its_arguments(environment, project, tmp_path):
+    script = Path(environment.python).with_name(project.name)
+    if not script.exists():
+        assert project.name == NAMES["handler"]
+        return
+    root = tmp_path / "root"
+    environ = {**os.environ, "PHOTO_BOOK2_ROOT": str(root)}
+    for arguments, code in ((["--help"], 0), (["--lost"], 2), (["positional"], 2)):
+        ended = subprocess.run([script, *arguments], env=environ, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == code
+        assert "usage: photo-book2" in ended.stdout + ended.stderr
+    assert not root.exists()
+
+
 # --- what it says -------------------------------------------------------------------------------------
 
 

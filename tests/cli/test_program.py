@@ -257,3 +257,57 @@ def test_every_command_and_option_is_documented(name):
 def test_the_page_lists_the_exit_codes():
     rows = re.findall(r"^\| (\d+) \|", PAGE.read_text(), re.MULTILINE)
     assert [int(code) for code in rows] == [code.value for code in ExitCode]
+
+
+# --- where plugins are --------------------------------------------------------------------------------
+
+LOOKING = [["ls"], ["inspect", "a"], ["call", "a", "VolumeDriver.List"], ["check", "a"], ["doctor"]]
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=lambda command: command[0])
+def test_every_command_reads_the_directory_from_the_environment(run, add, command, short_path):
+    server = add("a")
+    run(*command, env={"EXTFRAME_DIR": str(short_path)})
+    assert server.connections > 0
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=lambda command: command[0])
+def test_every_command_reads_the_host_from_the_environment(run, command):
+    result = run(*command, env={"EXTFRAME_APP": "no-such-host-of-tests"})
+    assert "no-such-host-of-tests/plugins" in result.output
+
+
+@pytest.mark.parametrize("command", LOOKING, ids=lambda command: command[0])
+def test_every_command_accepts_unsafe_sources_on_request(run, add, command, short_path):
+    server = add("a")
+    short_path.chmod(0o777)
+    run(*command, "--dir", short_path)
+    assert server.connections == 0
+    run(*command, "--dir", short_path, "--allow-unsafe")
+    assert server.connections > 0
+
+
+def test_an_option_takes_precedence_over_the_environment(run, add, short_path):
+    add("a")
+    for environment in ({"EXTFRAME_DIR": "/no/such"}, {"EXTFRAME_APP": "no-such-host"}):
+        assert "a  " in run("ls", "--dir", short_path, env=environment).stdout
+    environment = {"EXTFRAME_DIR": str(short_path)}
+    assert "no plugins in" in run("ls", "--app", "no-such-host-of-tests", env=environment).stderr
+
+
+def test_a_directory_and_a_host_exclude_each_other(run):
+    assert run("ls", "--dir", "/x", "--app", "y").exit_code == ExitCode.USAGE
+    result = run("ls", env={"EXTFRAME_DIR": "/x", "EXTFRAME_APP": "y"})
+    assert result.exit_code == ExitCode.USAGE
+    assert "EXTFRAME_DIR and EXTFRAME_APP exclude each other" in result.stderr
+
+
+def test_watch_reads_the_directory_from_the_environment(start, short_path):
+    process = start("watch", env={"EXTFRAME_DIR": str(short_path)})
+    assert process.stderr.readline() == f"extframe: watching {short_path}; press Ctrl-C to stop\n"
+
+
+def test_names_are_completed_in_the_directory_of_the_environment(complete, add, short_path, monkeypatch):
+    add("rclone")
+    monkeypatch.setenv("EXTFRAME_DIR", str(short_path))
+    assert complete("inspect", "r") == ["rclone"]

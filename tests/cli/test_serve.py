@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -252,6 +253,38 @@ def test_the_environment_names_the_directory_or_the_host_program(start, module, 
         process.terminate()
         process.wait(30)
         shutil.rmtree(below.parent, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    "tcp", ["127.0.0.1", "127.0.0.1:", ":80", "127.0.0.1:65536", "::1:80", "tcp://h:1", "h:1/x", "h:-1", "", "a b:1"]
+)
+def test_an_invalid_tcp_address_is_a_usage_error_that_quotes_it(serve, short_path, tcp):
+    process = serve("photos:Photos", "--name", "photos", "--tcp", tcp)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert f"'{tcp}' is invalid: expected HOST:PORT" in " ".join(err.split())
+    assert list(short_path.iterdir()) == []
+
+
+def test_an_unknown_tcp_host_is_a_usage_error_that_quotes_it(serve):
+    process = serve("photos:Photos", "--name", "photos", "--tcp", "no-such-host.invalid:80")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "'no-such-host.invalid:80'" in err
+
+
+@pytest.mark.parametrize("options", [[], ["--reload"]])
+def test_the_working_directory_does_not_shadow_the_standard_library(script, module, short_path, options):
+    for name in ("json", "socket", "asyncio", "logging", "signal", "subprocess", "time"):
+        (module.parent / f"{name}.py").write_text("raise SystemExit('shadowed')\n")
+    command = [script, "serve", "photos:Photos", "--name", "photos", "--dir", short_path, *options]
+    process = subprocess.Popen(command, cwd=module.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        assert is_served(short_path)
+    finally:
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    assert "shadowed" not in err
 
 
 # --- reload -------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import pytest
         "java -version",
         "node --version",
         "zsh --version",
+        "fish --version",
         "busybox --help",
     ],
 )
