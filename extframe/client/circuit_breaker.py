@@ -1,121 +1,150 @@
-"""When a plugin that failed several times in a row is not waited for any more. Makes no call."""
+"""The circuit breaker: calls to a plugin that keeps failing fail at once. Makes no call."""
 
 from __future__ import annotations
 
 import copy
 import threading
-from dataclasses import dataclass
-from time import monotonic
+from dataclasses import InitVar, dataclass
 
 from ..errors import CallTimeout, ConnectionLost, PluginUnavailable, ProtocolError
 
 
 @dataclass(frozen=True)
 class Breaker:
-    """When calls to a plugin fail at once, because those before them failed.
+    """When the circuit breaker of a plugin opens, and when it lets a probe through.
 
-    After ``failures`` calls in a row that ended in failure, calls raise `PluginUnavailable`, but for one at a time
-    that is let through to see whether the plugin is back. Any answer of the plugin's, an error among them, and
-    every new handshake set it to rights.
+    It opens after ``failures`` consecutive failed calls. While it is open, calls raise `PluginUnavailable`, except for
+    one probe at a time. Any response, including an error, or a new handshake closes the circuit.
 
-    A failure is a deadline that passed, a connection that was lost, and one that was refused until the call gave
-    up. An answer that makes no sense is none: nobody waited for it. Connections that are lost together count once.
+    Failures are lost connections, connections that were refused until the call gave up, and deadlines that passed
+    while the plugin responded to no other call either: a slow method does not open the circuit while others respond. A
+    malformed response is not a failure, as no caller waited for it. Connections that are lost together count once.
 
     Args:
-        failures: how many calls in a row.
-        pause: seconds until one is let through; doubled after each that fails.
-        longest: seconds that a pause may come to; and after which another is let through beside one that has not ended.
+        failures: consecutive failures that open the circuit.
+        initial_delay: seconds until the first probe; doubled after each probe that fails.
+        max_delay: the longest delay in seconds; also the time after which another probe is let through while one is
+            still under way.
+        pause, longest: the names of ``initial_delay`` and ``max_delay`` in version 0.1, deprecated; removed in 1.0.
+
+    Raises:
+        ValueError: ``failures`` is less than 1, or the delays are not 0 < initial_delay <= max_delay.
     """
 
     failures: int = 5
-    pause: float = 0.5
-    longest: float = 10.0
+    initial_delay: float = 0.5
+    max_delay: float = 10.0
+    pause: InitVar[float | None] = None
+    longest: InitVar[float | None] = None
 
-    def __post_init__(self) -> None:
-        if not (self.failures >= 1 and self.failures % 1 == 0 and 0 < self.pause <= self.longest):
-            raise ValueError(f"{self} makes no sense: failures counts from 1, pause is more than 0, longest no less")
+    def __post_init__(self, pause: float | None, longest: float | None) -> None:
+        self._accept("pause", "initial_delay", pause)
+        self._accept("longest", "max_delay", longest)
+        if not (self.failures >= 1 and self.failures % 1 == 0 and 0 < self.initial_delay <= self.max_delay):
+            raise ValueError(f"{self} is invalid: expected failures of 1 or more, and 0 < initial_delay <= max_delay")
+
+    def _accept(self, old: str, new: str, value: float | None) -> None:
+        if value is not None:
+            from warnings import warn
+
+            warn(f"Breaker({old}=...) is deprecated: use {new}", DeprecationWarning, stacklevel=5)
+            object.__setattr__(self, new, value)
 
 
 class Circuit:
-    """What a breaker knows of one plugin. Its lock is held for bookkeeping only, never while a call is made.
+    """The state of one plugin's circuit breaker. Its lock is held for bookkeeping only, never during a call.
 
-    ``is_open`` says whether calls fail at once, which they never do where there is no breaker.
+    Times are ``time.monotonic()`` values that the caller passes in. ``is_open`` says whether calls fail at once; it
+    stays False where there is no breaker. ``responses`` is changed at each response.
     """
 
     def __init__(self, breaker: Breaker | None) -> None:
         self.is_open = False
-        self.failures = 0  # in a row
+        self.failures = 0  # consecutive
+        self.responses = 0
         self._breaker = breaker
-        self._patience = breaker.longest if breaker else 0.0
-        self._lock = threading.RLock()  # in itself, for signal handlers
+        self._lock = threading.RLock()  # reentrant, for calls made by signal handlers
         self._last: Exception | None = None
         self._failed_at = 0.0
-        self._pause = 0.0
+        self._delay = 0.0
         self._next_try = 0.0
-        self._probe_until = 0.0  # when a call that was let through is not waited for any longer
+        self._probe_until = 0.0  # when a probe under way stops blocking the next one
 
     @property
     def next_try(self) -> float | None:
-        """When a call is let through, as ``time.monotonic()`` has it; None where all are."""
+        """When a probe is let through, a ``time.monotonic()`` value; None while the circuit is closed."""
         return self._next_try if self.is_open else None
 
     @property
     def last_error(self) -> Exception | None:
-        """The failure because of which calls are not made; None where they are."""
+        """The failure that opened the circuit; None while it is closed."""
         return self._last if self.is_open else None
 
-    def enter(self) -> bool:
-        """Return True for a call that is to see whether the plugin is back, and is to `leave` in the end.
+    def admit(self, now: float) -> bool:
+        """Return True for a call that is a probe, and has to call `end_probe`; False while the circuit is closed.
 
         Raises:
-            PluginUnavailable: the call is not to be made. The last failure is chained.
+            PluginUnavailable: the circuit is open. The last failure is chained.
         """
         with self._lock:
-            if not self.is_open:
+            if not self.is_open or self._breaker is None:
                 return False
-            now = monotonic()
             wait = max(self._next_try, self._probe_until) - now
             if wait <= 0:
-                # A call may take for ever, or be that of the process that this one was forked from.
-                self._probe_until = now + self._patience
+                # A probe may take forever, or belong to the process that this one was forked from.
+                self._probe_until = now + self._breaker.max_delay
                 return True
             failures, last, is_under_way = self.failures, self._last, self._next_try <= now
-        when = "under way" if is_under_way else f"in {wait:.1f} s"
+        when = "is under way" if is_under_way else f"is in {wait:.1f} s"
         raise PluginUnavailable(
-            f"not called, as {failures} calls in a row failed; the next try is {when}. The last failure: {last}",
+            f"not called: the circuit breaker is open after {failures} consecutive failures, and the next attempt "
+            f"{when}. The last failure: {last}",
             retry_after=wait,
         ) from last
 
-    def leave(self) -> None:
-        """Let the next one through."""
+    def end_probe(self) -> None:
+        """Let the next probe through."""
         self._probe_until = 0.0
 
-    def answered(self) -> None:
-        """Note that the plugin answered."""
+    def record_response(self) -> None:
+        """Close the circuit: the plugin responded."""
         with self._lock:
             self.is_open = False
             self.failures = 0
             self._last = None
 
-    def failed(self, failure: Exception, began: float, *, probe: bool) -> None:
-        """Note how a call ended that began at a ``time.monotonic()`` value; ``probe`` is what `enter` said of it."""
-        from .retry import nobody_listens  # not above: whoever builds a manager imports this module
+    def record_failure(self, failure: Exception, began: float, now: float, *, is_probe: bool, responses: int) -> None:
+        """Record how a call ended.
 
-        if isinstance(failure, ProtocolError):
-            self.answered()
-        elif isinstance(failure, CallTimeout | ConnectionLost) or nobody_listens(failure):
-            self._count(failure, began, probe)
-        # Else it says nothing of the plugin: no file descriptor was left, or the client was closed.
-
-    def _count(self, failure: Exception, began: float, probe: bool) -> None:
+        Args:
+            failure: what it raises.
+            began: when its first attempt began.
+            now: the time.
+            is_probe: what `admit` returned.
+            responses: the value of ``responses`` when the call began.
+        """
         with self._lock:
-            if self._breaker is None or (isinstance(failure, ConnectionLost) and began < self._failed_at):
-                return  # one death of a plugin loses all its calls
-            probe = probe and self.is_open  # or the plugin has answered somebody else meanwhile
-            self.failures += 1
-            self._failed_at = monotonic()
-            self._last = copy.copy(failure)  # without its traceback, which holds the arguments of the call
-            if probe or self.failures == self._breaker.failures:
-                self._pause = min(2 * self._pause, self._breaker.longest) if probe else self._breaker.pause
-                self._next_try = self._failed_at + self._pause
-                self.is_open = True
+            if isinstance(failure, ProtocolError):
+                self.record_response()
+            elif self._breaker is not None and self._counts(failure, began, responses):
+                self._count(self._breaker, failure, now, is_probe)
+
+    def _counts(self, failure: Exception, began: float, responses: int) -> bool:
+        """Return whether a failure says something about the plugin."""
+        from .retry import nothing_listens  # not above: every program that builds a manager imports this module
+
+        if isinstance(failure, CallTimeout):
+            return responses == self.responses  # else the plugin works, and this method is slow
+        if isinstance(failure, ConnectionLost):
+            return began >= self._failed_at  # else it was lost together with others, when the plugin died
+        return nothing_listens(failure)  # else no file descriptor was left, say, or the client was closed
+
+    def _count(self, breaker: Breaker, failure: Exception, now: float, is_probe: bool) -> None:
+        is_probe = is_probe and self.is_open  # unless the plugin has responded to another call meanwhile
+        self.failures += 1
+        self._failed_at = now
+        self._last = copy.copy(failure)  # without the traceback, which would keep the call's arguments alive
+        if is_probe or self.failures == breaker.failures:
+            self._delay = min(2 * self._delay, breaker.max_delay) if is_probe else breaker.initial_delay
+            self._next_try = now + self._delay
+            self.is_open = True

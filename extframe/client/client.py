@@ -1,11 +1,11 @@
-"""Call a plugin: JSON, streams and files over a transport, and errors with names. Knows no sockets and no HTTP."""
+"""Calls to a plugin: JSON, streams and files over a transport. Knows no sockets and no HTTP."""
 
 from __future__ import annotations
 
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
@@ -13,28 +13,32 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
-from ..errors import CallTimeout, ConnectError, ExtframeError, SpecError, TransportError
-from ..protocol import ACTIVATE, Address, TLSConfig, encode_json
-from .circuit_breaker import Breaker, Circuit
+from ..errors import ConnectError, ExtframeError, TransportError
+from ..protocol import TLSConfig, encode_json
+from .attempts import Attempts
+from .endpoint import Endpoint, path_of
+from .pending_call import PendingCall
 from .replies import UNTYPED, body_of, reader_of, refusal, whole
-from .retry import Retry
 from .transport import Transport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .circuit_breaker import Breaker
+    from .endpoint import ClientListener
     from .http1 import Limits
+    from .retry import Retry
     from .session import PluginSession
-    from .transport import ConnectionPool, Exchange
+    from .transport import ConnectionPool
 
 R = TypeVar("R")
 T = TypeVar("T")
 
-ERROR_PAGE_LIMIT = 64 * 1024  # bytes that are read of an error where the reply would be a stream
+ERROR_PAGE_LIMIT = 64 * 1024  # bytes read of an error response to a streaming call
 
 
 class Client:
-    """A plugin as something to call. Many threads may use one; a child process shares no connection with its parent.
+    """Calls one plugin. Thread-safe; a forked child shares no connection with its parent.
 
     ::
 
@@ -45,24 +49,16 @@ class Client:
         address: ``unix:///path``, ``tcp://host:port`` or ``https://host:port``.
         tls: how an ``https://`` plugin is verified.
         timeout: seconds for a whole call, from connecting to the last byte of the reply, retries included.
-        plugin: the name that errors give.
-        limits: how large a reply may be.
-        retry: what is sent again; by default an idempotent call whose connection was lost, twice, at once.
-        breaker: when calls fail at once, as those before them failed; never where None.
+        plugin: the name that errors carry.
+        limits: the largest accepted reply.
+        retry: what is retried; by default an idempotent call whose connection was lost, twice, at once.
+        breaker: when the circuit breaker opens; never where None.
         pool: connections shared with other clients; by default this client has its own.
+        listener: is told about refused connections; for the owner of the plugin.
 
     Raises:
-        SpecError: the address cannot be used.
+        SpecError: the address is invalid.
     """
-
-    refused: Callable[[float], object] | None = None
-    """Called when the plugin refused a connection, which is one sign that it was restarted.
-
-    With the ``time.monotonic()`` value at which the attempt began.
-    """
-
-    was_active = False
-    """Whether the plugin has been active: where nobody listens then, calls wait for a restart (`Retry.restart`)."""
 
     def __init__(
         self,
@@ -75,34 +71,63 @@ class Client:
         retry: Retry | None = None,
         breaker: Breaker | None = None,
         pool: ConnectionPool | None = None,
+        listener: ClientListener | None = None,
     ) -> None:
-        self.timeout = check_timeout(timeout)
-        self.plugin = plugin
-        self.retry = retry or Retry()
-        self._limits = limits
+        endpoint = Endpoint(
+            address,
+            tls=tls,
+            timeout=timeout,
+            plugin=plugin,
+            limits=limits,
+            retry=retry,
+            breaker=breaker,
+            listener=listener,
+        )
+        self._begin(endpoint, pool)
+
+    @classmethod
+    def on(cls, endpoint: Endpoint, *, pool: ConnectionPool | None = None) -> Self:
+        """Return a client that shares ``endpoint`` with other clients, of threads or of tasks."""
+        client = cls.__new__(cls)
+        client._begin(endpoint, pool)
+        return client
+
+    def _begin(self, endpoint: Endpoint, pool: ConnectionPool | None) -> None:
+        self.endpoint = endpoint
         self._pool = pool
-        self._circuit = Circuit(breaker)
         self._closed = Event()
         self._sessions: dict[int, PluginSession] = {}  # by process
-        self._transport = self._transport_to(address, tls)
+        self._transport = self._new_transport()
+        endpoint.follow(self._reconnect)
 
-    def _transport_to(self, address: str, tls: TLSConfig | None) -> Transport:
-        return Transport(Address.parse(address), tls, limits=self._limits, pool=self._pool)
+    def _new_transport(self) -> Transport:
+        endpoint = self.endpoint
+        return Transport(endpoint.address, endpoint.tls, limits=endpoint.limits, pool=self._pool)
 
     @property
     def address(self) -> str:
-        """Where the plugin listens."""
-        return self._transport.address.text
+        """The address of the plugin."""
+        return self.endpoint.address.text
+
+    @property
+    def plugin(self) -> str | None:
+        """The name of the plugin, which errors carry."""
+        return self.endpoint.plugin
+
+    @property
+    def timeout(self) -> float:
+        """The seconds for a whole call that does not give its own."""
+        return self.endpoint.timeout
 
     @property
     def last_error(self) -> Exception | None:
-        """Why calls fail at once for now; None where they do not."""
-        return self._circuit.last_error
+        """The failure that opened the circuit breaker; None while it is closed."""
+        return self.endpoint.circuit.last_error
 
     @property
     def next_try(self) -> float | None:
-        """When a call is let through, as ``time.monotonic()`` has it; None where all are."""
-        return self._circuit.next_try
+        """When the open circuit breaker lets a call through, a ``time.monotonic()`` value; None while it is closed."""
+        return self.endpoint.circuit.next_try
 
     # Calls.
 
@@ -130,7 +155,7 @@ class Client:
         timeout: float | None = None,
         idempotent: bool = False,
     ) -> None: ...
-    @overload  # unions, Annotated, Literal, which are no type[T] to type checkers
+    @overload  # unions, Annotated, Literal, which type checkers do not accept as type[T]
     def call(
         self,
         method: str,
@@ -154,74 +179,74 @@ class Client:
         Args:
             method: ``VolumeDriver.Mount``; a leading slash is allowed.
             arguments: anything that msgspec writes as JSON; None sends an empty body.
-            reply: what the reply is to be.
+            reply: the type of the reply.
 
-                - not given: a dict, keys as they came; ``{}`` for null and for an empty body.
+                - not given: a dict with the keys as received; ``{}`` for null and for an empty body.
                 - a msgspec Struct, dataclass, TypedDict or any other type that msgspec knows: validated,
-                  keys matched to the letter; an empty body is an error.
-                - None: nothing is expected, what comes is not read, but for its ``Err``.
-                - ``msgspec.Raw``: the bytes as they came, empty or not, neither read nor searched for ``Err``.
-            timeout: seconds for all of it; the client's own where None, ``math.inf`` for no end.
-            idempotent: whether the call may be sent again after a connection that was lost on the way.
+                  keys matched exactly; an empty body is an error.
+                - None: the reply is ignored, except for its ``Err``.
+                - ``msgspec.Raw``: the bytes as received, empty or not, neither decoded nor searched for ``Err``.
+            timeout: seconds for the whole call; the client's own where None, ``math.inf`` for no deadline.
+            idempotent: whether the call may be retried after its connection was lost.
 
         Raises:
-            RemoteError: the plugin said that it failed: a status other than 200, or ``Err`` in the reply.
+            RemoteError: the plugin reported an error: a status other than 200, or ``Err`` in the reply.
             ConnectError: nothing was sent.
-            ConnectionLost: something was sent; it may have been carried out.
-            CallTimeout: the time is over.
+            ConnectionLost: something was sent; it may have been executed.
+            CallTimeout: the deadline passed.
             ProtocolError: the reply is not HTTP, not JSON, too large or not of the type ``reply``.
-            SpecError: ``method`` cannot stand in a request, or a TLS file cannot be used; nothing was sent.
-            TypeError, ValueError: ``arguments``, ``reply`` or ``timeout`` cannot be used; nothing was sent.
+            SpecError: ``method`` is not a valid path, or a TLS file cannot be used; nothing was sent.
+            TypeError, ValueError: ``arguments``, ``reply`` or ``timeout`` is invalid; nothing was sent.
         """
-        path = _path(method)
+        path = path_of(method)
         read = reader_of(reply)
         body = encode_json(arguments, method)
-        seconds = self.timeout if timeout is None else check_timeout(timeout)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         try:
-            response = self._persist(
+            response = self._attempt(
                 method, lambda deadline: whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
             )
             return read(body_of(response))
         except ExtframeError as failure:
-            self._name(failure, method, seconds)
+            self.endpoint.describe(failure, method, seconds)
             raise
 
     def begin(self, method: str) -> PendingCall | None:
-        """Send a call without arguments, and return at once; None where that would mean to wait for a connection.
+        """Send a call without arguments, without waiting; None if that would have to wait for a connection.
 
-        The call is taken to be idempotent, and passes the breaker: it is meant for handshakes.
+        The call is treated as idempotent and bypasses the circuit breaker: it is meant for handshakes.
 
         Raises:
-            as `call`, but for CallTimeout. Errors do not say whose they are.
+            ExtframeError: as `call`, except CallTimeout. The errors do not carry plugin and method.
         """
-        call = PendingCall(self, method)
+        call = PendingCall(self.endpoint, self._transport, method)
         return call if call.send() else None
 
     @contextmanager
     def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
-        """Send ``arguments`` as JSON to ``method`` and give the reply as bytes to read while they come.
+        """Send ``arguments`` as JSON to ``method`` and return the reply as a binary stream.
 
         ::
 
             with client.stream("LogDriver.ReadLogs", {"Info": info, "Config": {"Follow": True}}) as records:
                 records.read(4)
 
-        Leaving the block ends the reply, read to its end or not.
+        Leaving the block closes the stream, whether it was read to its end or not.
 
         Args:
             method, arguments: as in `call`.
-            timeout: seconds for all of it. Where None the client's own holds until the reply begins, and
-                reading has no end: the plugin may keep a stream open for as long as it likes.
+            timeout: seconds for the whole call. Where None, the client's own applies until the reply begins, and
+                reading has no deadline: a plugin may keep a stream open for as long as it likes.
 
         Raises:
-            as `call`, and so does reading.
+            ExtframeError: as `call`, also while reading.
         """
-        path = _path(method)
+        path = path_of(method)
         body = encode_json(arguments, method)
-        seconds = self.timeout if timeout is None else check_timeout(timeout)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         body_deadline = math.inf if timeout is None else None
         try:
-            with self._persist(
+            with self._attempt(
                 method,
                 lambda deadline: self._transport.open(path, body, deadline, body_deadline=body_deadline),
                 seconds,
@@ -230,7 +255,7 @@ class Client:
                     raise refusal(stream.status, stream.header("Location"), stream.read(ERROR_PAGE_LIMIT))
                 yield stream
         except ExtframeError as failure:
-            self._name(failure, method, seconds)
+            self.endpoint.describe(failure, method, seconds)
             raise
 
     @overload
@@ -242,114 +267,64 @@ class Client:
     @overload
     def send_file(self, method: str, data: BinaryIO, *, reply: object, timeout: float | None = None) -> Any: ...
     def send_file(self, method: str, data: BinaryIO, *, reply: Any = UNTYPED, timeout: float | None = None) -> Any:
-        """Send what ``data`` holds, from where it stands to its end, and return the reply.
+        """Send a file, from its current position to its end, and return the reply.
 
-        It goes out in chunks, is never held in memory as a whole, and is never sent twice.
+        It is sent in chunks, never held in memory as a whole, and never retried.
 
         Args:
-            method: may carry a query, as in ``GraphDriver.ApplyDiff?id=1&parent=2``; quote what you put into it.
-            data: a file, or anything whose ``read(size)`` gives bytes.
+            method: may carry a query, as in ``GraphDriver.ApplyDiff?id=1&parent=2``; quote the values yourself.
+            data: a binary file, or any object whose ``read(size)`` returns bytes.
             reply: as in `call`.
-            timeout: seconds for all of it, sending included; the client's own where None, ``math.inf`` for no end.
+            timeout: seconds for the whole call, sending included; as in `call`.
 
         Raises:
-            as `call`; and what ``data.read`` raises.
+            ExtframeError: as `call`; and whatever ``data.read`` raises.
         """
-        path = _path(method)
+        path = path_of(method)
         _check_binary(data)
         read = reader_of(reply)
-        seconds = self.timeout if timeout is None else check_timeout(timeout)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         try:
-            response = self._persist(
+            response = self._attempt(
                 method, lambda deadline: whole(self._transport.upload(path, data, deadline)), seconds
             )
             return read(body_of(response))
         except ExtframeError as failure:
-            self._name(failure, method, seconds)
+            self.endpoint.describe(failure, method, seconds)
             raise
 
-    def _persist(self, method: str, attempt: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
-        """Return what ``attempt`` returns, which takes a deadline, after as many attempts as `Retry` allows.
-
-        A handshake passes the breaker, in failure too, and waits for no restart: by it a restart is noticed.
-        """
-        started = monotonic()
-        circuit = self._circuit
-        probe = circuit.is_open and not _is_handshake(method) and circuit.enter()
-        failed: list[type[TransportError]] = []
-        began = started
+    def _attempt(self, method: str, send: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
+        """Return what ``send`` returns, which takes a deadline, after as many attempts as `Attempts` allows."""
+        attempts = Attempts(self.endpoint, method, seconds, idempotent, monotonic())
         try:
             while True:
                 transport = self._transport
                 try:
-                    result = attempt(started + seconds)
+                    result = send(attempts.deadline)
                 except TransportError as failure:
-                    if isinstance(failure, ConnectError) and self._transport is not transport:
-                        continue  # `retarget` closed the way as it was about to be taken
-                    self._tell_of_refusal(failure, began)
-                    failed.append(type(failure))
-                    if not self._wait_after(failure, failed, method, started, seconds, idempotent):
-                        self._name(failure, method, seconds)
-                        self._count(failure, method, started, probe)
+                    wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)
+                    if wait is None or self._closed.wait(wait) or not attempts.may_continue(monotonic()):
+                        attempts.give_up(failure, monotonic())
                         raise
-                    began = monotonic()
                 else:
-                    if circuit.failures:
-                        circuit.answered()
+                    attempts.succeed()
                     return result
-        finally:
-            if probe:
-                circuit.leave()
+        except BaseException:
+            attempts.abandon()
+            raise
 
-    def _count(self, failure: TransportError, method: str, started: float, probe: bool) -> None:
-        if not _is_handshake(method):  # who waits for a plugin makes one after the other, and calls wait beside
-            self._circuit.failed(failure, started, probe=probe)
-
-    def _tell_of_refusal(self, failure: TransportError, began: float) -> None:
-        if self.refused is not None and isinstance(failure.__cause__, ConnectionRefusedError | FileNotFoundError):
-            self.refused(began)
-
-    def _wait_after(
-        self,
-        failure: TransportError,
-        failed: Sequence[type[TransportError]],
-        method: str,
-        started: float,
-        seconds: float,
-        idempotent: bool,
-    ) -> bool:
-        """Return True after the wait that `Retry` has for this failure, False where there is to be no attempt."""
-        elapsed = monotonic() - started
-        was_active = self.was_active and not _is_handshake(method)
-        attempts = failed.count(type(failure))
-        wait = self.retry.wait_after(failure, attempts, elapsed, idempotent=idempotent, was_active=was_active)
-        if wait is not None and elapsed + wait < seconds and not self._closed.wait(wait):
-            elapsed = monotonic() - started
-            if elapsed < seconds:  # on a busy machine a wait may take longer
-                return True
-        _tell_attempts(failure, len(failed), elapsed)
-        return False
-
-    def _name(self, failure: ExtframeError, method: str, seconds: float) -> None:
-        """Say in an error whose it is; one that another client raised inside our `stream` says so already."""
-        if failure.method is None:
-            failure.plugin, failure.method, failure.address = self.plugin, method.lstrip("/"), self.address
-        if isinstance(failure, CallTimeout) and failure.timeout is None:
-            failure.timeout = seconds
-            failure.message += f"; the timeout was {seconds:.3g} s"
-
-    # Everything else HTTP can do.
+    # Other HTTP.
 
     @property
     def session(self) -> PluginSession:
-        """A ``requests.Session`` bound to this plugin, for what calls do not cover: hooks, auth, adapters, GET.
+        """A ``requests.Session`` bound to this plugin, for what `call` does not cover: GET, hooks, auth, adapters.
 
         ::
 
             client.session.post("VolumeDriver.List").json()  # {'Volumes': []}
 
-        Its timeouts are requests' own, per connect and per read, and no deadline for the whole; its errors are
-        requests' own too. requests is imported when this is first used.
+        Its timeouts, per connect and per read, and its errors are those of requests. requests is imported at the
+        first use.
         """
         if self._closed.is_set():
             raise ConnectError("the client is closed", plugin=self.plugin, address=self.address)
@@ -363,22 +338,25 @@ class Client:
             session = self._sessions.setdefault(process, session)
         return session
 
-    # Its life.
+    # Address and shutdown.
 
     def retarget(self, address: str, *, tls: TLSConfig | None = None) -> None:
-        """Call the plugin somewhere else from now on. Calls under way end where they began.
+        """Use another address from now on. Calls under way end where they began.
 
         Raises:
-            SpecError: the address cannot be used.
+            SpecError: the address is invalid.
         """
-        before, self._transport = self._transport, self._transport_to(address, tls)
+        self.endpoint.retarget(address, tls)
+
+    def _reconnect(self) -> None:
+        before, self._transport = self._transport, self._new_transport()
         before.close()
         self._close_session()
         if self._closed.is_set():
             self._transport.close()
 
     def close(self) -> None:
-        """Close the connections. Waiting between attempts ends at once; later calls raise ConnectError."""
+        """Close the connections and wake calls that wait for a retry. Later calls raise ConnectError."""
         self._closed.set()
         self._transport.close()
         self._close_session()
@@ -401,89 +379,7 @@ class Client:
         return f"<{type(self).__name__} {name}{self.address}>"
 
 
-class PendingCall:
-    """A call that was sent, made by `Client.begin`: look at it when ``fileno()`` is readable. One thread at a time."""
-
-    _exchange: Exchange
-
-    def __init__(self, client: Client, method: str) -> None:
-        self._client = client
-        self._path = _path(method)
-        self._started = monotonic()
-        self._failed: list[type[TransportError]] = []
-
-    def fileno(self) -> int:
-        """Return the file descriptor to wait for. It may be another one after `advance`."""
-        return self._exchange.fileno()
-
-    @property
-    def phase(self) -> str:
-        """What is being waited for, in the words of CallTimeout."""
-        return self._exchange.phase
-
-    def advance(self) -> bytes | None:
-        """Read what came, and return the body of the answer once all of it is there.
-
-        Raises:
-            as `Client.begin`.
-        """
-        try:
-            response = self._exchange.advance()
-            if response is None:
-                return None
-            whole(response)
-        except TransportError as failure:
-            if self._is_repeated(failure) and self.send():
-                return None
-            raise
-        self._client._circuit.answered()
-        return body_of(response)
-
-    def abandon(self) -> None:
-        """Wait no longer for the answer."""
-        self._exchange.abandon()
-
-    def send(self) -> bool:
-        """Whether the call was sent, which it is not where a connection had to be waited for."""
-        while True:
-            try:
-                exchange = self._client._transport.begin(self._path, b"")
-            except TransportError as failure:  # noqa: PERF203 - it is rare, and the loop short
-                if not self._is_repeated(failure):
-                    raise
-            else:
-                if exchange is not None:
-                    self._exchange = exchange
-                return exchange is not None
-
-    def _is_repeated(self, failure: TransportError) -> bool:
-        self._failed.append(type(failure))
-        attempts, elapsed = self._failed.count(type(failure)), monotonic() - self._started
-        if self._client.retry.wait_after(failure, attempts, elapsed, idempotent=True) == 0:
-            return True
-        _tell_attempts(failure, len(self._failed), elapsed)
-        return False
-
-
-# --- attempts that failed -----------------------------------------------------------------------------
-
-
-def _tell_attempts(failure: TransportError, attempts: int, elapsed: float) -> None:
-    if attempts > 1:
-        failure.message += f"; {attempts} attempts in {elapsed:.1f} s"
-
-
-# --- what callers give --------------------------------------------------------------------------------
-
-
-def _path(method: object) -> str:
-    if not (isinstance(method, str) and method):
-        raise SpecError(f"{method!r} cannot be called: a method is text such as VolumeDriver.List")
-    return method if method.startswith("/") else "/" + method
-
-
-def _is_handshake(method: str) -> bool:
-    return method.lstrip("/") == ACTIVATE
+# --- arguments of calls -------------------------------------------------------------------------------
 
 
 def _check_binary(data: object) -> None:

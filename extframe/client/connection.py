@@ -39,6 +39,18 @@ LONGEST_WAIT = 3600.0  # seconds for one poll, whose milliseconds are a C int; d
 _RECEIVE_SIZE = 64 * 1024  # bytes: more than most answers, less than malloc takes from mmap
 
 
+_forks = 0  # that this process is away from the one that imported this module
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+# A child must not use its parent's connections. Asking for the process id at each call would cost 1 % of it.
+os.register_at_fork(after_in_child=_count_fork)
+
+
 class Connection:
     """A connected socket, used by one thread at a time. Deadlines are ``time.monotonic()`` values.
 
@@ -46,7 +58,7 @@ class Connection:
     be told from another.
     """
 
-    __slots__ = ("__weakref__", "_early", "_process", "_readable", "_socket", "idle_since", "in_step")
+    __slots__ = ("__weakref__", "_early", "_forks", "_readable", "_socket", "idle_since", "in_step")
 
     cut = False
     """Whether the connection ended without the farewell that its kind has; TLS has one."""
@@ -58,11 +70,11 @@ class Connection:
         self._early: bytes | None = None
         self.idle_since = math.inf  # not once
         self.in_step = True
-        self._process = os.getpid()
+        self._forks = _forks
 
     def is_usable(self) -> bool:
         """Whether this process may send a request: nothing came since the last answer, not even the end."""
-        return self._process == os.getpid() and not self._readable.poll(0)
+        return self._forks == _forks and not self._readable.poll(0)
 
     def send(self, data: bytes, deadline: float) -> int:
         """Send ``data`` and return how many bytes of it the peer's end took.
@@ -74,7 +86,7 @@ class Connection:
             CallTimeout: the peer took no more before the deadline.
         """
         try:
-            sent = self._write(data)
+            sent = self.write(data)
         except OSError:
             return 0
         return sent if sent == len(data) else self._send_rest(data, sent, deadline)
@@ -88,7 +100,7 @@ class Connection:
             if self.has_answered():
                 break
             try:
-                sent += self._write(rest[sent:])
+                sent += self.write(rest[sent:])
             except OSError:
                 break
         return sent
@@ -121,19 +133,24 @@ class Connection:
         """Return the socket's file descriptor, to wait for."""
         return self._socket.fileno()
 
-    def send_now(self, data: bytes) -> bool:
-        """Whether the peer's end took all of ``data`` at once."""
-        try:
-            return self._write(data) == len(data)
-        except OSError:
-            return False
+    def wait_readable(self, deadline: float, phase: str) -> None:
+        """Wait until there is something to read.
+
+        Raises:
+            CallTimeout: the deadline passed. ``phase`` is the error's.
+        """
+        if self._early is None:
+            wait(self._readable, deadline, phase)
 
     def receive_now(self) -> bytes | None:
-        """Return what came; nothing where the connection ended, None where nothing came.
+        """Return what has arrived; nothing if the connection ended, None if nothing has arrived.
 
         Raises:
             ConnectionLost: the connection was reset.
         """
+        if self._early is not None:
+            data, self._early = self._early, None
+            return data
         return self._read(_RECEIVE_SIZE)
 
     @property
@@ -161,8 +178,8 @@ class Connection:
         except OSError as lost:
             raise ConnectionLost(f"the plugin broke the connection off: {_words(lost)}") from lost
 
-    def _write(self, data: bytes | memoryview) -> int:
-        """Return how many bytes could be written now."""
+    def write(self, data: bytes | memoryview) -> int:
+        """Send what can be sent now, and return how many bytes that was."""
         try:
             return self._socket.send(data)
         except BlockingIOError:

@@ -1,8 +1,8 @@
-"""Idle connections, kept to be used again. Opens none, and knows nothing of what goes over them.
+"""Idle connections, kept for reuse. Opens none, and knows nothing about what is sent over them.
 
-There is no lock. A connection belongs to whoever takes it off its shelf, which is a list, and `append`, `pop` and
-`remove` are single steps in Python. So nothing waits for a thread that a fork left behind, or that a signal handler
-or the garbage collector interrupted.
+There is no lock. A connection belongs to the thread that takes it from its list, and `append`, `pop` and `remove` are
+single steps in Python. So no thread waits for one that a fork left behind, or that a signal handler or the garbage
+collector interrupted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SWEEP_INTERVAL = 10.0  # seconds
 
 
 class IdleConnections(list[Connection]):
-    """The idle connections of one transport, the last used last."""
+    """The idle connections of one transport, the most recently used last."""
 
     __slots__ = ("closed",)
 
@@ -27,92 +27,105 @@ class IdleConnections(list[Connection]):
 
 
 def affordable() -> int:
-    """Return how many connections a program may have without running short of file descriptors.
+    """Return how many connections a program can have without running out of file descriptors.
 
-    It is a third of what the system lets it open, as other things want theirs, and 1,024 at most.
+    It is a third of the limit on descriptors, as the program needs others too, and 1,024 at most.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1024 if soft == resource.RLIM_INFINITY else max(16, min(soft // 3, 1024))
 
 
 class ConnectionPool:
-    """The shelves of any number of transports.
+    """The idle connections of any number of clients.
 
-    Of more than ``limit`` open connections those are closed that were idle longest, and none stays idle for much
-    longer than ``idle_timeout`` seconds. Both are looked at when connections are asked for: there is no thread.
-    Where ``limit`` is None it is what the program can afford.
+    If more than ``limit`` connections are open, those that have been idle longest are closed. None stays idle for much
+    longer than ``idle_timeout`` seconds. Both are enforced when connections are requested: there is no thread.
+
+    Args:
+        limit: `affordable` where None.
+        idle_timeout: seconds.
     """
 
     def __init__(self, limit: int | None = None, idle_timeout: float = 60.0) -> None:
         self.limit = affordable() if limit is None else limit
         self.idle_timeout = idle_timeout
-        self._shelf_of: dict[ref[Connection], IdleConnections] = {}  # open ones, and some closed ones
+        self._owners: dict[ref[Connection], IdleConnections] = {}  # of open connections, and of some closed ones
         self._next_sweep = monotonic() + _SWEEP_INTERVAL
+        self._next_look = self.limit + 1  # the number of connections at which to close surplus ones
+        self._puts_until_look = 0  # 0 unless more connections are in use than the limit
 
-    def take(self, shelf: IdleConnections) -> Connection | None:
-        """Return the connection of a shelf that was used last, or None."""
+    def take(self, idle: IdleConnections) -> Connection | None:
+        """Return the most recently used connection of a list, or None."""
         now = monotonic()
         if now >= self._next_sweep:
             self._next_sweep = now + _SWEEP_INTERVAL
             self._close_unused(since=now - self.idle_timeout)
         try:
-            return shelf.pop()
+            return idle.pop()
         except IndexError:
             return None
 
-    def add(self, shelf: IdleConnections, connection: Connection) -> None:
+    def add(self, idle: IdleConnections, connection: Connection) -> None:
         """Count a new connection, which is in use, and make room for it."""
-        self._shelf_of[ref(connection)] = shelf
-        if len(self._shelf_of) > self.limit:
+        self._owners[ref(connection)] = idle
+        if len(self._owners) >= self._next_look:
             self._make_room()
 
-    def put(self, shelf: IdleConnections, connection: Connection) -> None:
-        """Keep a connection on its shelf, or close it where the shelf is closed."""
+    def put(self, idle: IdleConnections, connection: Connection) -> None:
+        """Keep a connection, or close it if its list is closed."""
         connection.idle_since = monotonic()
-        shelf.append(connection)
-        if shelf.closed:
-            self.close(shelf)
+        idle.append(connection)
+        if idle.closed:
+            self.close(idle)
+        elif self._puts_until_look:
+            self._puts_until_look -= 1
+            if not self._puts_until_look:
+                self._make_room()
 
-    def close(self, shelf: IdleConnections) -> None:
-        """Close the connections on a shelf now, and those that are in use when they are put there."""
-        shelf.closed = True
-        while (connection := self.take(shelf)) is not None:
+    def close(self, idle: IdleConnections) -> None:
+        """Close the connections in a list now, and those that are in use when they are put there."""
+        idle.closed = True
+        while (connection := self.take(idle)) is not None:
             connection.close()
 
     def _make_room(self) -> None:
-        oldest_first = self._by_last_use()
-        surplus = len(oldest_first) - self.limit
-        if surplus <= 0:
-            return
-        # An eighth more than needed: a program with more plugins than connections would sort them for every call.
-        surplus += self.limit // 8
-        for connection, shelf in oldest_first:
-            surplus -= _close_idle(connection, shelf)
-            if surplus == 0:
-                return
+        longest_idle_first = self._by_last_use()
+        surplus = len(longest_idle_first) - self.limit
+        if surplus > 0:
+            # An eighth more than needed: a program with more plugins than connections would sort them at every call.
+            surplus += self.limit // 8
+            for connection, idle in longest_idle_first:
+                surplus -= self._close_idle(connection, idle)
+                if surplus == 0:
+                    break
+        # Those in use cannot be closed. To look again at each that is added or put would take quadratic time.
+        remaining = len(self._owners)
+        step = max(1, remaining // 8)
+        self._next_look = max(self.limit + 1, remaining + step)
+        self._puts_until_look = step if remaining > self.limit else 0
 
     def _close_unused(self, since: float) -> None:
-        for connection, shelf in self._by_last_use():
+        for connection, idle in self._by_last_use():
             if connection.idle_since < since:
-                _close_idle(connection, shelf)
+                self._close_idle(connection, idle)
 
     def _by_last_use(self) -> list[tuple[Connection, IdleConnections]]:
         """Return the open connections, the longest idle first, and forget the others."""
         found = []
-        for here, shelf in list(self._shelf_of.items()):
+        for here, idle in list(self._owners.items()):
             connection = here()
             if connection is not None and not connection.closed:
-                found.append((connection, shelf))
+                found.append((connection, idle))
             else:
-                self._shelf_of.pop(here, None)
+                self._owners.pop(here, None)
         return sorted(found, key=lambda pair: pair[0].idle_since)
 
-
-def _close_idle(connection: Connection, shelf: IdleConnections) -> bool:
-    """Whether the connection was idle; it is closed then."""
-    try:
-        shelf.remove(connection)
-    except ValueError:
-        return False
-    connection.close()
-    return True
+    def _close_idle(self, connection: Connection, idle: IdleConnections) -> bool:
+        """Close a connection if it is idle, and return whether it was."""
+        try:
+            idle.remove(connection)
+        except ValueError:
+            return False
+        connection.close()
+        self._owners.pop(ref(connection), None)
+        return True

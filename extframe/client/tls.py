@@ -121,7 +121,8 @@ class TLSConnection(Connection):
         except OSError as lost:
             raise ConnectionLost(f"the plugin broke the connection off: {lost.strerror}") from lost
 
-    def _write(self, data: bytes | memoryview) -> int:
+    def write(self, data: bytes | memoryview) -> int:
+        """Send what can be sent now, and return how many bytes that was."""
         try:
             return self._socket.send(data)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):

@@ -1,59 +1,45 @@
-"""Requests to one address over kept connections, each within a deadline. Knows no JSON, no retries and no names.
+"""Requests to one address over kept connections, each with a deadline. Knows no JSON, no retries and no plugins.
 
-Each request is tried once. Only where an idle connection proves to be closed before it took a byte does another
-one take its place, unseen.
+Each request is sent once. Only if a kept connection turns out to be closed before it took a byte of the request is
+another connection used.
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import os
+import select
 from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from ..errors import ConnectError, ConnectionLost, ExtframeError
 from ..protocol import Address, TLSConfig
-from .connection import CONNECT, SEND, Connection, connect, connect_now, late
+from .connection import CONNECT, SEND, Connection, connect, connect_now, late, wait
 from .connection_pool import ConnectionPool, IdleConnections
-from .http1 import (
-    LAST_CHUNK,
-    STATUS_LINE,
-    UNIX_HOST,
-    Headers,
-    Limits,
-    RequestWriter,
-    Response,
-    ResponseParser,
-    chunk,
-    find_header,
-    read_whole,
-)
+from .exchange import BaseExchange, Exchange, StreamExchange
+from .http1 import LAST_CHUNK, STATUS_LINE, UNIX_HOST, Limits, RequestWriter, Response, chunk
+from .streams import ResponseStream
 
 if TYPE_CHECKING:
     import ssl
 
-    from _typeshed import WriteableBuffer
-    from typing_extensions import Self
+__all__ = ["ConnectionPool", "Transport"]
 
-__all__ = ["ConnectionPool", "Exchange", "ResponseStream", "Transport"]
+E = TypeVar("E", bound=BaseExchange)
 
 _PIECE_SIZE = 64 * 1024  # bytes of a file that are sent at a time
 
 
-# --- the transport ------------------------------------------------------------------------------------
-
-
 class Transport:
-    """The way to one address. Many threads may use it; it opens as many connections as there are calls at a time.
+    """Sends requests to one address. Thread-safe; opens as many connections as there are concurrent requests.
 
-    Deadlines are ``time.monotonic()`` values and hold for all that a method does: looking up, connecting, sending,
-    receiving. Errors have the address.
+    Deadlines are ``time.monotonic()`` values and cover everything that a method does: name lookup, connecting, TLS,
+    sending, receiving. Errors carry the address.
 
     Args:
-        address: where to.
+        address: of the plugin.
         tls: how an ``https://`` address is verified; its files are read when the first connection is made.
-        limits: how large an answer may be.
+        limits: the largest accepted response.
         pool: where idle connections are kept; one of its own where None.
     """
 
@@ -69,104 +55,128 @@ class Transport:
         self._tls = tls
         self._limits = limits or Limits()
         self._pool = ConnectionPool() if pool is None else pool
-        self._shelf = IdleConnections()
+        self._idle = IdleConnections()
         self._writer = RequestWriter(UNIX_HOST if address.path else address.authority, gzip=not address.path)
         self._context: ssl.SSLContext | None = None
 
     def exchange(self, path: str, body: bytes, deadline: float) -> Response:
-        """Send a request and return the answer, whatever its status is.
+        """Send a request and return the response, whatever its status is.
 
         Raises:
-            SpecError: the path cannot stand in a request, or a file of the TLS configuration cannot be used.
+            SpecError: the path is invalid in a request, or a file of the TLS configuration cannot be used.
             ConnectError: nothing was sent.
-            ConnectionLost: something was sent; it may have been carried out.
-            CallTimeout: the deadline passed; ``phase`` says in what.
-            ProtocolError: the answer is not HTTP, or over a limit.
+            ConnectionLost: something was sent; it may have been executed.
+            CallTimeout: the deadline passed; ``phase`` is what was being waited for.
+            ProtocolError: the response is not HTTP, or over a limit.
         """
-        connection = self._begin(self._writer.request(path, body), deadline)
-        try:
-            response = self._receive_response(connection, deadline)
-        except BaseException as failure:
-            connection.close()
-            self._name(failure)
-            raise
-        self._release(connection, reusable=response.keep_alive)
-        return response
+        exchange = self._send(Exchange, self._writer.request(path, body), deadline)
+        return self._receive(exchange, deadline)
 
     def begin(self, path: str, body: bytes) -> Exchange | None:
-        """Send a request without waiting, and return what becomes of it; None where something had to be waited for.
+        """Send a request without waiting; return None if connecting or sending would have to wait.
 
-        That is so over TCP, and where a unix socket takes no connection for now.
+        That is always so over TCP, and at a unix socket whose backlog is full. Give the exchange to `advance` when its
+        connection is readable, or to `abandon`.
 
         Raises:
-            as `exchange`, but for CallTimeout.
+            ExtframeError: as `exchange`, except CallTimeout.
         """
         if not self.address.path:
             return None
         request = self._writer.request(path, body)
         try:
-            self._check_open()
-            while (connection := self._pool.take(self._shelf)) is not None:
-                if connection.is_usable() and connection.send_now(request):
-                    return Exchange(self, connection)
+            if self._idle.closed:
+                raise _closed()
+            while (connection := self._pool.take(self._idle)) is not None:
+                exchange = Exchange(connection, request, self._limits)
+                if connection.is_usable() and exchange.send() and exchange.sent:
+                    return exchange
                 connection.close()
             sock = connect_now(self.address.path)
             if sock is None:
                 return None
             connection = Connection(sock)
-            self._pool.add(self._shelf, connection)
-            if connection.send_now(request):
-                return Exchange(self, connection)
+            self._pool.add(self._idle, connection)
+            exchange = Exchange(connection, request, self._limits)
+            if exchange.send() and exchange.sent:
+                return exchange
             raise _refusal(connection)
         except ExtframeError as failure:
-            self._name(failure)
+            self._describe(failure)
             raise
 
-    def upload(self, path: str, data: BinaryIO, deadline: float) -> Response:
-        """Send what ``data`` holds in chunks, and return the answer. One that comes early ends the sending.
+    def advance(self, exchange: Exchange) -> Response | None:
+        """Read what has arrived, and return the response once all of it has. An error ends the exchange.
 
         Raises:
-            as `exchange`; and what ``data.read`` raises.
+            ExtframeError: as `exchange`, except CallTimeout.
         """
-        connection = self._begin(self._writer.chunked_head(path), deadline)
         try:
-            connection.in_step = connection.in_step and _send_in_chunks(connection, data, deadline)
-            response = self._receive_response(connection, deadline)
+            response = exchange.advance()
         except BaseException as failure:
-            connection.close()
-            self._name(failure)
+            self.abandon(exchange)
+            self._describe(failure)
             raise
-        self._release(connection, reusable=response.keep_alive)
+        if response is not None:
+            self.release(exchange.connection, reusable=response.keep_alive)
         return response
 
-    def open(self, path: str, body: bytes, deadline: float, *, body_deadline: float | None = None) -> ResponseStream:
-        """Send a request and return the answer as a stream, once its headers are there.
+    def abandon(self, exchange: BaseExchange) -> None:
+        """End an exchange without its response."""
+        exchange.connection.close()
 
-        ``body_deadline`` is for reading the body of a 200: ``math.inf`` for no end, the same as ``deadline`` where
-        None. Any other answer has no stream in it, but words about what went wrong: ``deadline`` holds for them.
+    def upload(self, path: str, data: BinaryIO, deadline: float) -> Response:
+        """Send a file in chunks, and return the response. A response that arrives early ends the sending.
 
         Raises:
-            as `exchange`; reading the stream does too.
+            ExtframeError: as `exchange`; and whatever ``data.read`` raises.
         """
-        connection = self._begin(self._writer.request(path, body), deadline)
+        exchange = self._send(Exchange, self._writer.chunked_head(path), deadline)
+        connection = exchange.connection
         try:
-            parser = ResponseParser(self._limits, streaming=True)
-            while not parser.head_done:
-                _receive(connection, parser, deadline)
+            connection.in_step = connection.in_step and _send_in_chunks(connection, data, deadline)
         except BaseException as failure:
-            connection.close()
-            self._name(failure)
+            self.abandon(exchange)
+            self._describe(failure)
             raise
-        if body_deadline is not None and parser.status == 200:
+        return self._receive(exchange, deadline)
+
+    def open(self, path: str, body: bytes, deadline: float, *, body_deadline: float | None = None) -> ResponseStream:
+        """Send a request and return the response as a stream, once its headers have arrived.
+
+        Args:
+            path, body, deadline: as in `exchange`.
+            body_deadline: for reading the body of a 200; ``math.inf`` for none, ``deadline`` where None. ``deadline``
+                always covers the body of any other status, as it is an error message.
+
+        Raises:
+            ExtframeError: as `exchange`; so does reading the stream.
+        """
+        exchange = self._send(StreamExchange, self._writer.request(path, body), deadline)
+        try:
+            while not exchange.advance():
+                exchange.connection.wait_readable(deadline, exchange.phase)
+        except BaseException as failure:
+            self.abandon(exchange)
+            self._describe(failure)
+            raise
+        if body_deadline is not None and exchange.status == 200:
             deadline = body_deadline
-        return ResponseStream(_Body(self, connection, parser, deadline))
+        return ResponseStream(exchange, deadline, release=self.release, describe=self._describe)
+
+    def release(self, connection: Connection, *, reusable: bool) -> None:
+        """Keep the connection of an exchange that has ended, if it can be reused, or close it."""
+        if reusable and connection.in_step:
+            self._pool.put(self._idle, connection)
+        else:
+            connection.close()
 
     def close(self) -> None:
-        """Close the idle connections. What is under way goes on to its end; a later request is a ConnectError."""
-        self._pool.close(self._shelf)
+        """Close the idle connections. Requests under way go on to their end; later ones raise ConnectError."""
+        self._pool.close(self._idle)
 
     def tls_context(self) -> ssl.SSLContext | None:
-        """Return the TLS context, made on first use; None where the address is not ``https://``.
+        """Return the TLS context, created on first use; None if the address is not ``https://``.
 
         Raises:
             SpecError: a file of the TLS configuration cannot be used.
@@ -179,28 +189,40 @@ class Transport:
             self._context = client_context(self._tls)
         return self._context
 
-    def _begin(self, request: bytes, deadline: float) -> Connection:
-        """Return a connection that has taken ``request``, or some of it where the plugin answered before."""
+    def _send(self, kind: type[E], request: bytes, deadline: float) -> E:
+        """Return an exchange whose request was sent, or part of it if the plugin responded before it took all."""
         try:
-            self._check_open()
+            if self._idle.closed:
+                raise _closed()
             if monotonic() >= deadline:
                 raise late(CONNECT)
-            while (connection := self._pool.take(self._shelf)) is not None:
-                if connection.is_usable() and _send(connection, request, deadline):
-                    return connection
+            while (connection := self._pool.take(self._idle)) is not None:
+                exchange = kind(connection, request, self._limits)
+                if connection.is_usable() and (exchange.send() or _send_rest(exchange, deadline)) and exchange.sent:
+                    return exchange
                 connection.close()
             connection = self._connect(deadline)
-            self._pool.add(self._shelf, connection)
-            if _send(connection, request, deadline):
-                return connection
+            self._pool.add(self._idle, connection)
+            exchange = kind(connection, request, self._limits)
+            if (exchange.send() or _send_rest(exchange, deadline)) and exchange.sent:
+                return exchange
             raise _refusal(connection)
         except ExtframeError as failure:
-            self._name(failure)
+            self._describe(failure)
             raise
 
-    def _check_open(self) -> None:
-        if self._shelf.closed:
-            raise ConnectError("the client is closed")
+    def _receive(self, exchange: Exchange, deadline: float) -> Response:
+        connection = exchange.connection
+        try:
+            response = exchange.read(connection.receive(deadline, STATUS_LINE))
+            while response is None:
+                response = exchange.read(connection.receive(deadline, exchange.phase))
+        except BaseException as failure:
+            self.abandon(exchange)
+            self._describe(failure)
+            raise
+        self.release(connection, reusable=response.keep_alive)
+        return response
 
     def _connect(self, deadline: float) -> Connection:
         context = self.tls_context()
@@ -211,37 +233,27 @@ class Transport:
 
         return handshake(sock, context, self.address.host, deadline)
 
-    def _receive_response(self, connection: Connection, deadline: float) -> Response:
-        data = connection.receive(deadline, STATUS_LINE)
-        response = read_whole(data, self._limits)
-        if response is not None:
-            return response
-        parser = ResponseParser(self._limits)
-        _feed(parser, data, connection)
-        while not parser.done:
-            _receive(connection, parser, deadline)
-        return parser.response
-
-    def _release(self, connection: Connection, *, reusable: bool) -> None:
-        if reusable and connection.in_step:
-            self._pool.put(self._shelf, connection)
-        else:
-            connection.close()
-
-    def _name(self, failure: BaseException) -> None:
+    def _describe(self, failure: BaseException) -> None:
         if isinstance(failure, ExtframeError):
             failure.address = self.address.text
 
 
-def _send(connection: Connection, request: bytes, deadline: float) -> bool:
-    """Whether the connection took any of ``request``; what it took of it may have been carried out."""
+def _closed() -> ConnectError:
+    return ConnectError("the client is closed")
+
+
+def _send_rest(exchange: BaseExchange, deadline: float) -> bool:
+    """Send what the plugin did not take at once, and return True."""
+    either = select.poll()
+    either.register(exchange.fileno(), select.POLLIN | select.POLLOUT)
     try:
-        sent = connection.send(request, deadline)
+        wait(either, deadline, SEND)
+        while not exchange.send():
+            wait(either, deadline, SEND)
     except BaseException:
-        connection.close()
+        exchange.connection.close()
         raise
-    connection.in_step = sent == len(request)
-    return sent > 0
+    return True
 
 
 def _refusal(connection: Connection) -> ConnectError:
@@ -260,7 +272,7 @@ def _refusal(connection: Connection) -> ConnectError:
 
 
 def _send_in_chunks(connection: Connection, data: BinaryIO, deadline: float) -> bool:
-    """Whether all of ``data`` was sent, and not ended by an answer."""
+    """Return whether all of ``data`` was sent; a response ends the sending."""
     while (piece := data.read(_PIECE_SIZE)) != b"":
         if monotonic() >= deadline:
             raise late(SEND)
@@ -271,133 +283,3 @@ def _send_in_chunks(connection: Connection, data: BinaryIO, deadline: float) -> 
 
 def _send_all(connection: Connection, data: bytes, deadline: float) -> bool:
     return connection.send(data, deadline) == len(data)
-
-
-def _receive(connection: Connection, parser: ResponseParser, deadline: float) -> None:
-    _feed(parser, connection.receive(deadline, parser.phase), connection)
-
-
-def _feed(parser: ResponseParser, data: bytes, connection: Connection) -> None:
-    if data:
-        parser.feed(data)
-    else:
-        parser.end(clean=not connection.cut)
-
-
-# --- answers that nobody waits for --------------------------------------------------------------------
-
-
-class Exchange:
-    """A request that was sent, made by `Transport.begin`: look at it when ``fileno()`` is readable.
-
-    One thread at a time. It is not to be looked at after its answer, or after an error.
-    """
-
-    def __init__(self, transport: Transport, connection: Connection) -> None:
-        self._transport = transport
-        self._connection = connection
-        self._parser: ResponseParser | None = None
-
-    def fileno(self) -> int:
-        """Return the file descriptor to wait for."""
-        return self._connection.fileno()
-
-    @property
-    def phase(self) -> str:
-        """What is being waited for, in the words of CallTimeout."""
-        return STATUS_LINE if self._parser is None else self._parser.phase
-
-    def advance(self) -> Response | None:
-        """Read what came, and return the answer once all of it is there.
-
-        Raises:
-            as `Transport.exchange`, but for CallTimeout.
-        """
-        try:
-            data = self._connection.receive_now()
-            response = None if data is None else self._read(data)
-        except BaseException as failure:
-            self.abandon()
-            self._transport._name(failure)
-            raise
-        if response is not None:
-            self._transport._release(self._connection, reusable=response.keep_alive)
-        return response
-
-    def abandon(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def _read(self, data: bytes) -> Response | None:
-        if self._parser is None:
-            response = read_whole(data, self._transport._limits)
-            if response is not None:
-                return response
-            self._parser = ResponseParser(self._transport._limits)
-        _feed(self._parser, data, self._connection)
-        return self._parser.response if self._parser.done else None
-
-
-# --- streams ------------------------------------------------------------------------------------------
-
-
-class ResponseStream(io.BufferedReader):
-    """The body of an answer, read while it comes: ``read``, ``read1``, ``readinto``, lines.
-
-    Closing it before its end closes the connection. Reading raises CallTimeout after the deadline, ConnectionLost
-    where the body ends before its announced end, and ProtocolError; the stream is closed then.
-    """
-
-    def __init__(self, body: _Body) -> None:
-        super().__init__(body)
-        self.status = body.parser.status
-        self.headers: Headers = body.parser.headers
-
-    def header(self, name: str) -> str | None:
-        """Return the value of the first header of this name, which is given in any case."""
-        return find_header(self.headers, name)
-
-    def __enter__(self) -> Self:
-        return self
-
-
-class _Body(io.RawIOBase):
-    def __init__(self, transport: Transport, connection: Connection, parser: ResponseParser, deadline: float) -> None:
-        super().__init__()
-        self.parser = parser
-        self._transport = transport
-        self._connection = connection
-        self._deadline = deadline
-        self._unread = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        if not self._unread:
-            self._unread = memoryview(self._receive())
-        target = memoryview(buffer).cast("B")
-        size = min(len(target), len(self._unread))
-        target[:size] = self._unread[:size]
-        self._unread = self._unread[size:]
-        return size
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            self._transport._release(self._connection, reusable=self.parser.keep_alive)
-
-    def _receive(self) -> bytes:
-        """Return the next piece of the body, nothing at its end."""
-        try:
-            piece = self.parser.take_body()
-            while not piece and not self.parser.done:
-                _receive(self._connection, self.parser, self._deadline)
-                piece = self.parser.take_body()
-            if not piece and not self.parser.complete:
-                raise ConnectionLost("the connection ended before the body of the answer did")
-            return piece
-        except BaseException as failure:
-            self.close()
-            self._transport._name(failure)
-            raise

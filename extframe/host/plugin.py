@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import msgspec
 
-from ..client.client import Client, PendingCall
+from ..client.client import Client
 from ..client.connection import late
 from ..concurrency.deadlines import left
 from ..concurrency.locks import signal_safe_condition, signal_safe_lock
@@ -31,6 +31,7 @@ from ..protocol import ACTIVATE, Manifest, PluginSpec, TLSConfig, hook_name
 from .lifecycle import Lifecycle, State, Turn
 
 if TYPE_CHECKING:
+    from ..client.pending_call import PendingCall
     from ..handlers.hook_calls import HookCalls
 
 T = TypeVar("T", bound=Interface)
@@ -276,9 +277,8 @@ class Plugin(PluginBase[Client]):
         self, spec: PluginSpec, connect: Callable[..., Client] = Client, *, listener: PluginListener | None = None
     ) -> None:
         lock = signal_safe_lock()
-        client = connect(spec.address, tls=spec.tls, plugin=spec.name)
+        client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self)
         super().__init__(spec, client, lock, listener=listener)
-        client.refused = self.connection_refused
         self._ended = signal_safe_condition(lock)
 
     @overload
@@ -401,7 +401,6 @@ class Plugin(PluginBase[Client]):
             raise self._fail(failure) from failure
 
     def _succeed(self, manifest: Manifest) -> None:
-        self.client.was_active = True
         with self._lock:
             self._ended.notify_all()
             self._record_success(threading.get_ident(), manifest)

@@ -13,7 +13,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..client.retry import nobody_listens
+from ..client.retry import nothing_listens
 from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
@@ -277,7 +277,7 @@ class Watch:
 
 
 def _is_starting(error: Exception) -> bool:
-    return error.__cause__ is not None and nobody_listens(error.__cause__)
+    return error.__cause__ is not None and nothing_listens(error.__cause__)
 
 
 class _Wake:

@@ -15,7 +15,7 @@ from extframe import Breaker, Client
 
 TITLE = "Circuit breaker"
 FAILURES = Breaker().failures
-PAUSE = Breaker().pause  # seconds
+PAUSE = Breaker().initial_delay  # seconds
 CALLERS = 20
 
 
@@ -39,7 +39,7 @@ def open_circuit(scene: Scene, breaker: Breaker | None = Breaker()) -> tuple[Fau
 
 
 def next_call(scene: Scene) -> Outcome:
-    _, client = open_circuit(scene, Breaker(pause=scene.patience(PAUSE)))
+    _, client = open_circuit(scene, Breaker(initial_delay=scene.patience(PAUSE)))
     return observe(lambda: client.call(GET, PHOTOS, timeout=0.5), answer_of)
 
 

@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from faultserver import answer, answer_with, close_after_read, eventually, in_turn, read_and_hang, reply, send_and_close
+from restarting import Restarting
 from served_client import ends_within, served_clients
 
 from extframe import Breaker, Client, LocalRegistry, PluginManager
 from extframe.errors import CallTimeout, ConnectError, ConnectionLost, PluginUnavailable, ProtocolError, RemoteError
 
-THRICE = Breaker(failures=3, pause=60, longest=60)  # no test lasts until a call is let through
-BRIEFLY = Breaker(failures=3, pause=0.2, longest=60)
+THRICE = Breaker(failures=3, initial_delay=60, max_delay=60)  # no test lasts until a call is let through
+BRIEFLY = Breaker(failures=3, initial_delay=0.2, max_delay=60)
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_after_failures_in_a_row_calls_fail_at_once_with_the_last_error_and_the_
     assert (caught.value.plugin, caught.value.method) == ("rec", "VolumeDriver.Get")
     assert isinstance(caught.value.__cause__, CallTimeout)
     message = str(caught.value)
-    assert "3 calls in a row failed; the next try is in " in message
+    assert "the circuit breaker is open after 3 consecutive failures, and the next attempt is in " in message
     assert "The last failure: A.B on plugin 'rec' at unix://" in message
     assert "/VolumeDriver.Get" not in [request.path for request in client.server.requests]
 
@@ -119,7 +120,7 @@ def test_one_call_at_a_time_is_let_through_and_brings_the_others_back(client_of)
         assert eventually(lambda: sum(call.done() for call in calls) == 7, 30)
         refused = [call.exception() for call in calls if call.done()]
         assert {type(error) for error in refused} == {PluginUnavailable}
-        assert all("the next try is under way" in str(error) and 0 < error.retry_after <= 60 for error in refused)
+        assert all("the next attempt is under way" in str(error) and 0 < error.retry_after <= 60 for error in refused)
         assert eventually(lambda: len(client.server.requests) == 4, 30)
         release.set()
     assert sum(call.exception() is None for call in calls) == 1
@@ -127,7 +128,7 @@ def test_one_call_at_a_time_is_let_through_and_brings_the_others_back(client_of)
 
 
 def test_the_pause_doubles_with_each_probe_that_fails_up_to_its_cap(client_of):
-    client = client_of(close_after_read, breaker=Breaker(failures=1, pause=0.1, longest=0.3))
+    client = client_of(close_after_read, breaker=Breaker(failures=1, initial_delay=0.1, max_delay=0.3))
     for pause in (0.1, 0.2, 0.3, 0.3):
         assert client.next_try is None or eventually(lambda: time.monotonic() >= client.next_try, 30)
         began = time.monotonic()
@@ -159,7 +160,7 @@ def test_a_probe_that_takes_long_does_not_keep_the_others_from_a_plugin_that_is_
         release.wait(30)
 
     behaviour = in_turn(close_after_read, close_after_read, lose_it_in_the_end, answer())
-    client = client_of(behaviour, breaker=Breaker(failures=2, pause=0.05, longest=0.3))
+    client = client_of(behaviour, breaker=Breaker(failures=2, initial_delay=0.05, max_delay=0.3))
     fail(client, 2)
     time.sleep(0.1)
     with ThreadPoolExecutor(1) as threads:
@@ -192,8 +193,7 @@ def test_connections_that_are_lost_together_count_once(client_of):
 def test_refusals_that_are_waited_out_do_not_count(short_path, fault_server):
     path = str(short_path / "photos.sock")
     servers = []
-    with Client(f"unix://{path}", breaker=Breaker(failures=1)) as client:
-        client.was_active = True
+    with Client(f"unix://{path}", breaker=Breaker(failures=1), listener=Restarting()) as client:
         restart = threading.Timer(0.3, lambda: servers.append(fault_server(answer(), path=path)))
         restart.start()
         assert client.call("A.B") == {}
@@ -234,8 +234,38 @@ def test_a_manager_has_a_breaker_that_an_argument_turns_off(short_path, fault_se
 
 
 @pytest.mark.parametrize(
-    "values", [{"failures": 0}, {"failures": 2.5}, {"failures": math.nan}, {"pause": 0}, {"pause": 2, "longest": 1}]
+    "values",
+    [
+        {"failures": 0},
+        {"failures": 2.5},
+        {"failures": math.nan},
+        {"initial_delay": 0},
+        {"initial_delay": 2, "max_delay": 1},
+    ],
 )
-def test_a_breaker_that_makes_no_sense_is_refused(values):
-    with pytest.raises(ValueError, match="makes no sense"):
+def test_an_invalid_breaker_is_rejected(values):
+    with pytest.raises(ValueError, match="is invalid: expected"):
         Breaker(**values)
+
+
+def test_the_names_of_version_0_1_are_accepted_with_a_warning():
+    with pytest.warns(DeprecationWarning, match=r"Breaker\(pause=...\) is deprecated: use initial_delay"):
+        old = Breaker(failures=2, pause=0.25)
+    assert old == Breaker(failures=2, initial_delay=0.25)
+    with pytest.warns(DeprecationWarning, match="use max_delay"):
+        assert Breaker(longest=4.0) == Breaker(max_delay=4.0)
+
+
+def test_a_slow_method_does_not_open_the_circuit_while_others_respond(client_of):
+    def be_slow_in_one(request):
+        if request.path == "/A.Slow":
+            time.sleep(0.3)
+        return reply()
+
+    client = client_of(answer_with(be_slow_in_one), breaker=THRICE)
+    with ThreadPoolExecutor(4) as threads:
+        slow = [threads.submit(client.call, "A.Slow", timeout=0.1) for _ in range(4)]
+        while not all(call.done() for call in slow):
+            client.call("A.Fast")
+    assert {type(call.exception()) for call in slow} == {CallTimeout}
+    assert not is_open(client)

@@ -23,6 +23,7 @@ from faultserver import (
     reply,
     send_and_close,
 )
+from restarting import Restarting
 from served_client import ends_within, served_clients
 
 from extframe.client.client import Client
@@ -66,8 +67,7 @@ def test_a_refused_connection_is_tried_again_on_the_schedule_that_was_asked_for(
 def test_a_call_waits_for_a_plugin_that_was_active_and_is_restarted(short_path, fault_server, idempotent):
     path = str(short_path / "photos.sock")
     servers = []
-    with Client(f"unix://{path}") as client:
-        client.was_active = True
+    with Client(f"unix://{path}", listener=Restarting()) as client:
         restart = threading.Timer(1.0, lambda: servers.append(fault_server(answer(b'{"Back": 1}'), path=path)))
         restart.start()
         assert client.call("VolumeDriver.Create", PHOTOS, idempotent=idempotent) == {"Back": 1}
@@ -76,8 +76,7 @@ def test_a_call_waits_for_a_plugin_that_was_active_and_is_restarted(short_path, 
 
 
 def test_waiting_for_a_restart_ends_in_time_for_the_deadline(short_path):
-    with Client(f"unix://{short_path}/none.sock") as client:
-        client.was_active = True
+    with Client(f"unix://{short_path}/none.sock", listener=Restarting()) as client:
         for timeout in (0.3, 1.0, 3.0):
             with ends_within(8), pytest.raises((ConnectError, CallTimeout)) as caught:
                 client.call("A.B", timeout=timeout)
@@ -99,8 +98,7 @@ def test_a_call_that_was_lost_waits_for_the_restart_only_where_it_is_idempotent(
             restart.start()
 
         dying = fault_server(die, path=path)
-        with Client(f"unix://{path}") as client:
-            client.was_active = True
+        with Client(f"unix://{path}", listener=Restarting()) as client:
             if idempotent:
                 assert client.call("VolumeDriver.Get", PHOTOS, idempotent=True) == {"Back": 1}
             else:
@@ -112,17 +110,15 @@ def test_a_call_that_was_lost_waits_for_the_restart_only_where_it_is_idempotent(
 
 
 def test_an_idempotent_call_outlasts_a_plugin_that_ends_and_takes_one_connection_after_another_with_it(client_of):
-    client = client_of(in_turn(*[close_after_read] * 4, answer(b'{"Back": 1}')))
-    client.was_active = True
+    client = client_of(in_turn(*[close_after_read] * 4, answer(b'{"Back": 1}')), listener=Restarting())
     assert client.call("VolumeDriver.Get", PHOTOS, idempotent=True) == {"Back": 1}
     assert len(set(digests(client.server))) == 1
 
 
 def test_a_handshake_waits_for_no_restart(short_path):
-    with Client(f"unix://{short_path}/none.sock") as client, ends_within(8):
-        client.was_active = True
-        with pytest.raises(ConnectError):
-            client.call("Plugin.Activate")
+    client = Client(f"unix://{short_path}/none.sock", listener=Restarting())
+    with client, ends_within(8), pytest.raises(ConnectError):
+        client.call("Plugin.Activate")
 
 
 def test_a_connection_that_is_closed_before_it_takes_the_request_counts_as_refused(client_of):
@@ -206,15 +202,13 @@ def test_closing_the_client_ends_a_wait(short_path):
         client.call("A.B")
 
 
-def test_a_refused_connection_is_told_to_whoever_asked(short_path, client_of):
-    told = []
-    with Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(0.0,))) as client:
-        client.refused = lambda began: told.append("refused")
-        with pytest.raises(ConnectError):
-            client.call("A.B")
-    assert told == ["refused"] * 2
-    client = client_of(close_after_read)
-    client.refused = lambda began: told.append("lost")
+def test_a_refused_connection_is_reported_to_the_listener_and_a_lost_one_is_not(short_path, client_of):
+    listener = Restarting()
+    listener.was_active = False
+    client = Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(0.0,)), listener=listener)
+    with client, pytest.raises(ConnectError):
+        client.call("A.B")
+    assert len(listener.refused) == 2
     with pytest.raises(ConnectionLost):
-        client.call("A.B", idempotent=True)
-    assert "lost" not in told
+        client_of(close_after_read, listener=listener).call("A.B", idempotent=True)
+    assert len(listener.refused) == 2

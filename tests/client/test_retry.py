@@ -76,7 +76,7 @@ NOBODY = [because(kind()) for kind in (ConnectionRefusedError, FileNotFoundError
 
 @pytest.mark.parametrize("idempotent", [True, False])
 @pytest.mark.parametrize("failure", NOBODY, ids=repr)
-def test_where_a_plugin_was_active_and_nobody_listens_a_call_goes_on_trying_for_10_seconds(failure, idempotent):
+def test_where_a_plugin_was_active_and_nothing_listens_a_call_goes_on_trying_for_10_seconds(failure, idempotent):
     times = starts(Retry(), failure, idempotent=idempotent, was_active=True)
     assert times[:5] == pytest.approx([0, 0.01, 0.03, 0.07, 0.15])
     assert max(later - sooner for sooner, later in itertools.pairwise(times)) <= 0.0801

@@ -91,7 +91,7 @@ def test_an_idle_connection_that_the_server_closed_is_noticed_over_tls(fault_ser
     transport = Transport(Address.parse(server.address), trusted)
     for _ in range(20):
         assert transport.exchange("/A.B", b"", time.monotonic() + 10).status == 200
-        (kept,) = transport._shelf
+        (kept,) = transport._idle
         assert select.select([kept._socket], [], [], 30)[0]  # the close_notify has come
     transport.close()
     assert server.connections == 20

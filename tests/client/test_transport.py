@@ -45,6 +45,7 @@ from hypothesis import strategies as st
 
 from extframe.client import connection
 from extframe.client.connection_pool import ConnectionPool
+from extframe.client.exchange import Exchange
 from extframe.client.http1 import Limits, Response
 from extframe.client.transport import Transport
 from extframe.errors import CallTimeout, ConnectError, ConnectionLost, ProtocolError, SpecError, TransportError
@@ -207,7 +208,7 @@ def test_an_idle_connection_that_the_server_closed_is_noticed_before_it_is_used(
     transport = transport_to(server)
     for _ in range(200):
         assert call(transport).status == 200
-        (kept,) = transport._shelf
+        (kept,) = transport._idle
         assert select.select([kept._socket], [], [], 30)[0]  # the end has come
     assert (server.connections, len(server.requests)) == (200, 200)
 
@@ -376,7 +377,7 @@ def test_a_missing_socket_is_a_connect_error_with_the_remedy(transport_to, short
     assert isinstance(caught.value.__cause__, FileNotFoundError)
 
 
-def test_a_socket_that_nobody_listens_on_is_a_connect_error_with_the_remedy(transport_to, short_path):
+def test_a_socket_that_nothing_listens_on_is_a_connect_error_with_the_remedy(transport_to, short_path):
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(short_path / "dead.sock"))
     with pytest.raises(ConnectError, match="nobody listens there; is the plugin running") as caught:
@@ -481,7 +482,7 @@ def test_a_host_whose_first_address_is_silent_is_reached_at_the_next(fault_serve
 def test_requests_are_not_held_back_by_tcp(fault_server, transport_to):
     transport = transport_to(fault_server(answer(), kind="tcp"))
     call(transport)
-    (kept,) = transport._shelf
+    (kept,) = transport._idle
     assert kept._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
@@ -816,7 +817,7 @@ def test_a_stream_that_ends_before_its_end_is_lost(fault_server, transport_to):
     server = fault_server(send_and_close(ENDS_LATER + b"some"))
     with transport_to(server).open("/A.B", b"", soon()) as stream:
         assert stream.read(4) == b"some"
-        with pytest.raises(ConnectionLost, match="before the body of the answer did") as caught:
+        with pytest.raises(ConnectionLost, match="before the body of the response") as caught:
             stream.read(1)
         assert caught.value.address == server.address
         with pytest.raises(ValueError, match="closed"):
@@ -958,10 +959,11 @@ def test_whatever_a_peer_sends_gives_an_answer_or_an_error_of_ours(data):
     with theirs:
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
-        transport = Transport(Address.parse("unix:///unused"))
-        transport._pool.add(transport._shelf, sock := connection.Connection(ours))
+        sock = connection.Connection(ours)
+        exchange = Exchange(sock, b"POST", Limits())
         try:
-            transport._receive_response(sock, soon(30))
+            while exchange.advance() is None:
+                sock.wait_readable(soon(30), exchange.phase)
         except (ProtocolError, ConnectionLost):
             pass
         finally:

@@ -82,7 +82,7 @@ def test_the_life_of_a_plugin_is_reported_in_order(pm: PluginManager, event_log:
         client = pm.get("photos").client
         assert event_log.contains_only(ACTIVATED)
         plugin.refuse()
-        client.retry = Retry(restart=0)
+        client.endpoint.retry = Retry(restart=0)
         with pytest.raises(ConnectError):
             client.call("VolumeDriver.List")
         assert event_log.contains_only(("lost", "photos", "it refused a connection"))

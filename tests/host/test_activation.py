@@ -170,19 +170,18 @@ def test_who_looked_while_a_plugin_was_away_does_not_lose_the_one_that_is_back(
 
 
 def test_a_refusal_from_before_a_handshake_does_not_lose_the_plugin_after_it(
-    pm: PluginManager, photos: FakePlugin, event_log: EventLog
+    pm: PluginManager, photos: FakePlugin, event_log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
-    client, refused, release = pm.get("photos").client, threading.Event(), threading.Event()
-    lose = client.refused
-    assert lose is not None
+    plugin, refused, release = pm.get("photos"), threading.Event(), threading.Event()
+    client, report = plugin.client, plugin.connection_refused
 
     def report_late(began: float) -> None:
         refused.set()
         release.wait(60)
-        lose(began)
+        report(began)
 
-    client.refused = report_late
+    monkeypatch.setattr(plugin, "connection_refused", report_late)
     photos.refuse()
     calling = threading.Thread(target=client.call, args=("VolumeDriver.Get", {"Name": "a"}))
     calling.start()
@@ -202,10 +201,10 @@ def test_who_waits_for_a_restart_in_get_does_not_fail_those_who_wait_for_it_in_a
     photos.answer("VolumeDriver.Get", {"Volume": {"Name": "a"}})
     client = pm.get("photos").client
     photos.refuse()
-    waits, client.retry = client.retry, Retry(restart=0)
+    waits, client.endpoint.retry = client.endpoint.retry, Retry(restart=0)
     with pytest.raises(ConnectError):
         client.call("VolumeDriver.Get", {"Name": "a"})
-    client.retry = waits
+    client.endpoint.retry = waits
     with pytest.raises(ActivationError):
         pm.get("photos", wait=0.5)
     restart = threading.Timer(0.3, photos.accept)

@@ -1020,7 +1020,7 @@ def test_a_refused_connection_is_a_restart_and_a_closed_idle_one_is_not(plugins:
         assert activations(server) == 1
         server.close()
         client = pm.get("photos").client
-        client.retry = Retry(restart=0)
+        client.endpoint.retry = Retry(restart=0)
         with pytest.raises(ConnectError):
             client.call("VolumeDriver.Path")
         with pytest.raises(ActivationError):

@@ -248,7 +248,7 @@ def test_restarts_under_load_are_noticed_once_and_seen_only_by_those_whose_call_
         for point in ("VolumeDriver", *(f"Point{number}" for number in range(1, RESTARTS + 2))):
             pm.handle(point, lambda name, client, point=point: given.update([point]))  # type: ignore[misc]
         known = pm.get("photos", wait=20)
-        known.client.retry = Retry(restart=60)  # a busy machine takes its time to start a process
+        known.client.endpoint.retry = Retry(restart=60)  # a busy machine takes its time to start a process
         with NOTICED_BY[noticed_by](pm), Load(pm.driver("photos", VolumeDriver, wait=20)) as load:
             files = descriptors()
             for number in range(RESTARTS):

@@ -325,7 +325,7 @@ def test_a_plugin_that_refuses_a_call_is_activated_again(
     with server, pm.watch():
         assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
         client = pm.get("photos").client
-        client.retry = Retry(restart=0)
+        client.endpoint.retry = Retry(restart=0)
         server.close()
         with pytest.raises(ConnectError):
             client.call("VolumeDriver.List")

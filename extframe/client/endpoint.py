@@ -1,0 +1,103 @@
+"""Endpoint: what the clients of one plugin share. Opens no connection and never waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..concurrency.deadlines import check_timeout
+from ..errors import CallTimeout, ExtframeError, SpecError
+from ..protocol import ACTIVATE, Address, TLSConfig
+from .circuit_breaker import Breaker, Circuit
+from .http1 import Limits
+from .retry import Retry
+
+
+class ClientListener(Protocol):
+    """What a client reports to, and asks, the owner of the plugin. Called in any thread; must return at once."""
+
+    @property
+    def was_active(self) -> bool:
+        """Whether the plugin has been active: if nothing listens then, it is restarting (`Retry.restart`)."""
+
+    def connection_refused(self, began: float) -> object:
+        """Handle a refused connection, one sign of a restart. The attempt began at this ``time.monotonic()`` value."""
+
+
+class Endpoint:
+    """Address, settings and circuit breaker of one plugin. A sync and an async client of the plugin share one.
+
+    Args:
+        address: ``unix:///path``, ``tcp://host:port`` or ``https://host:port``.
+        tls: how an ``https://`` plugin is verified.
+        timeout: seconds for a whole call, retries included.
+        plugin: the name that errors carry.
+        limits: the largest accepted response.
+        retry: what is retried; `Retry` with its defaults where None.
+        breaker: when the circuit breaker opens; never where None.
+        listener: is told about refused connections.
+
+    Raises:
+        SpecError: the address is invalid.
+        TypeError, ValueError: the timeout is invalid.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: TLSConfig | None = None,
+        timeout: float = 60.0,
+        plugin: str | None = None,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        breaker: Breaker | None = None,
+        listener: ClientListener | None = None,
+    ) -> None:
+        self.timeout = check_timeout(timeout)
+        self.plugin = plugin
+        self.limits = limits or Limits()
+        self.retry = retry or Retry()
+        self.circuit = Circuit(breaker)
+        self.listener = listener
+        self.address = Address.parse(address)
+        self.tls = tls
+        self._followers: list[Callable[[], object]] = []
+
+    def follow(self, changed: Callable[[], object]) -> None:
+        """Have ``changed`` called after each `retarget`, in the thread that calls it."""
+        self._followers.append(changed)
+
+    def retarget(self, address: str, tls: TLSConfig | None) -> None:
+        """Use another address from now on, or new connections to the same one.
+
+        Raises:
+            SpecError: the address is invalid.
+        """
+        self.address, self.tls = Address.parse(address), tls
+        for changed in self._followers:
+            changed()
+
+    def describe(self, failure: ExtframeError, method: str, seconds: float) -> None:
+        """Add plugin, method, address and timeout to an error; one raised by another client has them already."""
+        if failure.method is None:
+            failure.plugin, failure.method, failure.address = self.plugin, method.lstrip("/"), self.address.text
+        if isinstance(failure, CallTimeout) and failure.timeout is None:
+            failure.timeout = seconds
+            failure.message += f"; the timeout was {seconds:.3g} s"
+
+
+def path_of(method: object) -> str:
+    """Return the path of a method, which may have a leading slash.
+
+    Raises:
+        SpecError: ``method`` is not a string, or empty.
+    """
+    if not (isinstance(method, str) and method):
+        raise SpecError(f"{method!r} cannot be called: a method is a non-empty string such as VolumeDriver.List")
+    return method if method.startswith("/") else "/" + method
+
+
+def is_handshake(method: str) -> bool:
+    """Return whether a method, which may have a leading slash, is the handshake."""
+    return method == ACTIVATE or method.lstrip("/") == ACTIVATE

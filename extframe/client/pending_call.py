@@ -1,0 +1,88 @@
+"""A call that does not block: it is sent, and advanced when its connection is readable. For many handshakes at once."""
+
+from __future__ import annotations
+
+import math
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ..errors import TransportError
+from .attempts import Attempts
+from .endpoint import Endpoint, path_of
+from .replies import body_of, whole
+
+if TYPE_CHECKING:
+    from .exchange import Exchange
+    from .transport import Transport
+
+
+class PendingCall:
+    """A call without arguments, treated as idempotent. One thread at a time uses it.
+
+    Args:
+        endpoint: the plugin.
+        transport: sends the call.
+        method: its name, ``Plugin.Activate``.
+    """
+
+    _exchange: Exchange
+
+    def __init__(self, endpoint: Endpoint, transport: Transport, method: str) -> None:
+        self._transport = transport
+        self._path = path_of(method)
+        self._attempts = Attempts(endpoint, method, math.inf, True, monotonic())
+
+    def fileno(self) -> int:
+        """Return the file descriptor to wait for. It may change with `advance`."""
+        return self._exchange.fileno()
+
+    @property
+    def phase(self) -> str:
+        """What the call is waiting for, as in ``CallTimeout.phase``."""
+        return self._exchange.phase
+
+    def send(self) -> bool:
+        """Return whether the call was sent; it is not if connecting would have to wait.
+
+        Raises:
+            ExtframeError: as `Client.begin`.
+        """
+        while True:
+            try:
+                exchange = self._transport.begin(self._path, b"")
+            except TransportError as failure:  # noqa: PERF203 - it is rare, and the loop short
+                if not self._is_retried(failure):
+                    raise
+            else:
+                if exchange is not None:
+                    self._exchange = exchange
+                return exchange is not None
+
+    def advance(self) -> bytes | None:
+        """Read what has arrived, and return the body of the reply once all of it has.
+
+        Raises:
+            ExtframeError: as `Client.begin`.
+        """
+        try:
+            response = self._transport.advance(self._exchange)
+            if response is None:
+                return None
+            whole(response)
+        except TransportError as failure:
+            if self._is_retried(failure) and self.send():
+                return None
+            raise
+        self._attempts.succeed()
+        return body_of(response)
+
+    def abandon(self) -> None:
+        """Close the connection."""
+        self._transport.abandon(self._exchange)
+
+    def _is_retried(self, failure: TransportError) -> bool:
+        now = monotonic()
+        if self._attempts.wait_after(failure, now) == 0:
+            return True
+        self._attempts.give_up(failure, now)
+        return False

@@ -1,0 +1,13 @@
+"""A client's listener that says its plugin was active, so that a refused connection means a restart."""
+
+from __future__ import annotations
+
+
+class Restarting:
+    was_active = True
+
+    def __init__(self) -> None:
+        self.refused: list[float] = []
+
+    def connection_refused(self, began: float) -> None:
+        self.refused.append(began)
