@@ -27,9 +27,9 @@ class Program(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command line, or complete one for a shell."""
         if "_EXTFRAME_COMPLETE" in os.environ:
-            from . import completion
+            from .completion import register
 
-            completion.register()
+            register()
         return super().main(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -8,6 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
 from ..errors import ConnectError, TransportError
 from .attempts import Attempts
@@ -56,8 +57,16 @@ class BaseClient:
 
     @property
     def timeout(self) -> float:
-        """The seconds for a whole call that does not give its own."""
+        """The seconds for a whole call that does not give its own. Can be set.
+
+        Raises:
+            TypeError, ValueError: on setting something other than a positive number of seconds, or math.inf.
+        """
         return self.endpoint.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self.endpoint.timeout = check_timeout(seconds)
 
     @property
     def last_error(self) -> Exception | None:

@@ -1,4 +1,4 @@
-"""Pipes for log entries: a reader for log plugins, and a writer for hosts. Neither ever lets a container hang."""
+"""Pipes for log entries: a reader for log plugins, and a writer for hosts. Blocks no container."""
 
 from __future__ import annotations
 

@@ -459,3 +459,13 @@ def test_a_client_shows_its_name_and_address():
     assert repr(Client("tcp://h:1")) == "<Client tcp://h:1>"
     client = Client("tcp://h:1", plugin="x", timeout=5)
     assert (client.plugin, client.address, client.timeout) == ("x", "tcp://h:1", 5)
+
+
+def test_the_timeout_of_one_plugin_can_be_set(client_of):
+    client = client_of(read_and_hang)
+    client.timeout = 0.2
+    with pytest.raises(CallTimeout, match=r"the timeout was 0\.2 s"):
+        client.call("A.B")
+    with pytest.raises(ValueError, match="more than 0"):
+        client.timeout = 0
+    assert client.timeout == 0.2

@@ -30,9 +30,9 @@ class Volumes(VolumeDriver):
         "",
         "2026-01-02T03:04:05Z",
         "2026-01-02T03:04:05.123456789+02:00",
-        format_time(datetime.now(timezone.utc)),
-        datetime.now(timezone.utc),
-        datetime.now(timezone(timedelta(hours=-5))),
+        format_time(datetime(2026, 1, 2, 3, 4, 5, 6, timezone.utc)),
+        datetime(2026, 1, 2, tzinfo=timezone.utc),
+        datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=-5))),
     ],
 )
 @pytest.mark.parametrize("method", ["Get", "List"])
@@ -42,7 +42,8 @@ def test_a_time_that_docker_can_parse_is_sent(created_at, method):
 
 
 @pytest.mark.parametrize(
-    "created_at", [datetime.now().isoformat(), datetime.now(), "yesterday", "2026-02-31T00:00:00Z", 5, None]
+    "created_at",
+    ["2026-02-03T04:05:06.789", datetime(2026, 2, 3, 4, 5, 6), "yesterday", "2026-02-31T00:00:00Z", 5, None],
 )
 @pytest.mark.parametrize("method", ["Get", "List"])
 def test_a_time_that_docker_cannot_parse_is_an_error_that_names_format_time(created_at, method):
