@@ -15,9 +15,9 @@ _root = logging.getLogger("extframe")
 
 
 class _Escape(logging.Filter):
-    """Writes out what does not print, so that no word of a plugin moves a cursor or passes for a line of its own.
+    """Escapes unprintable text, so that a plugin's words cannot move a cursor or look like a log line of their own.
 
-    A record in which all prints stays as it is, for handlers that look at its message and arguments.
+    A printable record is left unchanged, for handlers that use its message and arguments.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -28,7 +28,7 @@ class _Escape(logging.Filter):
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
             shown = cut(_escaped(text, record.exc_info[1]), TRACEBACK_LIMIT)
             if shown != text:
-                record.exc_text = shown  # which formatters take before exc_info
+                record.exc_text = shown  # formatters prefer it to exc_info
         return True
 
 
@@ -52,7 +52,7 @@ _escape = _Escape()
 
 
 def get_logger(module: str) -> logging.Logger:
-    """Return a module's logger. Without the handler, Python itself would print warnings to stderr."""
+    """Return a module's logger. The NullHandler keeps Python from printing warnings to stderr by itself."""
     if not any(isinstance(handler, logging.NullHandler) for handler in _root.handlers):
         _root.addHandler(logging.NullHandler())
     logger = logging.getLogger(module)

@@ -324,7 +324,7 @@ def close_at_once(peer: Peer) -> None:
 
 
 def close_after_read(peer: Peer) -> None:
-    """Read one request and close without an answer."""
+    """Read one request and close without a response."""
     peer.read_request()
 
 
@@ -346,7 +346,7 @@ def successively(*behaviours: Behaviour) -> Behaviour:
 in_turn = successively
 
 
-# --- without an answer to connecting ------------------------------------------------------------------
+# --- without a response to connecting ------------------------------------------------------------------
 
 
 @contextlib.contextmanager

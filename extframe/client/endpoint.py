@@ -94,7 +94,7 @@ def path_of(method: object) -> str:
         SpecError: ``method`` is not a string, or empty.
     """
     if not (isinstance(method, str) and method):
-        raise SpecError(f"{method!r} cannot be called: a method is a non-empty string such as VolumeDriver.List")
+        raise SpecError(f"{method!r} is not a valid method: expected a non-empty string such as VolumeDriver.List")
     return method if method.startswith("/") else "/" + method
 
 

@@ -17,26 +17,26 @@ from ..protocol import excerpt
 if TYPE_CHECKING:
     from zlib import _Decompress
 
-# What the engine sends (moby pkg/plugins/client.go; the user agent is the default of Go's client), so that a
-# plugin which was only ever tried with Docker meets nothing new.
+# The engine's own headers (moby pkg/plugins/client.go; the user agent is the default of Go's client), so that
+# plugins that were only tested with Docker see nothing new.
 USER_AGENT = "Go-http-client/1.1"
 ACCEPT = "application/vnd.docker.plugins.v1.2+json"
-UNIX_HOST = "plugin.moby.localhost"  # the Host header where there is none: over unix sockets
+UNIX_HOST = "plugin.moby.localhost"  # the Host header over unix sockets, which have no host
 
 Headers = tuple[tuple[bytes, bytes], ...]
-"""Names in lower case and values, in the order in which they came."""
+"""Pairs of a name in lower case and a value, in the order received."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many bytes of an answer are taken: of its ``headers`` and of its ``body``, packed and unpacked."""
+    """The largest accepted response in bytes: its ``headers``, and its ``body``, compressed and decompressed."""
 
     headers: int = 64 * 1024
     body: int = 64 * 1024 * 1024
 
 
 class Response(NamedTuple):
-    """A whole answer.
+    """A whole response.
 
     ``complete`` is False where the connection ended before the announced end of the body; ``keep_alive`` says
     whether the connection may be used again.
@@ -49,12 +49,12 @@ class Response(NamedTuple):
     keep_alive: bool
 
     def header(self, name: str) -> str | None:
-        """Return the value of the first header of this name, which is given in any case."""
+        """Return the value of the first header with this name, in any case, or None."""
         return find_header(self.headers, name)
 
 
 def find_header(headers: Headers, name: str) -> str | None:
-    """Return the value of the first header called ``name``, or None."""
+    """Return the value of the first header with this name, in any case, or None."""
     wanted = name.lower().encode()
     return next((value.decode("latin-1") for key, value in headers if key == wanted), None)
 
@@ -66,7 +66,7 @@ _STARTS_LIMIT = 256
 
 
 class RequestWriter:
-    """Writes the requests to one host as the engine writes them (moby ``pkg/plugins/client.go``).
+    """Serialises the requests to one host as the engine does (moby ``pkg/plugins/client.go``).
 
     ``gzip`` asks for packed answers, as the engine does over TCP and TLS only.
     """
@@ -77,19 +77,19 @@ class RequestWriter:
         self._starts: dict[str, bytes] = {}
 
     def request(self, path: str, body: bytes) -> bytes:
-        """Return a POST of ``body``, whole."""
+        """Return a whole POST request."""
         start = self._starts.get(path) or self._start(path)
         return b"%bContent-Length: %d%b%b" % (start, len(body), self._after_length, body)
 
     def chunked_head(self, path: str) -> bytes:
-        """Return the head of a POST whose body follows in chunks (see `chunk`)."""
+        """Return the head of a POST request whose body follows in chunks (see `chunk`)."""
         return b"%bTransfer-Encoding: chunked%b" % (self._start(path), self._after_length)
 
     def _start(self, path: str) -> bytes:
         if not _PATH.fullmatch(path):
-            raise SpecError(f"{path!r} cannot be called: a method is printable ASCII without spaces, after a slash")
+            raise SpecError(f"{path!r} is not a valid method: expected printable ASCII without spaces, after a slash")
         if len(self._starts) >= _STARTS_LIMIT:
-            self._starts.clear()  # a program with so many methods builds them from names; none is worth keeping
+            self._starts.clear()  # so many paths are built from names, and none is worth keeping
         start = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: {USER_AGENT}\r\n".encode("ascii")
         self._starts[path] = start
         return start
@@ -99,7 +99,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:
-    """Return ``data``, which is not empty, as one chunk of a body."""
+    """Return non-empty ``data`` as one chunk of a chunked body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
@@ -108,11 +108,11 @@ def chunk(data: bytes) -> bytes:
 STATUS_LINE, HEADERS, BODY, DONE = "status line", "headers", "body", "done"
 """The phases of a `ResponseParser`: what it is waiting for."""
 
-_UNPACKED_SIZE = 64 * 1024  # bytes of a packed stream that are unpacked at a time
+_UNPACKED_SIZE = 64 * 1024  # bytes of a stream that are decompressed at a time
 
 
 class ResponseParser:
-    """Makes one `Response` of the bytes that come from a connection.
+    """Parses one `Response` from the bytes of a connection.
 
     Feed it until it is ``done``; call `end` where the connection ends. Interim answers (1xx) are skipped. The
     whole answer is then ``response``. With ``streaming`` the body is taken in pieces by `take_body` while it
@@ -129,53 +129,55 @@ class ResponseParser:
         self._framed = False  # by Content-Length or chunks, not by the end of the connection
         self._gunzip: _Gunzip | None = None
         self._unpacked: list[bytes] = []
-        self._room = limits.body + 1  # bytes that may yet be unpacked: one more than allowed shows what is too large
+        self._room = (
+            limits.body + 1
+        )  # bytes that may still be decompressed; one more than allowed shows what is too large
         self._cut = False
 
     @property
     def phase(self) -> str:
-        """What is being waited for: "status line", "headers" or "body"; else "done"."""
+        """What the parser waits for: "status line", "headers" or "body"; "done" at the end."""
         return self._message.phase
 
     @property
     def done(self) -> bool:
-        """Whether the answer has come to its end."""
+        """Whether the response is complete, or ended with its connection."""
         return self._message.phase is DONE
 
     @property
     def head_done(self) -> bool:
-        """Whether ``status`` and ``headers`` are there."""
+        """Whether ``status`` and ``headers`` have been parsed."""
         return self._head_read
 
     @property
     def status(self) -> int:
-        """The status of the answer."""
+        """The status code of the response."""
         return self._message.status
 
     @property
     def headers(self) -> Headers:
-        """The headers of the answer."""
+        """The headers of the response."""
         return tuple(self._message.headers)
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection may be used again; not before the answer is done."""
+        """Whether the connection may be reused; valid once the response is done."""
         return self._message.keep_alive
 
     @property
     def complete(self) -> bool:
-        """Whether the body reached its announced end; right once the answer is done."""
+        """Whether the body reached its announced end; valid once the response is done."""
         return not self._cut
 
     def feed(self, data: bytes) -> None:
-        """Read what came.
+        """Parse received bytes.
 
         Raises:
             ProtocolError: it is not HTTP/1, or over a limit.
         """
         message = self._message
         size_before = message.size
-        message.parser = self._parser  # only now: held for longer it would be a cycle, and garbage as large as a body
+        message.parser = self._parser  # only now: kept for longer, it would be a reference cycle as large as a body
         try:
             self._parse(data)
         finally:
@@ -197,28 +199,28 @@ class ResponseParser:
         except httptools.HttpParserCallbackError as stopped:
             raise _interruption(stopped, handled) from None
         except httptools.HttpParserUpgrade:
-            raise ProtocolError("the plugin switched to another protocol, which nobody asked for") from None
+            raise ProtocolError("the plugin switched to another protocol without being asked to") from None
         except httptools.HttpParserError as wrong:
             if not self.done:
-                raise ProtocolError(f"the answer is not HTTP: {wrong}: {excerpt(data)!r}{_hint(data)}") from None
+                raise ProtocolError(f"the response is not HTTP: {wrong}: {excerpt(data)!r}{_hint(data)}") from None
 
     def end(self, *, clean: bool = True) -> None:
-        """Note that the connection ended; not ``clean`` where TLS shows that it was cut.
+        """Record that the connection ended; not ``clean`` if TLS shows that it was truncated.
 
         Raises:
             ConnectionLost: before the end of the headers.
         """
         message = self._message
         if message.phase is STATUS_LINE:
-            raise ConnectionLost("the plugin closed the connection without an answer")
+            raise ConnectionLost("the plugin closed the connection without a response")
         if message.phase is HEADERS:
-            raise ConnectionLost("the plugin closed the connection within the headers of its answer")
+            raise ConnectionLost("the plugin closed the connection within the headers of its response")
         if message.phase is BODY:
             self._cut = self._framed or not clean
             message.phase = DONE
 
     def take_body(self) -> bytes:
-        """Return what has come of the body and was not taken yet, or some of it: nothing when all was taken.
+        """Return a piece of the body that was received and not taken yet; nothing if there is none.
 
         Raises:
             ProtocolError: it is packed and cannot be unpacked.
@@ -231,7 +233,7 @@ class ResponseParser:
         return piece
 
     def _keep(self) -> None:
-        """Keep what came of the body, unpacked.
+        """Keep the received part of the body, decompressed.
 
         At once and not in the end, as a body of many small gzip members takes long to unpack: between two pieces the
         deadline is looked at.
@@ -249,11 +251,11 @@ class ResponseParser:
 
     def _check_packed_end(self) -> None:
         if self.done and self.complete and self._gunzip is not None and not self._gunzip.at_end:
-            raise ProtocolError("the body of the answer ends within its gzip data")
+            raise ProtocolError("the body of the response ends within its gzip data")
 
     @property
     def response(self) -> Response:
-        """The answer, which is done. The body is taken by it."""
+        """The response, once it is done. Takes the body."""
         message = self._message
         body = message.take() if self._gunzip is None else b"".join(self._unpacked)
         self._check_packed_end()
@@ -263,9 +265,9 @@ class ResponseParser:
         self._head_read = True
         message = self._message
         if message.version not in ("1.1", "1.0") or message.status < 100:
-            raise ProtocolError(f"the answer is HTTP/{message.version} with status {message.status}, not HTTP/1.1")
+            raise ProtocolError(f"the response is HTTP/{message.version} with status {message.status}, not HTTP/1.1")
         if message.status == 101:
-            raise ProtocolError("the plugin switched to another protocol, which nobody asked for")
+            raise ProtocolError("the plugin switched to another protocol without being asked to")
         if self._overhead > self._limits.headers and _size(message.headers) > self._limits.headers:
             raise self._over_header_limit()
         for name, value in message.headers:
@@ -281,21 +283,23 @@ class ResponseParser:
     def _read_transfer_coding(self, value: bytes) -> None:
         self._framed = True
         if value.strip().lower() != b"chunked":
-            raise ProtocolError(f"the answer's Transfer-Encoding is {value.decode('latin-1')!r}, not chunked")
+            raise ProtocolError(f"the response's Transfer-Encoding is {value.decode('latin-1')!r}, not chunked")
 
     def _read_content_coding(self, value: bytes) -> None:
         coding = value.strip().lower()
         if coding == b"gzip":
             self._gunzip = _Gunzip()
         elif coding not in (b"identity", b""):
-            raise ProtocolError(f"the answer's Content-Encoding is {value.decode('latin-1')!r}; only gzip is read")
+            raise ProtocolError(
+                f"the response's Content-Encoding is {value.decode('latin-1')!r}; only gzip is supported"
+            )
 
     def _over_body_limit(self) -> ProtocolError:
-        return ProtocolError(f"the body of the answer is over {self._limits.body} bytes, which is Limits.body")
+        return ProtocolError(f"the body of the response is over {self._limits.body} bytes, which is Limits.body")
 
     def _over_header_limit(self) -> ProtocolError:
         return ProtocolError(
-            f"the headers of the answer are over {self._limits.headers} bytes, which is Limits.headers"
+            f"the headers of the response are over {self._limits.headers} bytes, which is Limits.headers"
         )
 
 
@@ -304,7 +308,7 @@ _REMEMBERED_HEAD = 1024  # bytes
 
 
 def read_whole(data: bytes, limits: Limits) -> Response | None:
-    """Return the response that ``data`` is, where it is a whole one whose body stands there as it is; else None.
+    """Return the response if ``data`` is a whole one with an unencoded body, else None.
 
     A `ResponseParser` reads any response, this one included. But the heads of a busy plugin's answers are the same
     bytes until the second in their Date is over: what they mean is remembered, which saves an eighth of a call.
@@ -318,7 +322,7 @@ def read_whole(data: bytes, limits: Limits) -> Response | None:
 
 @lru_cache(maxsize=256)
 def _read_head(head: bytes, body_length: int) -> Response | None:
-    """Return the response that has this head and as many zeros; None where those would not be its body, all of it."""
+    """Return the response with this head and a body of zeros; None if those would not be its whole body."""
     zeros = bytes(body_length)
     parser = ResponseParser(Limits())
     try:
@@ -337,7 +341,7 @@ _HEAD_READERS = {
 
 
 class _Message:
-    """What httptools reports of one answer. What follows a finished one is not part of it."""
+    """What httptools reports about one response. What follows its end is not part of it."""
 
     __slots__ = ("headers", "keep_alive", "parser", "phase", "pieces", "size", "status", "version")
     parser: httptools.HttpResponseParser  # there while it is fed
@@ -352,14 +356,14 @@ class _Message:
         self.keep_alive = False
 
     def take(self) -> bytes:
-        """Return what came of the body since it was last taken."""
+        """Return the part of the body received since the last call."""
         data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
         self.pieces.clear()
         return data
 
     def on_message_begin(self) -> None:
         if self.phase is DONE:
-            self.keep_alive = False  # bytes that nobody asked for: request and answer would no longer match
+            self.keep_alive = False  # unsolicited bytes: requests and responses would no longer match
         else:
             self.phase = HEADERS
 
@@ -385,12 +389,12 @@ class _Message:
             self.headers.clear()
             self.phase = STATUS_LINE
         else:
-            self.keep_alive = self.parser.should_keep_alive()  # is right here and nowhere else
+            self.keep_alive = self.parser.should_keep_alive()  # valid only inside this callback
             self.phase = DONE
 
 
 def _interruption(stopped: httptools.HttpParserCallbackError, handled: BaseException | None) -> BaseException:
-    """Return what was raised within `_Message`: by a signal handler, as nothing there raises of itself.
+    """Return what was raised inside `_Message`, which only a signal handler does.
 
     httptools makes an error of its own of it, be it Ctrl-C. Where the caller is handling another exception, Python has
     put that in its place, and Ctrl-C is the best guess.
@@ -400,21 +404,21 @@ def _interruption(stopped: httptools.HttpParserCallbackError, handled: BaseExcep
 
 
 class _Gunzip:
-    """Unpacks a body that comes in pieces; of gzip members in a row it makes one, as Go does."""
+    """Decompresses a body received in pieces; consecutive gzip members form one body, as in Go."""
 
     def __init__(self) -> None:
         self._member = _gzip_member()
         self._packed = b""
-        self._full = False  # the last piece was as long as was asked for: zlib may hold more of what it has read
+        self._full = False  # the last piece had the full size: zlib may hold back more
         self._started = False
 
     @property
     def at_end(self) -> bool:
-        """Whether no member is half read. An empty body counts, though it is not gzip."""
+        """Whether no member is incomplete. An empty body counts as complete, though it is not gzip."""
         return self._member.eof or not self._started
 
     def unpack(self, data: bytes, size: int) -> bytes:
-        """Return at most ``size`` bytes of what was given so far; call again, with nothing, for the next."""
+        """Return at most ``size`` decompressed bytes; call again with no data for more."""
         import zlib
 
         self._started = self._started or bool(data)
@@ -426,7 +430,7 @@ class _Gunzip:
             try:
                 piece = self._member.decompress(self._packed, size - len(unpacked))
             except zlib.error as wrong:
-                raise ProtocolError(f"the body of the answer is not gzip, as its headers say: {wrong}") from None
+                raise ProtocolError(f"the body of the response is not gzip, contrary to its headers: {wrong}") from None
             self._packed = self._member.unconsumed_tail or self._member.unused_data
             unpacked += piece
             self._full = len(unpacked) == size

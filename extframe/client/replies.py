@@ -1,4 +1,4 @@
-"""What the bytes of a reply mean: JSON of a type, an error in the plugin's words, a cut. Knows no connections."""
+"""Decodes replies: JSON of a type, errors in the plugin's words, truncated bodies. Knows no connections."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from .http1 import Response
 
 UNTYPED: Any = object()
-"""What ``reply`` is where a caller does not give it."""
+"""The value of ``reply`` if a caller does not pass it."""
 
-TEXT_LIMIT = 2000  # characters of an error page that stand in a message; an Err stands there whole
+TEXT_LIMIT = 2000  # characters of an error page quoted in a message; an Err is quoted whole
 
 Reader = Callable[[bytes], Any]
-"""Takes the body of a reply with status 200."""
+"""Decodes the body of a reply with status 200."""
 
 _object_decoder = msgspec.json.Decoder(dict[str, Any] | None)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -29,7 +29,7 @@ _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 @functools.lru_cache(maxsize=512)
 def reader_of(reply: Any) -> Reader:
-    """Return the function that reads a body as ``reply``, which is what `Client.call` takes under this name.
+    """Return the function that decodes a body as ``reply``, the argument of `Client.call`.
 
     Raises:
         TypeError: msgspec knows no such type.
@@ -39,14 +39,14 @@ def reader_of(reply: Any) -> Reader:
         return special
     decoder = msgspec.json.Decoder(reply)
     kind = msgspec.inspect.type_info(reply)
-    # To msgspec any class is a type, and a value that is no instance of it is the plugin's mistake.
+    # msgspec accepts any class as a type, and would blame the plugin for a value that is not an instance of it.
     if isinstance(kind, msgspec.inspect.CustomType) and not any(issubclass(each, kind.cls) for each in _JSON_TYPES):
-        raise TypeError(f"no reply is ever a {reply!r}; expected a type that msgspec reads from JSON, such as a Struct")
+        raise TypeError(f"reply={reply!r} is invalid: expected a type that msgspec decodes from JSON, such as a Struct")
 
     def read_typed(body: bytes) -> Any:
         _refuse_err(_fields(body))
         if _is_empty(body):
-            raise ProtocolError("the reply is empty, where JSON was expected")
+            raise ProtocolError("the reply is empty; expected JSON")
         return _decode(body, decoder)
 
     return read_typed
@@ -86,10 +86,10 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
 
 
 def _fields(body: bytes) -> dict[str, Any]:
-    """Return the members of an object, their values unread; nothing where ``body`` is no object."""
+    """Return the members of an object with undecoded values; empty if ``body`` is not an object."""
     try:
         return _fields_decoder.decode(body)
-    except (ValueError, RecursionError):  # whoever wants to read it as something will say what is wrong
+    except (ValueError, RecursionError):  # decoding it as the expected type reports the error
         return {}
 
 
@@ -101,7 +101,7 @@ _NO_WORDS = ("", None, msgspec.Raw(b'""'), msgspec.Raw(b"null"))
 
 
 def _refuse_err(fields: Mapping[str, Any]) -> None:
-    """Raise what a 200 reply says of a failure, as the engine's callers do method by method."""
+    """Raise the failure that a 200 reply reports, as the engine does for each method."""
     for key, item in fields.items():
         if key.lower() in _ERR_KEYS and item not in _NO_WORDS:
             _refuse_words({key: _value(item) for key, item in fields.items() if key.lower() in _ERR_KEYS})
@@ -128,10 +128,10 @@ def _value(item: Any) -> Any:
 
 
 def refusal(status: int, location: str | None, body: bytes) -> RemoteError:
-    """Return the error that a reply with a status other than 200 is; ``location`` is its header of that name."""
+    """Return the error for a reply with a status other than 200; ``location`` is its Location header."""
     words = error_words(body, limit=TEXT_LIMIT) or _phrase(status)
     if 300 <= status < 400:
-        words += f"; redirects are not followed, and this one leads to {location!r}"
+        words += f"; redirects are not followed (Location: {location!r})"
     return RemoteError(words, status=status)
 
 
@@ -143,7 +143,7 @@ def _phrase(status: int) -> str:
 
 
 def is_whole(status: int, body: bytes) -> bool:
-    """Whether a reply that ended before its announced end can be used: an error, or complete JSON.
+    """Whether a truncated reply can be used: an error, or complete JSON.
 
     The engine accepts these too.
     """
@@ -157,7 +157,7 @@ def is_whole(status: int, body: bytes) -> bool:
 
 
 def whole(response: Response) -> Response:
-    """Return a response that is one, or that can be used as one.
+    """Return a response that is complete, or usable although it is truncated.
 
     Raises:
         ConnectionLost: it ended before its announced end, in the middle of its JSON.
@@ -168,7 +168,7 @@ def whole(response: Response) -> Response:
 
 
 def body_of(response: Response) -> bytes:
-    """Return the body of a response that is no error.
+    """Return the body of a response with status 200.
 
     Raises:
         RemoteError: its status is another than 200; in the plugin's words.

@@ -45,7 +45,7 @@ def client_context(config: TLSConfig | None) -> ssl.SSLContext:
 
 
 def _trust(context: ssl.SSLContext, config: TLSConfig) -> None:
-    # As in Go, what stands in CAFile is trusted as it is, be it an intermediate or a plugin's own certificate.
+    # As in Go, certificates in CAFile are trusted as they are, also an intermediate's or a plugin's own.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if not config.exclusive_root_pools:
         context.load_default_certs()
@@ -133,7 +133,7 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, host: str, deadline:
     """Return a TLS connection over a connected socket, which belongs to it from now on.
 
     Raises:
-        ConnectError: there is no TLS, or a certificate was refused, here or there; with what would mend it.
+        ConnectError: there is no TLS, or one side rejected a certificate; says what fixes it.
         CallTimeout: the deadline passed.
     """
     try:
@@ -179,7 +179,7 @@ _NEW_CERTIFICATE = "give the plugin a certificate that is valid now; the clock o
 _RIGHT_NAME = (
     "write a name or number that the certificate is for into Addr, or give the plugin a certificate for this one"
 )
-# By OpenSSL's codes (x509_vfy.h). Trusting another authority would mend none of these.
+# By OpenSSL's codes (x509_vfy.h). Trusting another authority would fix none of these.
 _REMEDIES = {9: _NEW_CERTIFICATE, 10: _NEW_CERTIFICATE, 62: _RIGHT_NAME, 64: _RIGHT_NAME}
 _LAST_RESORT = '"InsecureSkipVerify": true in the TLSConfig of its .json file accepts any certificate'
 _NO_TLS = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG")

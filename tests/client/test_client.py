@@ -118,7 +118,7 @@ def test_a_method_becomes_a_path(client_of, method, path):
 def test_a_method_that_cannot_stand_in_a_request_is_refused_before_anything_is_sent(client_of, method):
     client = client_of()
     for act in (client.call, client.stream(method).__enter__, lambda name: client.send_file(name, io.BytesIO())):
-        with pytest.raises(ValueError, match="cannot be called"):
+        with pytest.raises(ValueError, match="is not a valid method"):
             act(method) if act.__name__ != "__enter__" else act()
     assert client.server.connections == 0
 
@@ -203,7 +203,7 @@ def test_a_raw_call_raises_the_plugins_error_too(client_of):
 
 def test_a_redirect_is_not_followed(client_of):
     client = client_of(answer(b"", status="307 Temporary Redirect", headers="Location: tcp://elsewhere/\r\n"))
-    with pytest.raises(RemoteError, match=r"redirects are not followed, and this one leads to 'tcp://elsewhere/'"):
+    with pytest.raises(RemoteError, match=r"redirects are not followed \(Location: 'tcp://elsewhere/'"):
         client.call("A.B")
     assert len(client.server.requests) == 1
 

@@ -46,7 +46,7 @@ def odd(
 
 
 TO_REDIRECTED = b"Location: /VolumeDriver.Redirected\r\n" + PLUGIN_JSON
-NOT_FOLLOWED = "redirects are not followed, and this one leads to '/VolumeDriver.Redirected'"
+NOT_FOLLOWED = "redirects are not followed (Location: '/VolumeDriver.Redirected')"
 
 SAME = [
     odd("200err", 200, b'{"Err": "err in a 200 body"}\n', "err in a 200 body", RemoteError, "err in a 200 body"),
@@ -233,4 +233,4 @@ def test_an_empty_answer_is_an_error_where_a_reply_is_expected(outcome):
     (empty,) = [answer for answer in DIFFERENT if answer.name == "200empty"]
     got = outcome(empty, reply=dict[str, object])
     assert type(got) is ProtocolError
-    assert got.message == "the reply is empty, where JSON was expected"
+    assert got.message == "the reply is empty; expected JSON"

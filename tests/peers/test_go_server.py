@@ -40,7 +40,7 @@ class Echo(Interface, implements="Echo"):
 
     @rpc("Panic")
     def panic(self) -> None:
-        """Drop the connection without an answer."""
+        """Drop the connection without a response."""
         raise NotImplementedError
 
     @rpc("List", returns="Lines")
