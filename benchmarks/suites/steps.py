@@ -11,10 +11,11 @@ from typing import Any
 from bench import Bench, Report
 
 from extframe import Client, VolumeDriver
-from extframe.client.connection import Connection, connect
+from extframe.client.connection import Connection
 from extframe.client.connection_pool import ConnectionPool, IdleConnections
 from extframe.client.http1 import UNIX_HOST, Limits, RequestWriter, read_whole
 from extframe.client.replies import UNTYPED, reader_of
+from extframe.client.sockets import connect
 from extframe.interface import declaration
 from extframe.protocol import Address, encode_json
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
@@ -43,7 +43,14 @@ class BaseClient:
 
     def _new_transport(self) -> Transport:
         endpoint = self.endpoint
-        return Transport(endpoint.address, endpoint.tls, limits=endpoint.limits, pool=self._pool)
+        return Transport(
+            endpoint.address,
+            endpoint.tls,
+            limits=endpoint.limits,
+            pool=self._pool,
+            keep_alive=endpoint.keep_alive,
+            peer_uids=endpoint.peer_uids,
+        )
 
     @property
     def address(self) -> str:
@@ -119,19 +126,27 @@ class BaseClient:
             from .session import PluginSession
 
             transport = self._transport
-            session = PluginSession(transport.address, tls=transport.tls_context(), timeout=self.timeout)
+            session = PluginSession(
+                transport.address,
+                tls=transport.tls_context(),
+                timeout=self.timeout,
+                peer_uids=self.endpoint.peer_uids,
+            )
             session = self._sessions.setdefault(process, session)
         return session
 
     # Address and shutdown.
 
-    def retarget(self, address: str, *, tls: TLSConfig | None = None) -> None:
+    def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
         """Use another address from now on. Calls under way end where they began.
+
+        Args:
+            address, tls, peer_uids: as for `Client`.
 
         Raises:
             SpecError: the address is invalid.
         """
-        self.endpoint.retarget(address, tls)
+        self.endpoint.retarget(address, tls, peer_uids)
 
     def _reconnect(self) -> None:
         before, self._transport = self._transport, self._new_transport()

@@ -17,6 +17,8 @@ from .pending_call import PendingCall
 from .replies import UNTYPED, body_of, reader_of, refusal, whole
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from typing_extensions import Self
 
     from .circuit_breaker import Breaker
@@ -47,7 +49,11 @@ class Client(BaseClient):
         retry: what is retried; by default an idempotent call whose connection was lost, twice, at once.
         breaker: when the circuit breaker opens; never where None.
         pool: connections shared with other clients; by default this client has its own.
-        listener: is told about refused connections; for the owner of the plugin.
+        listener: is notified of refused connections; for the owner of the plugin.
+        keep_alive: whether connections are kept for reuse. Where True, a plugin that closes them after each response
+            is noticed, and its connections are not kept.
+        peer_uids: the users whose process may listen at a ``unix://`` address, in addition to root and this user.
+            Another user's is a ConnectError, before anything is sent. None allows every user.
 
     Raises:
         SpecError: the address is invalid.
@@ -65,6 +71,8 @@ class Client(BaseClient):
         breaker: Breaker | None = None,
         pool: ConnectionPool | None = None,
         listener: ClientListener | None = None,
+        keep_alive: bool = True,
+        peer_uids: Collection[int] | None = None,
     ) -> None:
         endpoint = Endpoint(
             address,
@@ -75,6 +83,8 @@ class Client(BaseClient):
             retry=retry,
             breaker=breaker,
             listener=listener,
+            keep_alive=keep_alive,
+            peer_uids=peer_uids,
         )
         super().__init__(endpoint, pool=pool)
 

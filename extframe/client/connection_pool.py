@@ -74,6 +74,7 @@ class ConnectionPool:
     def put(self, idle: IdleConnections, connection: Connection) -> None:
         """Keep a connection, or close it if its list is closed."""
         connection.idle_since = monotonic()
+        connection.uses += 1
         idle.append(connection)
         if idle.closed:
             self.close(idle)

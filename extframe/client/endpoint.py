@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from ..concurrency.deadlines import check_timeout
@@ -35,7 +35,9 @@ class Endpoint:
         limits: the largest accepted response.
         retry: what is retried; `Retry` with its defaults where None.
         breaker: when the circuit breaker opens; never where None.
-        listener: is told about refused connections.
+        listener: is notified of refused connections.
+        keep_alive: whether connections are kept for reuse, until the plugin turns out to close them.
+        peer_uids: the users that may listen at a unix socket, in addition to root and this user; None for all.
 
     Raises:
         SpecError: the address is invalid.
@@ -53,6 +55,8 @@ class Endpoint:
         retry: Retry | None = None,
         breaker: Breaker | None = None,
         listener: ClientListener | None = None,
+        keep_alive: bool = True,
+        peer_uids: Collection[int] | None = None,
     ) -> None:
         self.timeout = check_timeout(timeout)
         self.plugin = plugin
@@ -62,19 +66,21 @@ class Endpoint:
         self.listener = listener
         self.address = Address.parse(address)
         self.tls = tls
+        self.keep_alive = keep_alive
+        self.peer_uids = peer_uids
         self._followers: list[Callable[[], object]] = []
 
     def follow(self, changed: Callable[[], object]) -> None:
         """Have ``changed`` called after each `retarget`, in the thread that calls it."""
         self._followers.append(changed)
 
-    def retarget(self, address: str, tls: TLSConfig | None) -> None:
+    def retarget(self, address: str, tls: TLSConfig | None, peer_uids: Collection[int] | None) -> None:
         """Use another address from now on, or new connections to the same one.
 
         Raises:
             SpecError: the address is invalid.
         """
-        self.address, self.tls = Address.parse(address), tls
+        self.address, self.tls, self.peer_uids = Address.parse(address), tls, peer_uids
         for changed in self._followers:
             changed()
 

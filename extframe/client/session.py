@@ -15,9 +15,11 @@ from requests_unixsocket.adapters import UnixAdapter, UnixHTTPConnection, UnixHT
 from urllib3.connectionpool import HTTPConnectionPool
 
 from .http1 import ACCEPT, UNIX_HOST
+from .sockets import check_peer
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Collection
 
     from ..protocol import Address
 
@@ -39,10 +41,18 @@ class PluginSession(requests.Session):
     Args:
         address: where the plugin listens.
         tls: the context for an ``https://`` address.
-        timeout: seconds, for requests that do not say.
+        timeout: seconds, for requests that do not give their own.
+        peer_uids: as for `Client`.
     """
 
-    def __init__(self, address: Address, *, tls: ssl.SSLContext | None = None, timeout: float) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        tls: ssl.SSLContext | None = None,
+        timeout: float,
+        peer_uids: Collection[int] | None = None,
+    ) -> None:
         super().__init__()
         self.trust_env = False  # a proxy from the environment must never divert a local socket
         self.timeout = timeout
@@ -50,7 +60,7 @@ class PluginSession(requests.Session):
         self.headers["Accept"] = ACCEPT
         if address.path:
             self.headers["Host"] = UNIX_HOST
-            self.mount(self.base, _SocketAdapter(address.path))
+            self.mount(self.base, _SocketAdapter(address.path, peer_uids))
         else:
             self.mount(self.base, HTTPAdapter() if tls is None else _TLSAdapter(tls))
 
@@ -129,9 +139,9 @@ class _TLSAdapter(HTTPAdapter):
 class _SocketAdapter(UnixAdapter):  # type: ignore[misc]  # it has no types
     """requests-unixsocket's adapter for one socket. In 0.4.1 each URL, and so each method, had a pool of its own."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, peer_uids: Collection[int] | None) -> None:
         super().__init__()
-        self._pool = _SocketPool(path)
+        self._pool = _SocketPool(path, peer_uids)
 
     def get_connection(self, url: str, proxies: Any = None) -> HTTPConnectionPool:
         return self._pool
@@ -142,16 +152,21 @@ class _SocketAdapter(UnixAdapter):  # type: ignore[misc]  # it has no types
 
 
 class _SocketPool(UnixHTTPConnectionPool):  # type: ignore[misc]  # it has no types
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, peer_uids: Collection[int] | None) -> None:
         # Not the parent's own, whose timeout would be an int where urllib3 expects a Timeout.
         HTTPConnectionPool.__init__(self, UNIX_HOST, maxsize=KEPT_CONNECTIONS)
         self.socket_path = path
+        self.peer_uids = peer_uids
 
     def _new_conn(self) -> UnixHTTPConnection:
-        return _SocketConnection(self.socket_path)
+        connection = _SocketConnection(self.socket_path)
+        connection.peer_uids = self.peer_uids
+        return connection
 
 
 class _SocketConnection(UnixHTTPConnection):  # type: ignore[misc]  # it has no types
+    peer_uids: Collection[int] | None
+
     def connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -160,4 +175,4 @@ class _SocketConnection(UnixHTTPConnection):  # type: ignore[misc]  # it has no 
         except BaseException:
             sock.close()
             raise
-        self.sock = sock
+        self.sock = check_peer(sock, self.unix_socket_url, self.peer_uids)

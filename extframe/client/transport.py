@@ -13,19 +13,25 @@ from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from ..errors import ConnectError, ConnectionLost, ExtframeError
+from ..logs import get_logger
 from ..protocol import Address, TLSConfig
-from .connection import CONNECT, SEND, Connection, connect, connect_now, late, wait
+from .connection import CONNECT, SEND, Connection, late, wait
 from .connection_pool import ConnectionPool, IdleConnections
 from .exchange import BaseExchange, Exchange, StreamExchange
 from .http1 import LAST_CHUNK, STATUS_LINE, UNIX_HOST, Limits, RequestWriter, Response, chunk
+from .keep_alive import KeepAlive
+from .sockets import connect, connect_now
 from .streams import ResponseStream
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Collection
 
 __all__ = ["ConnectionPool", "Transport"]
 
 E = TypeVar("E", bound=BaseExchange)
+
+logger = get_logger(__name__)
 
 _PIECE_SIZE = 64 * 1024  # bytes of a file that are sent at a time
 
@@ -41,6 +47,8 @@ class Transport:
         tls: how an ``https://`` address is verified; its files are read when the first connection is made.
         limits: the largest accepted response.
         pool: where idle connections are kept; one of its own where None.
+        keep_alive: whether connections are kept for reuse, until the plugin turns out to close them.
+        peer_uids: the users that may listen at a unix socket, in addition to root and this user; None for all.
     """
 
     def __init__(
@@ -50,12 +58,16 @@ class Transport:
         *,
         limits: Limits | None = None,
         pool: ConnectionPool | None = None,
+        keep_alive: bool = True,
+        peer_uids: Collection[int] | None = None,
     ) -> None:
         self.address = address
         self._tls = tls
         self._limits = limits or Limits()
         self._pool = ConnectionPool() if pool is None else pool
         self._idle = IdleConnections()
+        self._keep_alive = KeepAlive(keep_alive)
+        self._peer_uids = peer_uids
         self._writer = RequestWriter(UNIX_HOST if address.path else address.authority, gzip=not address.path)
         self._context: ssl.SSLContext | None = None
 
@@ -91,8 +103,8 @@ class Transport:
                 exchange = Exchange(connection, request, self._limits)
                 if connection.is_usable() and exchange.send() and exchange.sent:
                     return exchange
-                connection.close()
-            sock = connect_now(self.address.path)
+                self._drop(connection)
+            sock = connect_now(self.address.path, self._peer_uids)
             if sock is None:
                 return None
             connection = Connection(sock)
@@ -114,16 +126,11 @@ class Transport:
         try:
             response = exchange.advance()
         except BaseException as failure:
-            self.abandon(exchange)
-            self._describe(failure)
+            self.abandon(exchange, failure)
             raise
         if response is not None:
             self.release(exchange.connection, reusable=response.keep_alive)
         return response
-
-    def abandon(self, exchange: BaseExchange) -> None:
-        """End an exchange without its response."""
-        exchange.connection.close()
 
     def upload(self, path: str, data: BinaryIO, deadline: float) -> Response:
         """Send a file in chunks, and return the response. A response that arrives early ends the sending.
@@ -136,8 +143,7 @@ class Transport:
         try:
             connection.in_step = connection.in_step and _send_in_chunks(connection, data, deadline)
         except BaseException as failure:
-            self.abandon(exchange)
-            self._describe(failure)
+            self.abandon(exchange, failure)
             raise
         return self._receive(exchange, deadline)
 
@@ -157,8 +163,7 @@ class Transport:
             while not exchange.advance():
                 exchange.connection.wait_readable(deadline, exchange.phase)
         except BaseException as failure:
-            self.abandon(exchange)
-            self._describe(failure)
+            self.abandon(exchange, failure)
             raise
         if body_deadline is not None and exchange.status == 200:
             deadline = body_deadline
@@ -166,10 +171,30 @@ class Transport:
 
     def release(self, connection: Connection, *, reusable: bool) -> None:
         """Keep the connection of an exchange that has ended, if it can be reused, or close it."""
-        if reusable and connection.in_step:
+        if reusable and connection.in_step and self._keep_alive.keeps:
             self._pool.put(self._idle, connection)
         else:
             connection.close()
+
+    def abandon(self, exchange: BaseExchange, failure: BaseException | None = None) -> None:
+        """Close the connection of an exchange that has no response; ``failure`` gets the address."""
+        connection = exchange.connection
+        if isinstance(failure, ConnectionLost) and connection.uses and exchange.phase is STATUS_LINE:
+            self._record_close(connection)
+        connection.close()
+        if isinstance(failure, ExtframeError):
+            failure.address = self.address.text
+
+    def _drop(self, connection: Connection) -> None:
+        """Close a kept connection that cannot be used."""
+        if not connection.is_inherited:
+            self._record_close(connection)
+        connection.close()
+
+    def _record_close(self, connection: Connection) -> None:
+        opened, last_used, uses = connection.opened, connection.idle_since, connection.uses
+        if self._keep_alive.record_close(monotonic(), opened=opened, last_used=last_used, uses=uses):
+            logger.debug("the plugin at %s closes its connections after each response: none is kept", self.address)
 
     def close(self) -> None:
         """Close the idle connections. Requests under way go on to their end; later ones raise ConnectError."""
@@ -200,7 +225,7 @@ class Transport:
                 exchange = kind(connection, request, self._limits)
                 if connection.is_usable() and (exchange.send() or _send_rest(exchange, deadline)) and exchange.sent:
                     return exchange
-                connection.close()
+                self._drop(connection)
             connection = self._connect(deadline)
             self._pool.add(self._idle, connection)
             exchange = kind(connection, request, self._limits)
@@ -218,15 +243,14 @@ class Transport:
             while response is None:
                 response = exchange.read(connection.receive(deadline, exchange.phase))
         except BaseException as failure:
-            self.abandon(exchange)
-            self._describe(failure)
+            self.abandon(exchange, failure)
             raise
         self.release(connection, reusable=response.keep_alive)
         return response
 
     def _connect(self, deadline: float) -> Connection:
         context = self.tls_context()
-        sock = connect(self.address, deadline)
+        sock = connect(self.address, deadline, self._peer_uids)
         if context is None:
             return Connection(sock)
         from .tls import handshake

@@ -7,8 +7,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..client.connection import Connection, connect
+from ..client.connection import Connection
 from ..client.http1 import UNIX_HOST, Limits, RequestWriter, Response, ResponseParser
+from ..client.sockets import connect
 from ..concurrency import deadlines
 from ..errors import ConnectionLost
 from ..protocol import ACTIVATE, Address, TLSConfig

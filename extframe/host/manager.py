@@ -50,6 +50,7 @@ class PluginManager(HookManager):
         breaker: the circuit breaker of each plugin; None for none.
         implements: what plugins implement whose handshake is missing or wrong, by name:
             ``{"loki": ["LogDriver"]}``. They are not sent a handshake.
+        keep_alive: whether connections are kept for reuse; not those of a plugin that turns out to close them.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -63,12 +64,14 @@ class PluginManager(HookManager):
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
         implements: Mapping[str, Sequence[str]] = {},
+        keep_alive: bool = True,
     ) -> None:
         check_registry(registry)
         super().__init__()
         self._registry = registry
         self._timeout = check_timeout(timeout)
         self._breaker = breaker
+        self._keep_alive = keep_alive
         self._manifests = manifests_of(implements)
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
@@ -89,7 +92,13 @@ class PluginManager(HookManager):
         failures, monitors, origin = self._failures, self._current_monitors, self._origin
         made = Activator(
             LocalRegistry() if self._registry is None else self._registry,
-            partial(Client, timeout=self._timeout, breaker=self._breaker, pool=ConnectionPool()),
+            partial(
+                Client,
+                timeout=self._timeout,
+                breaker=self._breaker,
+                pool=ConnectionPool(),
+                keep_alive=self._keep_alive,
+            ),
             dispatcher=Dispatcher(self.hook, failures=failures, monitors=monitors, origin=origin),
             failures=failures,
             events=LifecycleEvents(self.hook, failures=failures, monitors=monitors, origin=origin),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
@@ -42,7 +42,7 @@ logger = get_logger(__name__)
 class AnyClient(Protocol):
     """What a plugin needs of its client, be it for threads or for tasks."""
 
-    def retarget(self, address: str, *, tls: TLSConfig | None = None) -> None:
+    def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
         """Call the plugin at another address from now on."""
 
     @property
@@ -212,16 +212,19 @@ class PluginBase(Generic[C]):
             if seen is self._spec and self._pending_spec is None and self.state is not State.CLOSED:
                 self._lifecycle.mark_lost(reason)
                 self._lifecycle.discard(error)
-                self.client.retarget(self.address, tls=self._spec.tls)  # closes its idle connections
+                self._retarget(self._spec)  # closes its idle connections
 
     def _apply_spec(self, spec: PluginSpec) -> None:
         if spec == self._spec and spec.stamp == self._spec.stamp:
             return  # another thread noticed the change too, and was first
         # Also to the same address: the process behind a socket that was replaced may live on.
-        self.client.retarget(spec.address, tls=spec.tls)
+        self._retarget(spec)
         self._spec = spec
         self._lifecycle.forget_failure()
         self._lifecycle.mark_lost("its source changed")
+
+    def _retarget(self, spec: PluginSpec) -> None:
+        self.client.retarget(spec.address, tls=spec.tls, peer_uids=spec.peer_uids)
 
     def _record_success(self, leader: Hashable, manifest: Manifest) -> None:
         """Enter ACTIVE, where the handshake of this leader counts.
@@ -277,7 +280,7 @@ class Plugin(PluginBase[Client]):
         self, spec: PluginSpec, connect: Callable[..., Client] = Client, *, listener: PluginListener | None = None
     ) -> None:
         lock = signal_safe_lock()
-        client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self)
+        client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
         super().__init__(spec, client, lock, listener=listener)
         self._ended = signal_safe_condition(lock)
 

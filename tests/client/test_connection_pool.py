@@ -17,6 +17,7 @@ class FakeConnection:
     """Takes no file descriptor: there are not enough for a real test of ten thousand."""
 
     closed = False
+    uses = 0
     idle_since = math.inf
 
     def close(self):
