@@ -19,7 +19,7 @@ class BaseExchange:
     """The sending half of an exchange, and what it waits for.
 
     One thread or task at a time advances it, whenever ``fileno()`` is ready for what it ``wants``, and not again after
-    its response or an error. Whoever drives it closes the connection.
+    its response or an error. The code that drives it closes the connection.
 
     Args:
         connection: ready for a request.
