@@ -38,7 +38,7 @@ class Environment:
             text=True,
             timeout=120,
         )
-        assert ended.returncode == 0, ended.stderr
+        assert ended.returncode == 0, ended.stderr + ended.stdout
         return ended.stdout
 
     def install(self, *wheels: Path) -> None:

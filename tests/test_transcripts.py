@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 import pytest
@@ -233,7 +233,7 @@ def told_beside(keys: set[str], value: Any) -> Any:
 
 
 def placeholder(kind: Any) -> Any:
-    kind = get_args(kind)[0] if get_origin(kind) in (Annotated, UnionType) else kind
+    kind = get_args(kind)[0] if get_origin(kind) in (Annotated, Union, UnionType) else kind
     return "x" if kind is str else (get_origin(kind) or kind)()
 
 

@@ -108,12 +108,16 @@ def _entries(installed: _Installed, group: str) -> Iterator[EntryPoint]:
     for number, line in _lines(text, group):
         name, equals, value = map(str.strip, line.partition("="))
         if name and value:
-            load = importlib_metadata.EntryPoint(name, value, group).load
-            yield EntryPoint(name, value, installed.distribution, load)
+            # Not created before it is loaded: importlib_metadata 9 validates the value in the constructor.
+            yield EntryPoint(name, value, installed.distribution, partial(_load, name, value, group))
         else:
             wrong = ExtframeError(f"line {number} is {line!r}; expected NAME = MODULE or NAME = MODULE:OBJECT")
             place = f"entry_points.txt, line {number}"
             yield EntryPoint(name if name and equals else "*", place, installed.distribution, partial(_raise, wrong))
+
+
+def _load(name: str, value: str, group: str) -> Any:
+    return importlib_metadata.EntryPoint(name, value, group).load()
 
 
 def _lines(text: str, group: str) -> Iterator[tuple[int, str]]:
