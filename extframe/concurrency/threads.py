@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -29,10 +30,10 @@ class Worker(Generic[T]):
         self.started = True
         self._thread = threading.Thread(target=copy_context().run, args=(self._run,), name=name, daemon=True)
         try:
-            self._thread.start()
-        except RuntimeError as refused:
+            start(self._thread)
+        except ExtframeError as refused:
             self.started = False
-            self._error = thread_error(name, refused)
+            self._error = refused
 
     def _run(self) -> None:
         try:
@@ -56,12 +57,25 @@ class Worker(Generic[T]):
         return self._value
 
 
-def thread_error(name: str, refused: RuntimeError) -> ExtframeError:
-    """Return the error for a thread that the system did not start."""
-    return ExtframeError(
-        f"cannot start a thread for {name!r}: {refused}; raise the limit on threads (ulimit -u, or pids.max of the "
-        "control group), or use fewer threads"
-    )
+def start(thread: threading.Thread) -> None:
+    """Start a thread.
+
+    Raises:
+        ExtframeError: the system has no thread for it.
+        KeyboardInterrupt: Ctrl-C came meanwhile; the thread may run.
+    """
+    handled = sys.exc_info()[1]
+    try:
+        thread.start()
+    except RuntimeError as refused:
+        # Ctrl-C inside Condition.wait makes CPython release an unlocked lock, whose error would hide it.
+        interruption = refused.__context__
+        if interruption is not handled and isinstance(interruption, KeyboardInterrupt):
+            raise interruption from None
+        raise ExtframeError(
+            f"cannot start a thread for {thread.name!r}: {refused}; raise the limit on threads (ulimit -u, or pids.max "
+            "of the control group), or use fewer threads"
+        ) from refused
 
 
 class ThreadPool:

@@ -18,7 +18,7 @@ from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
 from ..concurrency.locks import signal_safe_lock
-from ..concurrency.threads import thread_error
+from ..concurrency.threads import start
 from ..errors import ExtframeError, PluginNotFound
 from ..handlers.failures import kind_of
 from ..logs import get_logger
@@ -87,11 +87,8 @@ class Watch:
         self._stop_listening = self._table.listen(self._note_loss)
         self._thread = threading.Thread(target=self._run, name="extframe watch", daemon=True)
         try:
-            self._thread.start()
-        except RuntimeError as refused:
-            self._cancel()
-            raise thread_error("extframe watch", refused) from refused
-        except BaseException:  # Ctrl-C: the caller never gets this watch, whether its thread runs or not
+            start(self._thread)
+        except BaseException:  # no thread, or Ctrl-C: the caller never gets this watch, whether its thread runs or not
             self._cancel()
             raise
 

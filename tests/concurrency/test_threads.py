@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 from faultserver import eventually
 
-from extframe.concurrency.threads import TICK, ThreadPool, Worker, run_concurrently
+from extframe import ExtframeError
+from extframe.concurrency.threads import TICK, ThreadPool, Worker, run_concurrently, start
 
 CALLER = ContextVar("CALLER", default="unknown")
 
@@ -132,3 +133,34 @@ def test_a_pool_runs_its_queue_in_the_calling_thread_if_no_thread_can_be_started
         while pool.grow():
             pass
     assert made == [0, 1, 2]
+
+
+class Interrupted(threading.Thread):
+    """Starts as a thread of CPython does in whose wait for the start Ctrl-C comes at the worst moment."""
+
+    def start(self) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+
+class Refused(threading.Thread):
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
+def test_ctrl_c_while_a_thread_starts_is_not_taken_for_the_limit_on_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        start(Interrupted())
+    monkeypatch.setattr(threading, "Thread", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Worker(lambda: 7, "seven")
+
+
+def test_the_limit_on_threads_is_an_error_also_while_the_caller_handles_ctrl_c() -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(ExtframeError, match="cannot start a thread for 'photos': can't start new thread"):
+            start(Refused(name="photos"))
