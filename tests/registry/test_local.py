@@ -427,13 +427,9 @@ def test_a_plugin_is_not_missing_where_a_directory_may_not_be_entered_and_the_se
         assert disk.registry.find("p").source == f"{disk.etc}/p.spec"
 
 
-def test_a_missing_plugin_is_reported_within_50_ms(disk):
-    def seconds() -> float:
-        started = time.monotonic()
-        disk.is_missing("p")
-        return time.monotonic() - started
-
-    assert min(seconds() for _ in range(10)) < 0.05  # a stall of the machine makes a try slower, and none quicker
+def test_a_missing_plugin_is_reported_without_waiting(disk, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"slept {seconds} s"))
+    disk.is_missing("p")
 
 
 # --- names that leave the directory -------------------------------------------------------------------

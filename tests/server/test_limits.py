@@ -79,7 +79,7 @@ def test_a_request_without_end_is_cut_off_within_memory_and_cpu(plugin, attack):
     assert answers(path)
     assert sent < 100 * attacks.MIB
     assert usage.grown < LIMIT
-    assert usage.cpu < 5
+    assert usage.cpu < 15  # seconds; version 0.1 took 21 to 124 on an idle machine
 
 
 @pytest.mark.parametrize("attack", [attacks.bodies_without_end, attacks.unread_responses])
