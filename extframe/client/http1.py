@@ -29,10 +29,13 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest accepted response in bytes: its ``headers``, and its ``body``, compressed and decompressed."""
+    """The largest accepted response in bytes: its ``headers``, and its ``body``, compressed and decompressed.
+
+    The body of a stream has no limit.
+    """
 
     headers: int = 64 * 1024
-    body: int = 64 * 1024 * 1024
+    body: int = 16 * 1024 * 1024
 
 
 class Response(NamedTuple):
@@ -295,7 +298,10 @@ class ResponseParser:
             )
 
     def _over_body_limit(self) -> ProtocolError:
-        return ProtocolError(f"the body of the response is over {self._limits.body} bytes, which is Limits.body")
+        return ProtocolError(
+            f"the body of the response is over {self._limits.body} bytes, which is Limits.body; raise it with "
+            "limits=Limits(body=...) of the client or the manager, or read the response with stream()"
+        )
 
     def _over_header_limit(self) -> ProtocolError:
         return ProtocolError(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ..client.http1 import Limits
     from ..handlers.failures import Failure
     from ..handlers.hook_calls import Monitor
     from ..interface.declarations import Interface
@@ -51,6 +52,7 @@ class PluginManager(HookManager):
         implements: what plugins implement whose handshake is missing or wrong, by name:
             ``{"loki": ["LogDriver"]}``. They are not sent a handshake.
         keep_alive: whether connections are kept for reuse; not those of a plugin that turns out to close them.
+        limits: the largest accepted replies of plugins, handshakes included.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -65,6 +67,7 @@ class PluginManager(HookManager):
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
         implements: Mapping[str, Sequence[str]] = {},
         keep_alive: bool = True,
+        limits: Limits | None = None,
     ) -> None:
         check_registry(registry)
         super().__init__()
@@ -72,6 +75,7 @@ class PluginManager(HookManager):
         self._timeout = check_timeout(timeout)
         self._breaker = breaker
         self._keep_alive = keep_alive
+        self._limits = limits
         self._manifests = manifests_of(implements)
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
@@ -98,6 +102,7 @@ class PluginManager(HookManager):
                 breaker=self._breaker,
                 pool=ConnectionPool(),
                 keep_alive=self._keep_alive,
+                limits=self._limits,
             ),
             dispatcher=Dispatcher(self.hook, failures=failures, monitors=monitors, origin=origin),
             failures=failures,

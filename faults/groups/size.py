@@ -19,7 +19,7 @@ from scene import Scene
 
 TITLE = "Size"
 MIB = 1 << 20
-LIMIT = 64 * MIB  # of a reply, by default
+LIMIT = 16 * MIB  # of a reply, by default
 PIECE = b"x" * MIB
 BEGIN, END = b'{"Err": "', b'"}'
 OK, FAILED = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 500 Internal Server Error\r\n"

@@ -239,8 +239,11 @@ def test_a_client_without_a_name_gives_errors_without_one(client_of):
 def test_a_reply_over_the_limit_is_a_protocol_error_that_names_the_setting(client_of):
     head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (200 << 20)
     client = client_of(in_turn(endless(head, b" " * 65536), answer()))
-    with pytest.raises(ProtocolError, match="Limits.body"):
+    with pytest.raises(ProtocolError) as caught:
         client.call("VolumeDriver.List")
+    told = str(caught.value)
+    assert told.startswith("VolumeDriver.List on plugin 'rec' at ")
+    assert "over 16777216 bytes, which is Limits.body; raise it with limits=Limits(body=...)" in told
     assert client.call("VolumeDriver.List") == {}
 
 

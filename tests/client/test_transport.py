@@ -706,7 +706,7 @@ def test_a_deadline_holds_under_a_rain_of_signals(fault_server, transport_to):
 
 def test_a_claim_of_200_mib_is_refused_before_the_body_comes(fault_server, transport_to):
     server = fault_server(send_and_hang(reply(b"", length=200 * MIB)))
-    with ends_within(8), pytest.raises(ProtocolError, match=f"over {64 * MIB} bytes, which is Limits.body") as caught:
+    with ends_within(8), pytest.raises(ProtocolError, match=f"over {16 * MIB} bytes, which is Limits.body") as caught:
         call(transport_to(server))
     assert caught.value.address == server.address
 

@@ -43,9 +43,11 @@ from extframe import (
     DoesNotImplement,
     ExtframeError,
     HandlerError,
+    Limits,
     LocalRegistry,
     PluginManager,
     PluginNotFound,
+    ProtocolError,
     Retry,
     SpecError,
     VolumeDriver,
@@ -222,7 +224,7 @@ ODD_HANDSHAKES = {
     "no http": (send_and_close(b"SSH-2.0-OpenSSH_9.2\r\n"), "HTTP"),
     "closed": (close_after_read, "closed|ended"),
     "half a header": (send_and_close(b"HTTP/1.1 200 OK\r\nConte"), "closed|ended"),
-    "200 MiB": (send_and_hang(reply(b"", length=200 * MiB)), "64 MiB|67108864"),
+    "200 MiB": (send_and_hang(reply(b"", length=200 * MiB)), "over 16777216 bytes"),
 }
 
 
@@ -236,6 +238,15 @@ def test_a_handshake_that_makes_no_sense_is_an_activation_error(plugins: Directo
         assert "'odd'" in str(caught.value)
         assert isinstance(caught.value.__cause__, ExtframeError)
         assert [failure.what for failure in pm.failures()] == ["plugin 'odd'"]
+
+
+def test_a_manager_may_raise_the_limit_of_replies(plugins: Directory) -> None:
+    plugins.serve("large", plugin("VolumeDriver", Path={"Mountpoint": "/" + "x" * 1000}))
+    large = {"registry": LocalRegistry(plugins.path, [plugins.path]), "groups": ()}
+    with PluginManager(**large, limits=Limits(body=900)) as pm, pytest.raises(ProtocolError, match=r"Limits\.body"):
+        pm.driver("large", VolumeDriver).path("x")
+    with PluginManager(**large, limits=Limits(body=1100)) as pm:
+        assert len(pm.driver("large", VolumeDriver).path("x")) == 1001
 
 
 @pytest.mark.parametrize("body", [b"{}", b"null", b'{"Implements": null}', b'{"Implements": []}'])
