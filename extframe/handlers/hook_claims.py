@@ -7,13 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from types import CoroutineType, GeneratorType
+from contextvars import ContextVar
+from functools import partial
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 import pluggy
 from pluggy import HookImpl
 
-NOT_RUN = (CoroutineType, GeneratorType)  # what a function returns whose body has not run yet
+NOT_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)  # what a function returns whose body has not run yet
+
+Monitor = tuple[Callable[..., None], Callable[..., None]]
+"""The arguments of ``add_hookcall_monitoring``: ``before`` and ``after``."""
+
+_current_run: ContextVar[HookRun | None] = ContextVar("extframe_hook_run", default=None)
+
+
+def inside_handler() -> bool:
+    """Return whether this code was called, however indirectly, by a handler of an extension point that is running.
+
+    A task or thread that a handler has started inherits its context, and may outlive it: it is outside then.
+    """
+    run = _current_run.get()
+    return run is not None and not run.is_over
 
 
 class HookRecord:
@@ -22,10 +38,19 @@ class HookRecord:
     Args:
         caller: the hook.
         guard: held for bookkeeping, never while a handler runs; a lock where threads share the record.
+        is_dispatch: whether this is the hook of an extension point, so that code that the handlers call must not
+            wait for handlers.
     """
 
-    def __init__(self, caller: pluggy.HookCaller, guard: AbstractContextManager[object] | None = None) -> None:
+    def __init__(
+        self,
+        caller: pluggy.HookCaller,
+        guard: AbstractContextManager[object] | None = None,
+        *,
+        is_dispatch: bool = True,
+    ) -> None:
         self.caller = caller
+        self.is_dispatch = is_dispatch
         self._guard = nullcontext() if guard is None else guard
         self._done: set[HookImpl] = set()
         self._failed: dict[HookImpl, BaseException] = {}
@@ -59,6 +84,10 @@ class HookRecord:
         """Return the handlers that were called and have not returned."""
         with self._guard:
             return [*self._current.values()]
+
+    def running_names(self) -> list[str]:
+        """Return the names of the handlers that were called and have not returned."""
+        return [impl.plugin_name for impl in self.running()]
 
     def pending(self, *, again: bool = False, only: object = None) -> bool:
         """Return whether a registered handler is due; the arguments are those of `HookRun.claim`."""
@@ -121,22 +150,27 @@ class HookRun:
         try:
             if run.claim():
                 for impl in run.handlers():
-                    ...  # call it; then run.returned(impl, result), or run.raised(impl, error)
+                    run.call(impl, arguments)  # or otherwise, and then run.returned(impl, result), or run.raised
                 run.settle()
                 run.finish_wrappers()
         finally:
             run.settle()
             run.release()
 
-    Claim in the caller's own step, not in the thread or task that calls the handlers.
+    Nothing may come between `claim` and the `try`, such as the first step of a task, which may never be taken.
     """
 
     def __init__(self, record: HookRecord) -> None:
         self.claimed: list[HookImpl] = []
+        self.is_over = False
         self._record = record
         self._done: list[tuple[HookImpl, object]] = []
         self._failed: list[tuple[HookImpl, BaseException]] = []
         self._wrappers: list[tuple[HookImpl, Any]] = []
+
+    def enter(self) -> None:
+        """Have `inside_handler` return True in this context, until the run is over."""
+        _current_run.set(self if self._record.is_dispatch else None)
 
     def claim(self, *, again: bool = False, only: object = None) -> bool:
         """Claim the handlers that are due, so that no other run calls them; return whether there are any.
@@ -159,6 +193,18 @@ class HookRun:
             if unregistered == record._unregistered or impl in record.caller.get_hookimpls():
                 current[me] = impl
                 yield impl
+
+    def call(self, impl: HookImpl, arguments: Mapping[str, object]) -> None:
+        """Call a handler in this thread, and note what it returned or raised: one that raises does not stop others."""
+        try:
+            result = call_handler(impl, arguments)
+            if isinstance(result, NOT_RUN):
+                require_run(impl, result)
+            self.returned(impl, result)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - each handler is isolated
+            self.raised(impl, error)
 
     def returned(self, impl: HookImpl, result: Any) -> None:
         """Note what a handler returned. A wrapper runs up to its ``yield``, and goes on in `finish_wrappers`."""
@@ -203,8 +249,9 @@ class HookRun:
         self.settle()
 
     def release(self) -> None:
-        """Let other runs claim what was not called, and wake those who wait."""
+        """Let other runs claim what was not called, and wake those who wait. The run is over then."""
         record = self._record
+        self.is_over = True
         if self.claimed or record._waiters:
             with record._guard:
                 if self.claimed:
@@ -254,9 +301,51 @@ def require_run(impl: HookImpl, result: object) -> None:
         return
     if isinstance(result, CoroutineType):
         result.close()  # avoids the warning that it was never awaited
-        raise TypeError("it is an async function, which a PluginManager does not await; declare the handler with def")
+        raise TypeError(
+            "it is an async function, which a PluginManager does not await; declare the handler with def, or use "
+            "AsyncPluginManager"
+        )
+    if isinstance(result, AsyncGeneratorType):
+        raise TypeError("it is an async generator, so its body did not run; a wrapper is a generator: def, and yield")
     if not impl.wrapper:
         raise TypeError("it yields, so its body did not run; a handler returns its driver, a wrapper has wrapper=True")
+
+
+class MonitoredCall:
+    """Has the monitors see one hook call. They are nested as by pluggy: the one that was added last is outermost.
+
+    Args:
+        hook: the name of the hook.
+        impls: the handlers that are called.
+        arguments: what they are called with.
+        monitors: those that were added, the first first.
+    """
+
+    def __init__(
+        self, hook: str, impls: Sequence[HookImpl], arguments: Mapping[str, object], monitors: Sequence[Monitor]
+    ) -> None:
+        self._call = hook, impls, arguments
+        self._monitors = monitors
+        self._entered: list[Callable[..., None]] = []
+
+    def before(self) -> pluggy.Result[Any] | None:
+        """Notify the monitors that the call begins; return the outcome if one of them raised."""
+        for before, after in reversed(self._monitors):
+            outcome: pluggy.Result[Any] = pluggy.Result.from_call(partial(before, *self._call))
+            if outcome.exception is not None:
+                return outcome
+            self._entered.append(after)
+        return None
+
+    def after(self, outcome: pluggy.Result[Any]) -> Any:
+        """Notify the monitors of the outcome, which they may replace, and return the result, or raise."""
+        while self._entered:
+            outcome = pluggy.Result.from_call(partial(self._notify, self._entered.pop(), outcome))
+        return outcome.get_result()
+
+    def _notify(self, after: Callable[..., None], outcome: pluggy.Result[Any]) -> Any:
+        after(outcome, *self._call)
+        return outcome.get_result()
 
 
 def _start(generator: Any) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pluggy import HookImpl, HookimplOpts, HookspecOpts
 
     from .failures import Failure, Failures
-    from .hook_calls import Monitor
+    from .hook_claims import Monitor
 
 _COMMON_NAMES = frozenset([*dir(object), *(name for name in globals() if name.startswith("__"))])
 """The names that every object and every module has; none of them is a hook."""

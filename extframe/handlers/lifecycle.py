@@ -15,7 +15,8 @@ from ..concurrency.threads import Worker
 from ..errors import CallTimeout
 from ..logs import get_logger
 from .failures import Failure, Failures
-from .hook_calls import HookCalls, Monitor
+from .hook_calls import HookCalls
+from .hook_claims import Monitor
 
 TIMEOUT = 10.0  # seconds for the handlers of one event
 
@@ -86,7 +87,7 @@ class LifecycleEvents:
         try:
             work.result(deadlines.after(TIMEOUT))
         except TimeoutError:
-            for handler in calls.running():
+            for handler in calls.running_names():
                 late = CallTimeout(f"it has not returned after {TIMEOUT:g} s", phase="handlers")
                 self._note(handler, None, caller.name, arguments["name"], late)
         except BaseException as error:  # noqa: BLE001 - of a monitor, a handler's Ctrl-C, a system without threads

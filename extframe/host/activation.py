@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ..client.client import Client
 from ..concurrency.event import Event
-from ..errors import ExtframeError, PluginNotFound, SpecError
+from ..errors import ExtframeError
 from ..handlers.failures import Failures
 from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
@@ -87,33 +87,20 @@ class Activator:
             PluginNotFound, SpecError: as the registry does.
             ExtframeError: the registry could not be searched, or the manager is closed.
         """
-        self.table.check_open(name)
-        plugin = self.table.candidate(name)
-        if plugin is not None and self.registry.stamp(plugin.spec, deadline) == plugin.spec.stamp:
+        table, registry = self.table, self.registry
+        plugin = table.candidate(name)
+        if plugin is not None and registry.stamp(plugin.spec, deadline) == plugin.spec.stamp:
             return plugin
-        known = self.table.known(name)
-        seen = None if known is None else known.spec
+        seen = table.seen(name)
         try:
-            spec = self.registry.find(name, deadline)
+            spec = registry.find(name, deadline)
         except ExtframeError as error:
-            usable = self._despite(name, seen, error, deadline)
+            again = table.to_check_again(name, error)
+            usable = table.not_found(name, seen, error, again and registry.stamp(again, deadline))
             if usable is None:
                 raise
             return usable
-        self.table.record_search(None)
-        return self.table.found(spec)
-
-    def _despite(
-        self, name: str, seen: PluginSpec | None, error: ExtframeError, deadline: float | None
-    ) -> Plugin | None:
-        """Return the plugin if it can be used although a search failed, or None."""
-        was_searched = isinstance(error, PluginNotFound | SpecError)
-        if was_searched and self.is_current(name, deadline):
-            return self.table.known(name)  # it is back, and another thread has found it
-        usable = self.table.not_found(name, seen, error)
-        if usable is not None:
-            self.table.record_search(error)
-        return usable
+        return table.found(spec)
 
     def is_current(self, name: str, deadline: float | None = None) -> bool:
         """Return whether a plugin is active and its source is unchanged."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ..client.http1 import Limits
     from ..handlers.failures import Failure
-    from ..handlers.hook_calls import Monitor
+    from ..handlers.hook_claims import Monitor
     from ..interface.declarations import Interface
     from ..registry.local import Registry
     from .activation import Activator

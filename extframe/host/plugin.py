@@ -32,7 +32,8 @@ from .lifecycle import Lifecycle, State, Turn
 
 if TYPE_CHECKING:
     from ..client.pending_call import PendingCall
-    from ..handlers.hook_calls import HookCalls
+    from ..handlers.hook_claims import HookRecord
+    from ..interface.async_interface import AsyncInterface
 
 T = TypeVar("T", bound=Interface)
 
@@ -67,7 +68,7 @@ class PluginListener(Protocol):
         """Return when a watch activates a failed plugin again, a ``time.monotonic()`` value, or None."""
 
 
-def point_of(point: str | type[Interface]) -> str:
+def point_of(point: str | type[Interface] | type[AsyncInterface]) -> str:
     """Return the name of an extension point in manifests."""
     return point if isinstance(point, str) else declaration(point).implements
 
@@ -91,7 +92,7 @@ class PluginBase(Generic[C]):
         listener: PluginListener | None = None,
     ) -> None:
         self.client = client
-        self.hook_calls: dict[str, HookCalls] = {}  # by hook; the dispatcher fills it
+        self.hook_calls: dict[str, HookRecord] = {}  # by hook; the dispatcher fills it
         self._spec = spec
         self._pending_spec: PluginSpec | None = None  # applied when the handshake under way has ended
         self._lock = lock
@@ -157,11 +158,11 @@ class PluginBase(Generic[C]):
     def __repr__(self) -> str:
         return f"<Plugin {self.name!r} at {self.address}, {self.state.value}: {list(self.manifest.implements)}>"
 
-    def implements(self, point: str | type[Interface]) -> bool:
+    def implements(self, point: str | type[Interface] | type[AsyncInterface]) -> bool:
         """Return whether the manifest contains the extension point, exactly as written."""
         return point_of(point) in self.manifest.implements
 
-    def require(self, point: str | type[Interface]) -> None:
+    def require(self, point: str | type[Interface] | type[AsyncInterface]) -> None:
         """Do nothing if the plugin implements the extension point.
 
         Raises:
@@ -174,6 +175,46 @@ class PluginBase(Generic[C]):
                 plugin=self.name,
                 address=self.address,
             )
+
+    def _driver(self, interface: Any) -> Any:
+        """Return the first driver that fits an interface, or, given the name of an extension point, the first one."""
+        self.require(interface)
+        point = point_of(interface)
+        calls = self.hook_calls.get(hook_name(point))
+        results = calls.results() if calls else []
+        if not isinstance(interface, str):
+            typed = [result for result in results if isinstance(result, interface)]
+            return typed[0] if typed else interface.remote(self.client)
+        if not results:
+            raise HandlerError(
+                f"no handler returned a driver for {point!r}: install a handler package whose hook is "
+                f"{hook_name(point)!r}, or request the driver by its Interface",
+                plugin=self.name,
+            )
+        return results[0]
+
+    # Who makes the handshake. The lock is held.
+
+    def _ask(self, caller: Hashable, seen: int | None = None) -> Turn:
+        """Return LEAD if this caller is to make the handshake, DONE if it was made, or WAIT; see `Lifecycle.ask`.
+
+        Raises:
+            ActivationError: the handshake that this caller waited for failed.
+            ExtframeError: the plugin is closed.
+        """
+        turn = self._lifecycle.ask(caller, seen)
+        if turn is Turn.CLOSED:
+            raise closed_error(self.name)
+        if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
+            raise activation_error(self.spec, failure) from failure
+        return turn
+
+    def late(self) -> ActivationError:
+        """Return the error for a handshake of another caller that did not end in time."""
+        failure = CallTimeout("another caller's handshake did not end in time", phase="handshake")
+        error = activation_error(self.spec, failure)
+        error.__cause__ = failure
+        return error
 
     # What happens to it.
 
@@ -299,20 +340,7 @@ class Plugin(PluginBase[Client]):
             DoesNotImplement: the manifest lacks the extension point.
             HandlerError: the driver was requested by name, and no handler returned one.
         """
-        self.require(interface)
-        point = point_of(interface)
-        calls = self.hook_calls.get(hook_name(point))
-        results = calls.results() if calls else []
-        if not isinstance(interface, str):
-            typed = [result for result in results if isinstance(result, interface)]
-            return typed[0] if typed else interface.remote(self.client)
-        if not results:
-            raise HandlerError(
-                f"no handler returned a driver for {point!r}: install a handler package whose hook is "
-                f"{hook_name(point)!r}, or request the driver by its Interface",
-                plugin=self.name,
-            )
-        return results[0]
+        return self._driver(interface)
 
     def activate(self, deadline: float) -> None:
         """Make the handshake if it is due: one thread makes it, others wait for the result.
@@ -363,13 +391,6 @@ class Plugin(PluginBase[Client]):
                 self._ended.notify_all()  # first, as Ctrl-C may come between; the lock keeps them until the end
                 self._record_failure(threading.get_ident(), None)
 
-    def late(self) -> ActivationError:
-        """Return the error for a handshake of another thread that did not end in time."""
-        failure = CallTimeout("another thread's handshake did not end in time", phase="handshake")
-        error = activation_error(self.spec, failure)
-        error.__cause__ = failure
-        return error
-
     def close(self) -> None:
         """Close the client. Threads that wait for a handshake are woken, and raise."""
         with self._lock:
@@ -381,23 +402,17 @@ class Plugin(PluginBase[Client]):
         """Return LEAD if this thread is to make the handshake, DONE if it was made."""
         seen = None
         with self._lock:
-            while (turn := self._lifecycle.ask(threading.get_ident(), seen)) is Turn.WAIT:
+            while (turn := self._ask(threading.get_ident(), seen)) is Turn.WAIT:
                 seen = self._lifecycle.handshakes if seen is None else seen
                 if not self._ended.wait(left(deadline)):
                     raise self.late()
-            if turn is Turn.CLOSED:
-                raise closed_error(self.name)
-            if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
-                raise activation_error(self.spec, failure) from failure
         return turn
 
     def _shake_hands(self, deadline: float) -> Manifest:
         if self._spec.manifest is not None:  # this plugin has no handshake
             return self._spec.manifest
-        seconds = left(deadline)
         try:
-            if not seconds:
-                raise CallTimeout("no time was left for the handshake", phase="handshake")
+            seconds = handshake_time(deadline)
             response = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
             return Manifest.parse(bytes(response))
         except ExtframeError as failure:
@@ -455,6 +470,18 @@ class PendingHandshake:
         """End the handshake without a result."""
         self._call.abandon()
         self.plugin.abandon()
+
+
+def handshake_time(deadline: float) -> float:
+    """Return the seconds for a handshake.
+
+    Raises:
+        CallTimeout: the deadline has passed.
+    """
+    seconds = left(deadline)
+    if not seconds:
+        raise CallTimeout("no time was left for the handshake", phase="handshake")
+    return seconds
 
 
 def activation_error(spec: PluginSpec, cause: Exception) -> ActivationError:

@@ -64,8 +64,18 @@ class PluginTable(Generic[P]):
         return self._plugins.get(name)
 
     def candidate(self, name: str) -> P | None:
-        """Return a known plugin that need not be searched again if its source has not changed."""
+        """Return a known plugin that need not be searched again if its source has not changed.
+
+        Raises:
+            ExtframeError: the manager is closed.
+        """
+        self.check_open(name)
         return None if name in self._removed else self._plugins.get(name)
+
+    def seen(self, name: str) -> PluginSpec | None:
+        """Return the spec of a known plugin, which `not_found` needs after a search."""
+        plugin = self._plugins.get(name)
+        return None if plugin is None else plugin.spec
 
     def plugins(self) -> list[P]:
         """Return all plugins that were requested, and that the host may still use."""
@@ -88,6 +98,7 @@ class PluginTable(Generic[P]):
 
     def found(self, spec: PluginSpec) -> P:
         """Return the plugin for what a registry found, created or renewed."""
+        self.record_search(None)
         with self._lock:
             self.check_open(spec.name)  # `close` takes the plugins from the table after it set this
             if spec.name in self._removed:
@@ -100,7 +111,11 @@ class PluginTable(Generic[P]):
         plugin.renew(spec)
         return plugin
 
-    def not_found(self, name: str, seen: PluginSpec | None, error: ExtframeError) -> P | None:
+    def to_check_again(self, name: str, error: ExtframeError) -> PluginSpec | None:
+        """Return the spec whose stamp `not_found` needs: another caller may have found the plugin meanwhile."""
+        return self.seen(name) if isinstance(error, PluginNotFound | SpecError) else None
+
+    def not_found(self, name: str, seen: PluginSpec | None, error: ExtframeError, stamp: Hashable = None) -> P | None:
         """Note that a search failed.
 
         Where the registry could not be searched, that says nothing about the plugin.
@@ -109,13 +124,19 @@ class PluginTable(Generic[P]):
             name: the plugin's.
             seen: the spec of the known plugin before the search.
             error: what the registry raised.
+            stamp: of the source that `to_check_again` names, None if it names none.
 
         Returns:
             The plugin if it can be used all the same; None if the caller is to raise the error.
         """
         plugin = self._plugins.get(name)
         if not isinstance(error, PluginNotFound | SpecError):
-            return plugin if plugin is not None and plugin.is_made else None
+            if plugin is None or not plugin.is_made:
+                return None
+            self.record_search(error)
+            return plugin
+        if plugin is not None and self.is_current(plugin, stamp):
+            return plugin  # it is back, and another caller has found it
         is_gone = isinstance(error, PluginNotFound)
         if plugin is not None and seen is not None:
             plugin.mark_missing(seen, error, "its source " + ("is gone" if is_gone else "cannot be used"))

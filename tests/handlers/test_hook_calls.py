@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import threading
 import time
@@ -14,7 +15,8 @@ import pytest
 from program import Program
 
 from extframe.errors import CallTimeout
-from extframe.handlers.hook_calls import HookCalls, inside_handler
+from extframe.handlers.hook_calls import HookCalls
+from extframe.handlers.hook_claims import inside_handler
 from extframe.handlers.hooks import PROJECT, ExtensionPoints, FunctionHandler, hookimpl
 
 ARGUMENTS = {"name": "photos", "client": object()}
@@ -119,7 +121,7 @@ def test_one_that_raises_stops_no_other_and_is_called_again_only_when_asked(hook
 INTERRUPTED = """
     import random, signal, time
     from handlers.test_hook_calls import ARGUMENTS, Hooks
-    from extframe.handlers.hook_calls import inside_handler
+    from extframe.handlers.hook_claims import inside_handler
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -362,28 +364,51 @@ def test_waiting_for_a_handler_that_hangs_ends_at_the_deadline_and_names_it(hook
 
 
 def test_code_can_tell_that_it_runs_inside_a_handler(hooks: Hooks) -> None:
-    hooks.handle(lambda name, client: inside_handler())
+    contexts: list[contextvars.Context] = []
+
+    def look(name: str, client: object) -> bool:
+        contexts.append(contextvars.copy_context())  # as a task that the handler starts inherits it
+        return inside_handler()
+
+    hooks.handle(look)
     hooks.calls.run(ARGUMENTS)
     assert hooks.calls.results() == [True]
     assert not inside_handler()
+    assert not contexts[0].run(inside_handler), "what a handler leaves behind is outside once the handlers returned"
 
 
-def test_monitors_see_a_dispatch_as_pluggys_see_a_hook_call(hooks: Hooks) -> None:
+@pytest.mark.parametrize("raises", ["", "inner before", "outer before", "inner after", "outer after"])
+def test_monitors_see_a_dispatch_as_pluggys_see_a_hook_call(hooks: Hooks, raises: str) -> None:
     hooks.handle(lambda name, client: "driver")
 
     def record(seen: list[Any], tag: str) -> Any:
+        def fail(when: str) -> None:
+            if raises == f"{tag} {when}":
+                raise ValueError(raises)
+
         def before(hook: str, impls: Any, arguments: Any) -> None:
             seen.append((tag, "before", hook, len(impls), dict(arguments)))
+            fail("before")
 
         def after(outcome: Any, hook: str, impls: Any, arguments: Any) -> None:
-            seen.append((tag, "after", outcome.get_result(), hook, len(impls), dict(arguments)))
+            seen.append((tag, "after", repr(outcome.exception), hook, len(impls), dict(arguments)))
+            fail("after")
 
         return before, after
 
+    def error_of(call: Any) -> str:
+        try:
+            call()
+        except ValueError as error:
+            return str(error)
+        return ""
+
     seen: list[Any] = []
     expected: list[Any] = []
-    hooks.calls.run(ARGUMENTS, monitors=[record(seen, "inner"), record(seen, "outer")])
+    monitors = [record(seen, "inner"), record(seen, "outer")]
     hooks.add_hookcall_monitoring(*record(expected, "inner"))
     hooks.add_hookcall_monitoring(*record(expected, "outer"))
-    hooks.hook.volume_driver(**ARGUMENTS)
+    assert error_of(lambda: hooks.calls.run(ARGUMENTS, monitors=monitors)) == error_of(
+        lambda: hooks.hook.volume_driver(**ARGUMENTS)
+    )
     assert seen == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pluggy
@@ -91,8 +92,14 @@ def test_a_function_whose_body_did_not_run_is_an_error():
     hooks = Hooks()
     hooks.handle(None)
     [impl] = hooks.hook.volume_driver.get_hookimpls()
-    with pytest.raises(TypeError, match="does not await"):
+
+    async def records() -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="does not await.*use AsyncPluginManager"):
         require_run(impl, later())
+    with pytest.raises(TypeError, match="is an async generator.*a wrapper is a generator: def, and yield"):
+        require_run(impl, records())
     require_run(impl, call_handler(impl, ARGUMENTS))
 
 

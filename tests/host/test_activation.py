@@ -253,7 +253,7 @@ def test_a_thread_that_has_read_an_older_manifest_calls_no_handler_of_the_new_on
 ) -> None:
     given: list[str] = []
     pm.handle("Backup", lambda name, client: given.append(name) or object())
-    pause, log = Pause("has no usable hook"), logging.getLogger("extframe.host.dispatch")
+    pause, log = Pause("has no usable hook"), logging.getLogger("extframe.host.dispatch_rules")
     log.addFilter(pause)
     late = threading.Thread(target=pm.get, args=("photos",))
     try:

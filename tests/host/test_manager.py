@@ -409,7 +409,7 @@ def test_a_thread_that_waits_keeps_its_own_deadline(plugins: Directory) -> None:
         leader.start()
         assert eventually(lambda: is_activating(pm, "hung"), 30)
         start = time.monotonic()
-        with pytest.raises(ActivationError, match="another thread's handshake"):
+        with pytest.raises(ActivationError, match="another caller's handshake"):
             pm.get("hung", timeout=0.1)
         assert time.monotonic() - start < AT_ONCE
         server.close()

@@ -76,6 +76,14 @@ def test_an_outdated_search_neither_loses_nor_removes_the_plugin_that_is_back(ta
     assert plugin.is_made
 
 
+def test_a_plugin_that_another_caller_found_after_the_search_is_usable(table):
+    plugin = table.activate()
+    assert table.to_check_again("photos", CANNOT_LOOK) is None
+    assert table.to_check_again("photos", GONE) is plugin.spec
+    assert table.not_found("photos", SPEC, GONE, stamp=SPEC.stamp) is plugin
+    assert table.events == ["activated"]
+
+
 def test_an_outdated_search_does_not_discard_the_handshake_with_the_plugin_that_is_back(table):
     table.activate()
     plugin = table.lead(replace(SPEC, stamp=2))
