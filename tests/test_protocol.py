@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from growth import growth
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +31,6 @@ from extframe.protocol import (
     read_json_spec,
     read_url_spec,
 )
-from tests.growth import growth
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import select
 from collections.abc import Iterator
+from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
@@ -86,7 +87,8 @@ class HandshakePool:
         self._poll.register(descriptor, select.POLLIN)
 
     def _remove(self, descriptor: int) -> _Pending:
-        self._poll.unregister(descriptor)
+        with suppress(KeyError):  # not registered, if Ctrl-C came while it was added
+            self._poll.unregister(descriptor)
         return self._pending.pop(descriptor)
 
     def _advance(self, descriptor: int) -> Iterator[Ended]:

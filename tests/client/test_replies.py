@@ -8,11 +8,11 @@ from typing import Any, TypedDict
 
 import msgspec
 import pytest
+from growth import growth
 
 from extframe.client.replies import UNTYPED, is_whole, reader_of, refusal
 from extframe.errors import ProtocolError, RemoteError
 from extframe.subsystems.volume import VolumeDriver
-from tests.growth import growth
 
 NGINX = b"""<!DOCTYPE html>
 <html><head><title>502 Bad Gateway</title><style>body { color: red }</style></head>
