@@ -18,7 +18,7 @@ from ..errors import ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
 from ..protocol import SPEC_READERS, Address, PluginSpec, check_name
 from .base import Registry as Registry
-from .ownership import path_to
+from .ownership import check_writers, fix_with
 from .ownership import writers as writers
 from .search_errors import UNREACHABLE, is_access_denied, is_systems_fault, search_error, text_of_os_error
 from .sources import (
@@ -134,8 +134,8 @@ class LocalRegistry:
         below = os.path.join(check_name(app), "plugins")
         runtime, specs = "/run", ["/etc", "/usr/lib"]
         if os.geteuid() != 0:
-            runtime = _xdg("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-            own = _xdg("XDG_CONFIG_HOME", os.path.expanduser("~/.config")), os.path.expanduser("~/.local/lib")
+            runtime = xdg("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
+            own = xdg("XDG_CONFIG_HOME", os.path.expanduser("~/.config")), os.path.expanduser("~/.local/lib")
             # expanduser leaves "~" as it is for a user without a home directory.
             specs = [directory for directory in own if os.path.isabs(directory)] + specs
         return cls(
@@ -266,11 +266,11 @@ class LocalRegistry:
         path = candidate.path
         try:
             if stat.S_ISSOCK(status.st_mode) and candidate.extension == SOCKET:
-                self._check_writers(path, status)
+                self._check_safe(path, status)
                 address, tls = Address.parse(f"unix://{path}"), None
             else:
                 content, status = content_of(path, status)
-                self._check_writers(path, status)
+                self._check_safe(path, status)
                 text, tls = SPEC_READERS[candidate.extension](content)
                 address = Address.parse(text)
         except FileNotFoundError:
@@ -295,19 +295,9 @@ class LocalRegistry:
                 owners.add(os.stat(each).st_uid)
         return self.peer_uids | owners
 
-    def _check_writers(self, path: str, status: os.stat_result) -> None:
-        """Reject a source that users other than root and this one can write, replace or redirect.
-
-        ``status`` is that of the opened file: the path may lead to another file by now, if other users may write.
-        """
-        if self.allow_unsafe:
-            return
-        trail = list(path_to(path))
-        end, _ = trail[-1]
-        faults = dict(chain.from_iterable(writers(place, found) for place, found in [*trail, (end, status)]))
-        if faults:
-            remedy = " && ".join(filter(None, faults)) or None
-            raise SpecError(f"unsafe, because {', and '.join(faults.values())}{_fix_with(remedy)}", remedy=remedy)
+    def _check_safe(self, path: str, status: os.stat_result) -> None:
+        if not self.allow_unsafe:
+            check_writers(path, status)
 
 
 def _unreadable(name: str, path: str, error: OSError) -> ExtframeError:
@@ -315,12 +305,8 @@ def _unreadable(name: str, path: str, error: OSError) -> ExtframeError:
         return search_error(f"read the source of plugin {name!r}", {path: error}, plugin=name)
     # The directories on the way can be entered, so the file itself is unreadable.
     remedy = f"chmod a+r {shlex.quote(path)}" if isinstance(error, PermissionError) else None
-    message = f"{path}: cannot be read: {text_of_os_error(error)}{_fix_with(remedy)}"
+    message = f"{path}: cannot be read: {text_of_os_error(error)}{fix_with(remedy)}"
     return SpecError(message, plugin=name, source=path, remedy=remedy)
-
-
-def _fix_with(command: str | None) -> str:
-    return f"; fix with: {command}" if command else ""
 
 
 def _is_source(candidate: Candidate) -> bool:
@@ -337,7 +323,8 @@ def _is_name(name: str) -> bool:
     return True
 
 
-def _xdg(variable: str, default: str) -> str:
+def xdg(variable: str, default: str) -> str:
+    """Return the directory that a variable such as ``XDG_CONFIG_HOME`` names, or ``default``."""
     # A path that is not absolute is to be ignored (XDG Base Directory Specification).
     value = os.environ.get(variable, "")
     return value if os.path.isabs(value) else default

@@ -7,6 +7,9 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
+from itertools import chain
+
+from ..errors import SpecError
 
 MAX_LINKS = 40  # symbolic links in one path: MAXSYMLINKS of Linux
 _EVERY_ID = 4294967295  # how many ids the initial user namespace maps
@@ -41,6 +44,30 @@ def path_to(path: str) -> Iterator[tuple[str, os.stat_result]]:
         target = os.readlink(following)
         current = "/" if target.startswith("/") else current
         parts.extend(part for part in reversed(target.split("/")) if part not in ("", "."))
+
+
+def check_writers(path: str, status: os.stat_result) -> None:
+    """Do nothing if only root and this user can write, replace or redirect a file.
+
+    Args:
+        path: of the file, absolute.
+        status: of the opened file: the path may lead to another file by now, if other users may write.
+
+    Raises:
+        SpecError: other users can; the message contains the command that fixes it.
+        OSError: a part of the path is missing or cannot be read.
+    """
+    trail = list(path_to(path))
+    end, _ = trail[-1]
+    faults = dict(chain.from_iterable(writers(place, found) for place, found in [*trail, (end, status)]))
+    if faults:
+        remedy = " && ".join(filter(None, faults)) or None
+        raise SpecError(f"unsafe, because {', and '.join(faults.values())}{fix_with(remedy)}", remedy=remedy)
+
+
+def fix_with(command: str | None) -> str:
+    """Return the end of a message: the command that fixes the fault, if there is one."""
+    return f"; fix with: {command}" if command else ""
 
 
 def writers(path: str, status: os.stat_result) -> Iterator[tuple[str, str]]:
