@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
@@ -273,7 +274,18 @@ SPEC_READERS: Mapping[str, Callable[[bytes], tuple[str, TLSConfig | None]]] = {
 
 # --- the JSON envelope --------------------------------------------------------------------------------
 
-_encoder = msgspec.json.Encoder()
+
+def as_json(value: object) -> object:
+    """Return the JSON form of an object that msgspec cannot encode: a path is text, and a subclass is its base."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    for base in (str, int, float):
+        if isinstance(value, base):
+            return base.__str__(value) if base is str else base(value)
+    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
+
+
+_encoder = msgspec.json.Encoder(enc_hook=as_json)
 _decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 
 

@@ -15,13 +15,15 @@ from extframe.interface import declaration, routes
 from extframe.server import serving
 
 PAGE = Path(__file__).parent.parent / "docs" / "extension-points.md"
-DECLARE, USE, WRITE, WRITE_ASYNC = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+DECLARE, USE, WRITE, WRITE_ASYNC, BINARY = re.findall(
+    r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
+)
 
 
 @pytest.fixture
 def page() -> ModuleType:
     module = ModuleType("page")
-    for block in (DECLARE, WRITE, WRITE_ASYNC):
+    for block in (DECLARE, WRITE, WRITE_ASYNC, BINARY):
         exec(block, vars(module))
     return module
 
@@ -55,3 +57,15 @@ def test_an_async_plugin_answers_the_same_calls(page):
     method, function = routes(page.SlowDictionary())["Translator.Translate"]
     result = asyncio.run(function(**method.decode_request(b'{"text":"hallo"}')))
     assert method.encode_reply(result) == b'{"Translation":{"Text":"HALLO","Confidence":0.0}}\n'
+
+
+def test_binary_values_arrive_as_they_were_sent(page):
+    class Smaller(page.Thumbnailer):
+        def create(self, image: bytes, width: int = 64):
+            return page.Thumbnail(image=image[:width])
+
+    with serving(Smaller()) as plugin, extframe.Client(plugin.address) as client:
+        driver = page.Thumbnailer.remote(client)
+        assert driver.create(bytes(range(256)), width=200) == page.Thumbnail(image=bytes(range(200)))
+        with pytest.raises(TypeError, match=r"create\(\): image: expected bytes, got str"):
+            driver.create("not bytes")

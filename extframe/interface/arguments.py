@@ -1,14 +1,15 @@
-"""Check the arguments of a call before they are sent: JSON has NaN as null, and bytes as text. Sends nothing."""
+"""Check that the arguments of a call have the declared types, before they are sent. Sends nothing."""
 
 from __future__ import annotations
 
-import math
 import os
 import types
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
+
+from .lossless import FaultFinder, fault_finder, fault_in_any, fault_in_float
 
 Check = Callable[[Any, str], Any]
 """Takes a value and its place, such as ``opts['size']``; returns the value to send, or raises TypeError."""
@@ -76,25 +77,18 @@ def _check_int(value: Any, place: str) -> Any:
 def _check_float(value: Any, place: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _wrong(float, value, place)
-    return _finite(value, place)
+    return _unchanged(value, fault_in_float, place)
 
 
 def _check_any(value: Any, place: str) -> Any:
-    """Return a value of any type; numbers inside must be finite."""
-    if isinstance(value, float):
-        return _finite(value, place)
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _check_any(item, f"{place}[{key!r}]")
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _check_any(item, f"{place}[{index}]")
-    return value
+    return _unchanged(value, fault_in_any, place)
 
 
-def _finite(value: float, place: str) -> float:
-    if not math.isfinite(value):
-        raise TypeError(f"{place}: {value} cannot be sent as JSON")
+def _unchanged(value: Any, find_fault: FaultFinder, place: str) -> Any:
+    """Return a value that arrives as it is."""
+    fault = find_fault(value)
+    if fault is not None:
+        raise TypeError(place + fault)
     return value
 
 
@@ -107,14 +101,20 @@ _EXACT: Mapping[Any, Check] = {
     Any: _check_any,
 }
 
+_BYTES = (bytes, bytearray, memoryview)
+"""Types that a conversion leaves as they are: a str is not a base64 form of bytes."""
+
 
 def _converting(kind: Any) -> Check:
+    find_fault = fault_finder(kind)
+
     def check(value: Any, place: str) -> Any:
         try:
-            return msgspec.convert(value, kind)
+            converted = msgspec.convert(value, kind, builtin_types=_BYTES)
         except msgspec.ValidationError as wrong:
             text, _, inner = str(wrong).partition(" - at `$")
             raise TypeError(f"{place}{inner.rstrip('`')}: {text[:1].lower()}{text[1:].replace('`', '')}") from None
+        return converted if find_fault is None else _unchanged(converted, find_fault, place)
 
     return check
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections.abc
+import types
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
 _PLAIN = frozenset([str, bytes, bool, int, float, list, dict, type(None)])
+_BYTES = frozenset([bytes, bytearray])
 _STREAMS = (collections.abc.Iterator, collections.abc.Iterable, collections.abc.Generator)
 _ASYNC_STREAMS = (collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator)
 
@@ -33,12 +35,23 @@ def check_type(kind: Any, seen: frozenset[Any] = frozenset()) -> None:
         raise TypeError(
             f"{kind} is not a JSON type; for a stream of records declare @rpc(..., stream=StreamCodec(...))"
         )
+    _check_bytes(kind)
     members = _members(kind)
     if members is None:
         _check_leaf(kind)
     elif kind not in seen:
         for member in members:
             check_type(member, seen | {kind})
+
+
+def _check_bytes(kind: Any) -> None:
+    """Refuse a union in which bytes, which are base64 text in JSON, are indistinguishable from text."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else ()
+    if not _BYTES.isdisjoint(members) and (str in members or Any in members):
+        raise TypeError(
+            f"{kind} is ambiguous in JSON, where bytes are base64 text: declare bytes, str, or a Message with "
+            "a field for each"
+        )
 
 
 def _members(kind: Any) -> Iterable[Any] | None:

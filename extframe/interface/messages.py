@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import functools
-import os
 import re
 import types
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import msgspec
 
 from ..errors import ProtocolError
+from ..protocol import as_json
 from ..text import text_of
 
 if TYPE_CHECKING:
@@ -48,14 +48,7 @@ class Message(msgspec.Struct, metaclass=_KeywordOnly, rename="pascal", forbid_un
 # --- encoding -----------------------------------------------------------------------------------------
 
 
-def _as_json(value: object) -> object:
-    """Return what JSON has for an object that msgspec cannot encode: a path is its text."""
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    raise TypeError(f"Encoding objects of type {type(value).__name__} is unsupported")
-
-
-_encoder = msgspec.json.Encoder(enc_hook=_as_json)
+_encoder = msgspec.json.Encoder(enc_hook=as_json)
 
 
 def encode(value: object) -> bytes:

@@ -15,6 +15,7 @@ from ..protocol import decode_json, error_in
 from ..text import text_of
 from .arguments import check_of, exact_type
 from .json_types import check_type, is_async_stream, is_stream
+from .lossless import fault_finder
 from .markers import Key, StreamCodec, rpc
 from .messages import encode, read, reader
 from .results import ERR, reply_struct, result_getter
@@ -53,16 +54,17 @@ class Method:
             _check_types(self)
             self.request = _request_struct(self)
             self.reply = reply_struct(self.wire, self.rpc, self.result)
+            self._request_decoder = msgspec.json.Decoder(self.request)
+            self._reply_decoder = msgspec.json.Decoder(self.reply)
         except (TypeError, NameError, ValueError) as wrong:
             raise TypeError(f"{function.__qualname__}: {wrong}") from wrong
         kinds = [(name, _plain(each.annotation)) for name, each in self.signature.parameters.items()]
         self._checks = [(name, exact_type(kind), check_of(kind)) for name, kind in kinds]
         self._null_fields = [name for name, key in _keys(self.signature) if key.null]
-        self._request_decoder = msgspec.json.Decoder(self.request)
-        self._reply_decoder = msgspec.json.Decoder(self.reply)
         self._read_request = reader(self.request)
         self._read_reply = reader(self.reply)
         self._result_of = result_getter(self.reply, self.rpc, self.result)
+        self._find_fault = fault_finder(self.result)
         self._may_be_none = self.result is Any or NoneType in get_args(self.result)
 
     def __repr__(self) -> str:
@@ -171,6 +173,9 @@ class Method:
             expected = getattr(self.result, "__name__", self.result)
             raise self._invalid_reply(None, f"expected {expected}, got None; is a return statement missing?")
         try:
+            fault = None if self._find_fault is None else self._find_fault(result)
+            if fault is not None:
+                raise TypeError(f"the result{fault}")
             body = encode({self.rpc.returns: result} if self.rpc.returns else result)
             kept = self._result_of(self._reply_decoder.decode(body))
             if isinstance(result, bytes) and not isinstance(kept, bytes):

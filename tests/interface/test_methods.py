@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import datetime
 import enum
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict, get_type_hints
 
 import msgspec
 import pytest
@@ -19,6 +22,7 @@ from extframe.errors import ProtocolError, RemoteError
 from extframe.interface.markers import Key, StreamCodec, rpc
 from extframe.interface.messages import Message
 from extframe.interface.methods import Method
+from extframe.protocol import encode_json
 
 
 class Item(Message, frozen=True):
@@ -70,7 +74,7 @@ PUT, CLEAR, COUNT, FIND, FIRST, JUDGE, PING = map(method, ("put", "clear", "coun
 
 def sent(method: Method, *args: Any, **kwargs: Any) -> bytes:
     arguments = method.encode_arguments(*args, **kwargs)
-    return b"" if arguments is None else msgspec.json.encode(arguments)
+    return encode_json(arguments).rstrip(b"\n")
 
 
 def declared(function: Callable[..., Any], **options: Any) -> Method:
@@ -282,6 +286,106 @@ def test_the_body_of_a_request_without_arguments_is_not_read(body):
     assert COUNT.decode_request(body) == {}
 
 
+# --- values that JSON would change --------------------------------------------------------------------
+
+
+class Free(Message, frozen=True):
+    content: Any = None
+    parts: list[Free] = []
+
+
+@dataclasses.dataclass
+class Record:
+    ratio: float = 0.0
+
+
+class Options(TypedDict):
+    ratio: float
+
+
+class Pair(NamedTuple):
+    ratio: float = 0.0
+    label: str = ""
+
+
+def keep(
+    self,
+    any: Any = None,
+    items: list = [],  # type: ignore[type-arg]
+    opts: dict[str, Any] = {},
+    numbers: dict[int, float] = {},
+    limit: Annotated[float, msgspec.Meta(ge=0)] = 0.0,
+    triple: tuple[str, float, Any] = ("", 0.0, None),
+    ratios: tuple[float, ...] = (),
+    chunks: tuple[bytes, ...] = (),
+    either: int | float | dict[str, Any] = 0,
+    maybe: float | None = None,
+    unique: set[float] = set(),
+    free: Free = Free(),  # noqa: B008 - it is frozen
+    record: Record = Record(),  # noqa: B008
+    options: Options | None = None,
+    pair: Pair = Pair(),  # noqa: B008
+    keyed: dict[Any, str] = {},
+) -> None: ...
+
+
+BYTES_IN_ANY = "bytes cannot be sent as JSON in an Any; declare a parameter or a field of a Message as bytes"
+CONVERT = "cannot be sent as JSON in an Any; convert it to str, int, float, bool, list or dict"
+CHANGED_VALUES: list[tuple[str, Any, str]] = [
+    ("any", b"x", f": {BYTES_IN_ANY}"),
+    ("any", {"a": [{"b": (1, bytearray(b"x"))}]}, f"['a'][0]['b'][1]: {BYTES_IN_ANY.replace('bytes', 'bytearray', 1)}"),
+    ("any", math.inf, ": inf cannot be sent as JSON"),
+    ("any", {1: "x"}, ": expected str keys, got int"),
+    ("any", Free(content=b"x"), f".content: {BYTES_IN_ANY}"),
+    ("any", Record(math.nan), ".ratio: nan cannot be sent as JSON"),
+    ("any", datetime.date(2026, 1, 1), f": date {CONVERT}"),
+    ("any", {"kind": Kind.FAST}, f"['kind']: Kind {CONVERT}"),
+    ("any", [{1}], f"[0]: set {CONVERT}"),
+    ("items", [b"x"], f"[0]: {BYTES_IN_ANY}"),
+    ("opts", {"a": -math.inf}, "['a']: -inf cannot be sent as JSON"),
+    ("numbers", {1: math.nan}, "[1]: nan cannot be sent as JSON"),
+    ("limit", math.inf, ": inf cannot be sent as JSON"),
+    ("triple", ("", math.nan, None), "[1]: nan cannot be sent as JSON"),
+    ("triple", ("", 0.0, [b"x"]), f"[2][0]: {BYTES_IN_ANY}"),
+    ("ratios", (0.0, math.nan), "[1]: nan cannot be sent as JSON"),
+    ("chunks", ("YWJj",), "[0]: expected bytes, got str"),
+    ("either", math.nan, ": nan cannot be sent as JSON"),
+    ("either", {"a": b"x"}, f"['a']: {BYTES_IN_ANY}"),
+    ("maybe", math.nan, ": nan cannot be sent as JSON"),
+    ("unique", {math.inf}, "[0]: inf cannot be sent as JSON"),
+    ("free", Free(parts=[Free(content=b"x")]), f".parts[0].content: {BYTES_IN_ANY}"),
+    ("record", Record(math.nan), ".ratio: nan cannot be sent as JSON"),
+    ("options", {"ratio": math.nan}, ".ratio: nan cannot be sent as JSON"),
+    ("pair", Pair(math.nan), ".ratio: nan cannot be sent as JSON"),
+    ("keyed", {1: "x"}, ": expected str keys, got int"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "place"), CHANGED_VALUES)
+def test_a_value_that_json_would_change_is_refused_on_both_sides(name, value, place):
+    with pytest.raises(TypeError) as caught:
+        declared(keep).encode_arguments(**{name: value})
+    assert str(caught.value) == f"keep(): {name}{place}"
+    if name != "chunks":
+        hint = get_type_hints(keep, include_extras=True)[name]
+
+        def result(self): ...
+
+        result.__annotations__["return"] = hint
+        with pytest.raises(TypeError, match=re.escape(f"the result{place}")):
+            declared(result, returns="Result").encode_reply(value)
+
+
+def test_values_that_arrive_unchanged_are_sent():
+    free = {"a": [1, 2.5, None, True, Text("x"), {"b": "c"}], "path": Path("/data"), "pair": (1, 2), "n": 2**70}
+    body = sent(declared(keep), free, free["a"], free, {1: 1.5}, 1.0, ("", 1.0, free), (1.5,), (b"x",))
+    expected = {**free, "path": "/data", "pair": [1, 2]}
+    received = json.loads(body)
+    assert received["Any"] == received["Opts"] == received["Triple"][2] == expected
+    assert received["Chunks"] == ["eA=="]
+    assert declared(keep).decode_request(body)["any"] == expected
+
+
 # --- replies ------------------------------------------------------------------------------------------
 
 
@@ -463,6 +567,9 @@ def undefined(self, name: Nowhere) -> None: ...  # noqa: F821
 def shapeless(self) -> str: ...
 async def asynchronous(self) -> None: ...
 def lines(self) -> Iterator[str]: ...
+def ambiguous(self, data: list[str | bytes]) -> None: ...
+def ambiguous_any(self) -> dict[str, bytes | Any]: ...
+def two_texts(self, data: bytes | Kind) -> None: ...
 def nested(self, names: dict[str, list[Iterator[str]]]) -> None: ...
 def pathlike(self, path: Path) -> None: ...
 
@@ -484,6 +591,11 @@ def odd(self) -> Odd: ...
         (shapeless, "name its key in the reply with returns="),
         (asynchronous, "declare it with def"),
         (lines, r"Iterator\[str\] is not a JSON type; .*stream=StreamCodec"),
+        (
+            ambiguous,
+            r"str \| bytes is ambiguous in JSON, where bytes are base64 text: declare bytes, str, or a",
+        ),
+        (two_texts, "may not contain more than one str-like type"),
         (nested, r"Iterator\[str\] is not a JSON type"),
         (pathlike, "Path is not a JSON type"),
         (odd, "object is not a JSON type"),
@@ -492,6 +604,11 @@ def odd(self) -> Odd: ...
 def test_an_invalid_declaration_is_a_type_error_that_names_the_function(function, message):
     with pytest.raises(TypeError, match=f"{function.__name__}: .*{message}"):
         declared(function)
+
+
+def test_a_result_that_mixes_bytes_with_any_is_refused_at_declaration():
+    with pytest.raises(TypeError, match=r"ambiguous_any: bytes \| .*Any is ambiguous in JSON"):
+        declared(ambiguous_any, returns="Data")
 
 
 def test_a_stream_must_be_an_iterator():
