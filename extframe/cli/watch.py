@@ -105,7 +105,7 @@ def _next(events: Events) -> LifecycleEvent:
 @contextmanager
 def _without_log_of_failures() -> Iterator[None]:
     """Suppress the log lines of failures, which are printed as events. ``-v`` keeps them."""
-    logger = logging.getLogger("extframe.host.watch")
+    logger = logging.getLogger("extframe.host.watch_plan")
     before = logger.level
     if not logger.isEnabledFor(logging.DEBUG):
         logger.setLevel(logging.ERROR)

@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 from collections import deque
 from collections.abc import Hashable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..client.retry import nothing_listens
 from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
 from ..concurrency.locks import signal_safe_lock
 from ..concurrency.threads import start
-from ..errors import ExtframeError, PluginNotFound
-from ..handlers.failures import kind_of
+from ..errors import ExtframeError
 from ..logs import get_logger
 from ..registry.notifications import monitor_changes
 from .activation import Activator
 from .concurrent_activation import ConcurrentActivation
 from .plugin import Plugin
+from .watch_plan import FIRST_PAUSE, WatchPlan
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-SETTLE = 0.05  # seconds from a change to the scan: a file that is being written changes more than once
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 10.0  # seconds between two tries of a plugin that fails
-NOT_YET = 0.2  # seconds: up to that pause, a socket that refuses connections is that of a plugin that is starting
-
-# The pause after a scan, as a multiple of its duration: a directory of a thousand entries must not cost more of a
-# core than one of ten.
-REST, REST_AFTER_CHANGE = 150, 10
-
 logger = get_logger(__name__)
-
-
-@dataclass
-class _Entry:
-    """What is known about one name. ``stamp`` is that of its source when it was last tried."""
-
-    stamp: Hashable = None
-    under_way: bool = False
-    next_try: float = 0.0
-    pause: float = FIRST_PAUSE
-
-    def lengthen(self) -> float:
-        """Return the current pause, and double the next one."""
-        pause, self.pause = self.pause, min(2 * self.pause, LONGEST_PAUSE)
-        return pause
 
 
 class Watch:
@@ -69,18 +43,15 @@ class Watch:
         self._table = activator.table
         self._registry = activator.registry
         self._timeout = check_timeout(timeout)
-        self._entries: dict[str, _Entry] = {}
         self._results: deque[tuple[str, Exception | None]] = deque()
         self._lost: deque[str] = deque()
         self._closing = Event()
         self._start_lock = signal_safe_lock()  # guards both
         self._is_running = self._is_cancelled = False
-        self._next_scan = 0.0
-        self._earliest_scan = 0.0
-        self._scan_error: Exception | None = None
         self._wake = _Wake()
         self._changes = monitor_changes(getattr(self._registry.registry, "directories", ()))
         self._plugins = ConcurrentActivation(activator, self._note_result, "extframe handlers", wait_for_handlers=False)
+        self._plan = WatchPlan(self._table, self._plugins.abandon)
         self._plugins.listen(self._wake.descriptor)
         if self._changes.descriptor is not None:
             self._plugins.listen(self._changes.descriptor)
@@ -94,10 +65,7 @@ class Watch:
 
     def next_try(self, name: str) -> float | None:
         """Return the seconds until a failed plugin is tried again; None if it has not failed, or is being tried."""
-        entry = self._entries.get(name)
-        if entry is None or entry.under_way or entry.next_try == math.inf:
-            return None
-        return max(0.0, entry.next_try - monotonic())
+        return self._plan.next_try(name, monotonic())
 
     def close(self, timeout: float = 5.0) -> None:
         """Stop watching. Plugins keep their state; a handler that is running keeps running.
@@ -162,119 +130,52 @@ class Watch:
 
     def _take_turn(self) -> None:
         self._take_results()
-        if monotonic() >= self._next_scan:
+        if self._plan.scan_is_due(monotonic()):
             self._scan()
-        self._begin()
-        self._plugins.turn(self._next_time())
+        for name in self._plan.due(monotonic()):
+            self._plugins.begin(name, deadlines.after(self._timeout))
+            self._plan.begun(name)
+        self._plugins.turn(min(self._plan.next_time(), monotonic() + self._changes.poll_interval))
         self._wake.drain()
         if self._changes.has_changed():
-            self._next_scan = min(self._next_scan, max(monotonic() + SETTLE, self._earliest_scan))
+            self._plan.changed(monotonic())
 
     def _release(self) -> None:
         self._stop_listening()
         self._plugins.close()
-        for name in self._entries:
-            self._table.plan_try(name, None)
+        self._plan.close()
         self._changes.close()
         self._wake.close()
 
-    def _next_time(self) -> float:
-        tries = (entry.next_try for entry in self._entries.values())
-        return min(self._next_scan, monotonic() + self._changes.poll_interval, *tries)
-
     def _scan(self) -> None:
         began = monotonic()
-        error = self._scan_all()
-        ended = monotonic()
-        self._earliest_scan = ended + REST_AFTER_CHANGE * (ended - began)
-        self._next_scan = ended + max(self._changes.rescan_interval, REST * (ended - began))
-        before, self._scan_error = self._scan_error, error
-        if error is not None and kind_of(error) != kind_of(before):
-            logger.error("the registry could not be searched and will be searched again: %s", error, exc_info=error)
-
-    def _scan_all(self) -> Exception | None:
-        """Look at all plugins; return the error if the registry could not be searched, which changes no plugin."""
+        error: Exception | None = None
         try:
-            self._changes.refresh()
-            names = self._registry.scan()
-            active = {plugin.name for plugin in self._table.plugins() if plugin.is_made}  # by a `get`, perhaps
-            for name in (self._entries.keys() | active) - set(names):
-                self._note_missing(name)
-            for name in names:
-                self._note_present(name)
-        except Exception as error:  # noqa: BLE001 - logged by `_scan`
-            return error
-        return None
+            self._look()
+        except Exception as raised:  # noqa: BLE001 - logged by the plan
+            error = raised
+        self._plan.scanned(began, monotonic(), self._changes.rescan_interval, error)
 
-    def _note_present(self, name: str) -> None:
-        entry = self._entries.setdefault(name, _Entry())
-        if self._activator.is_current(name):
-            return
+    def _look(self) -> None:
+        self._changes.refresh()
+        names = self._registry.scan()
+        for name in self._plan.missing(names):
+            with suppress(ExtframeError):  # reports that it was removed
+                self._activator.find(name)
+        for name in names:
+            self._plan.present(name, self._stamp(name), monotonic())
+
+    def _stamp(self, name: str) -> Hashable:
         plugin = self._table.known(name)
-        stamp = None if plugin is None else self._registry.stamp(plugin.spec)
-        if entry.under_way:
-            # A handshake with a plugin that was replaced is abandoned: it may hang, which may be why it was replaced.
-            if plugin is None or stamp in (None, entry.stamp) or not self._plugins.abandon(plugin):
-                return
-            entry.under_way = False
-        if stamp is None:  # its file may or may not have changed: it is tried, and the next pause does not get shorter
-            entry.next_try = min(entry.next_try, monotonic())
-        elif stamp != entry.stamp:
-            entry.pause, entry.next_try = FIRST_PAUSE, monotonic()
-
-    def _note_missing(self, name: str) -> None:
-        self._entries.pop(name, None)
-        self._table.plan_try(name, None)
-        plugin = self._table.known(name)
-        if plugin is not None:
-            self._plugins.abandon(plugin)
-        with suppress(ExtframeError):  # reports that it was removed
-            self._activator.find(name)
-
-    def _begin(self) -> None:
-        now = monotonic()
-        for name in [name for name, entry in self._entries.items() if entry.next_try <= now]:
-            entry = self._entries[name]
-            entry.under_way, entry.next_try = True, math.inf
-            self._plugins.begin(name, deadlines.after(self._timeout))
-            self._table.plan_try(name, None)
-            plugin = self._table.known(name)
-            if plugin is not None:
-                if plugin.spec.stamp != entry.stamp:  # its file could not be used until now
-                    entry.pause = FIRST_PAUSE
-                entry.stamp = plugin.spec.stamp
+        return None if plugin is None else self._registry.stamp(plugin.spec)
 
     def _take_results(self) -> None:
         while self._results:
             name, error = self._results.popleft()
-            if name in self._entries:
-                self._take(name, self._entries[name], error)
+            is_current = error is None and self._activator.is_current(name)
+            self._plan.ended(name, error, is_current, monotonic())
         while self._lost:
-            entry = self._entries.get(self._lost.popleft())
-            if entry is not None and not entry.under_way:
-                entry.pause, entry.next_try = FIRST_PAUSE, monotonic()
-
-    def _take(self, name: str, entry: _Entry, error: Exception | None) -> None:
-        entry.under_way = False
-        if error is None and self._activator.is_current(name):  # else its source changed during the handshake
-            entry.pause = FIRST_PAUSE
-        elif isinstance(error, PluginNotFound):
-            # The next scan finds that it disappeared, or lists it again: a directory may be listable but not enterable.
-            self._next_scan = min(self._next_scan, max(self._earliest_scan, monotonic() + entry.lengthen()))
-        else:
-            entry.next_try = monotonic() + entry.lengthen()
-            self._table.plan_try(name, entry.next_try)
-            if error is not None and not (entry.pause <= NOT_YET and _is_starting(error)):
-                self._record_failure(name, error)
-
-    def _record_failure(self, name: str, error: Exception) -> None:
-        if self._table.record_failure(name, error):
-            whose = "" if isinstance(error, ExtframeError) else f"plugin {name!r}: "
-            logger.warning("%s%s; it will be tried again", whose, error)
-
-
-def _is_starting(error: Exception) -> bool:
-    return error.__cause__ is not None and nothing_listens(error.__cause__)
+            self._plan.lost(self._lost.popleft(), monotonic())
 
 
 class _Wake:

@@ -221,7 +221,7 @@ def test_what_notifications_lose_is_found_by_looking_again(
 ) -> None:
     directory.mkdir(parents=True)
     with pm.watch() as watch:
-        assert soon(lambda: watch._next_scan)  # it has looked for the first time
+        assert soon(lambda: watch._plan._next_scan)  # it has looked for the first time
         monkeypatch.setattr(watch._changes, "has_changed", lambda: False)
         with FakePlugin(directory, "photos", ["VolumeDriver"]):
             assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
@@ -254,7 +254,7 @@ def test_a_socket_whose_server_listens_a_moment_later_has_not_failed(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("extframe.host.watch.NOT_YET", 5.0)  # the moment; some tries are made by then
+    monkeypatch.setattr("extframe.host.watch_plan.NOT_YET", 5.0)  # the moment; some tries are made by then
     directory.mkdir(parents=True)
     with pm.watch(), socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(directory / "photos.sock"))
