@@ -16,15 +16,15 @@ from ..errors import CallTimeout
 from ..logs import get_logger
 from .failures import Failure, Failures
 from .hook_calls import HookCalls
-from .hook_claims import Monitor
+from .hook_claims import HookRecord, Monitor
 
 TIMEOUT = 10.0  # seconds for the handlers of one event
 
 logger = get_logger(__name__)
 
 
-class LifecycleEvents:
-    """The events that have happened and have not reached the handlers yet.
+class LifecycleRecords:
+    """Records how the handlers of lifecycle events ended. Calls none, and never waits.
 
     Args:
         relay: the manager's hooks.
@@ -45,6 +45,47 @@ class LifecycleEvents:
         self._failures = failures
         self._monitors = monitors
         self._origin = origin
+
+    def _note_late(self, calls: HookRecord, plugin: str) -> None:
+        late = CallTimeout(f"it has not returned after {TIMEOUT:g} s", phase="handlers")
+        for handler in calls.running_names():
+            self._note(handler, None, calls.caller.name, plugin, late)
+
+    def _note_outcome(self, calls: HookRecord, plugin: str) -> None:
+        failed = calls.failed()
+        for impl in calls.called():
+            self._note(impl.plugin_name, impl.plugin, calls.caller.name, plugin, failed.get(impl))
+
+    def _note(self, handler: str, made_by: object, hook: str, plugin: str, error: BaseException | None) -> None:
+        subject = ("handler", handler, plugin, hook)
+        if error is None:
+            self._failures.clear(subject)
+            return
+        failure = Failure(f"handler {handler!r} of {hook} on plugin {plugin!r}", error, *self._origin(made_by))
+        self._failures.note(subject, failure)
+        logger.warning("%s", failure, exc_info=error)
+
+    def _note_undelivered(self, hook: str, plugin: str, error: BaseException) -> None:
+        """Log what a monitor raised, a handler's Ctrl-C, or a system without threads."""
+        logger.warning("%s of plugin %r could not be delivered: %s", hook, plugin, error)
+
+
+class LifecycleEvents(LifecycleRecords):
+    """The events that have happened and have not reached the handlers yet, which a thread calls.
+
+    Args:
+        relay, failures, monitors, origin: as for `LifecycleRecords`.
+    """
+
+    def __init__(
+        self,
+        relay: pluggy.HookRelay,
+        *,
+        failures: Failures,
+        monitors: Callable[[], Sequence[Monitor]],
+        origin: Callable[[object], tuple[str | None, str | None]],
+    ) -> None:
+        super().__init__(relay, failures=failures, monitors=monitors, origin=origin)
         self._queue: deque[tuple[pluggy.HookCaller, dict[str, Any]]] = deque()
         self._lock = signal_safe_lock()  # held for bookkeeping only
         self._worker: Worker[None] | None = None
@@ -87,20 +128,7 @@ class LifecycleEvents:
         try:
             work.result(deadlines.after(TIMEOUT))
         except TimeoutError:
-            for handler in calls.running_names():
-                late = CallTimeout(f"it has not returned after {TIMEOUT:g} s", phase="handlers")
-                self._note(handler, None, caller.name, arguments["name"], late)
-        except BaseException as error:  # noqa: BLE001 - of a monitor, a handler's Ctrl-C, a system without threads
-            logger.warning("%s of plugin %r could not be delivered: %s", caller.name, arguments["name"], error)
-        failed = calls.failed()
-        for impl in calls.called():
-            self._note(impl.plugin_name, impl.plugin, caller.name, arguments["name"], failed.get(impl))
-
-    def _note(self, handler: str, made_by: object, hook: str, plugin: str, error: BaseException | None) -> None:
-        subject = ("handler", handler, plugin, hook)
-        if error is None:
-            self._failures.clear(subject)
-            return
-        failure = Failure(f"handler {handler!r} of {hook} on plugin {plugin!r}", error, *self._origin(made_by))
-        self._failures.note(subject, failure)
-        logger.warning("%s", failure, exc_info=error)
+            self._note_late(calls, arguments["name"])
+        except BaseException as error:  # noqa: BLE001 - only logged
+            self._note_undelivered(caller.name, arguments["name"], error)
+        self._note_outcome(calls, arguments["name"])

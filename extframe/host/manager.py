@@ -10,13 +10,12 @@ from weakref import WeakSet
 
 from ..client.circuit_breaker import Breaker
 from ..concurrency import deadlines
-from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
 from ..concurrency.locks import signal_safe_lock
 from ..errors import ActivationError, PluginNotFound, SpecError
-from ..handlers.hook_manager import HookManager
-from .arguments import check_registry, entry_point_groups, manifests_of
+from .base_manager import BaseManager
 from .first_use import first_use
+from .loop_warning import LoopWarning
 from .pauses import Pauses
 
 # A program that creates a manager may never use a plugin: everything for that is imported when one is first used.
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..client.http1 import Limits
-    from ..handlers.failures import Failure
-    from ..handlers.hook_claims import Monitor
     from ..interface.declarations import Interface
     from ..registry.local import Registry
     from .activation import Activator
@@ -37,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="Interface")
 
 
-class PluginManager(HookManager):
+class PluginManager(BaseManager):
     """A pluggy.PluginManager that also finds and activates plugins, and dispatches them to its handlers.
 
     Thread-safe. No lock is held while bytes move or a handler runs: handlers may call any method of the manager.
@@ -69,18 +66,19 @@ class PluginManager(HookManager):
         keep_alive: bool = True,
         limits: Limits | None = None,
     ) -> None:
-        check_registry(registry)
-        super().__init__()
-        self._registry = registry
-        self._timeout = check_timeout(timeout)
-        self._breaker = breaker
-        self._keep_alive = keep_alive
-        self._limits = limits
-        self._manifests = manifests_of(implements)
+        super().__init__(
+            registry,
+            groups=groups,
+            timeout=timeout,
+            breaker=breaker,
+            implements=implements,
+            keep_alive=keep_alive,
+            limits=limits,
+        )
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
         self._watches_lock = signal_safe_lock()
-        self._load(entry_point_groups(groups))
+        self._loop_warning = LoopWarning()
 
     @cached_property
     def _activator(self) -> Activator:
@@ -89,24 +87,16 @@ class PluginManager(HookManager):
             from ..client.client import Client
             from ..client.transport import ConnectionPool
             from ..handlers.lifecycle import LifecycleEvents
-            from ..registry.local import LocalRegistry
             from .activation import Activator
             from .dispatch import Dispatcher
 
-        failures, monitors, origin = self._failures, self._current_monitors, self._origin
+            registry = self._registry_or_default()
         made = Activator(
-            LocalRegistry() if self._registry is None else self._registry,
-            partial(
-                Client,
-                timeout=self._timeout,
-                breaker=self._breaker,
-                pool=ConnectionPool(),
-                keep_alive=self._keep_alive,
-                limits=self._limits,
-            ),
-            dispatcher=Dispatcher(self.hook, failures=failures, monitors=monitors, origin=origin),
-            failures=failures,
-            events=LifecycleEvents(self.hook, failures=failures, monitors=monitors, origin=origin),
+            registry,
+            partial(Client, pool=ConnectionPool(), **self._client_options()),
+            dispatcher=Dispatcher(self.hook, **self._handler_options()),
+            failures=self._failures,
+            events=LifecycleEvents(self.hook, **self._handler_options()),
             closed=self._closed,
             manifests=self._manifests,
         )
@@ -145,6 +135,7 @@ class PluginManager(HookManager):
             CallTimeout: a handler was still running at the deadline.
             ExtframeError: the registry could not be searched, or the manager is closed.
         """
+        self._loop_warning.check()
         activator = self._activator
         from ..protocol import check_name
         from .plugin import point_of
@@ -177,6 +168,7 @@ class PluginManager(HookManager):
         Raises:
             ExtframeError: the registry could not be searched, or the manager is closed.
         """
+        self._loop_warning.check()
         self._activator.table.check_open()
         with first_use():
             from .concurrent_activation import use_all
@@ -204,9 +196,17 @@ class PluginManager(HookManager):
         """
         return self.get(name, interface, wait=wait, timeout=timeout).driver(interface)
 
-    def failures(self) -> list[Failure]:
-        """Return what failed and has not succeeded since, the oldest first: entry points, handlers, plugins."""
-        return self._failures.list()
+    def drivers(self, interface: type[T], *, timeout: float = 30.0) -> dict[str, T]:
+        """Return a driver for every plugin that can be used as an extension point, by the plugin's name, sorted.
+
+        Args:
+            interface: the class of the drivers, as for ``driver``.
+            timeout: as for ``get_all``, which says which plugins are left out.
+
+        Raises:
+            ExtframeError: as ``get_all`` does.
+        """
+        return {plugin.name: plugin.driver(interface) for plugin in self.get_all(interface, timeout=timeout)}
 
     def watch(self, *, timeout: float = 10.0) -> Watch:
         """Activate plugins as they appear, and notice those that restart, change and disappear.
@@ -253,10 +253,6 @@ class PluginManager(HookManager):
         if self._is_used():
             self._activator.close()
 
-    def _is_used(self) -> bool:
-        """Return whether a plugin was used, so that there may be any."""
-        return "_activator" in vars(self)
-
     def __enter__(self) -> Self:
         return self
 
@@ -266,9 +262,6 @@ class PluginManager(HookManager):
         self.close()
 
     # What HookManager calls.
-
-    def _current_monitors(self) -> Sequence[Monitor]:
-        return self._monitors
 
     def _handler_added(self, handler: object) -> None:
         if self._is_used():

@@ -454,6 +454,9 @@ def test_one_bad_plugin_costs_the_others_nothing(plugins: Directory) -> None:
         assert [each.name for each in found] == [f"good{number}" for number in range(5)]
         assert {failure.what for failure in pm.failures()} == {"plugin 'hung'", "plugin 'dead'", "plugin 'garbage'"}
         pm.get_all("VolumeDriver", timeout=0.1)
+        drivers = pm.drivers(VolumeDriver, timeout=2)
+        assert list(drivers) == [each.name for each in found]
+        assert all(isinstance(driver, VolumeDriver) for driver in drivers.values())
 
 
 def test_two_hundred_hung_plugins_cost_no_thread_and_their_neighbours_no_time(plugins: Directory) -> None:

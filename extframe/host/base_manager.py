@@ -1,0 +1,72 @@
+"""BaseManager: the settings of plugin managers, of threads and of event loops. Uses no plugin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..concurrency.deadlines import check_timeout
+from ..handlers.hook_manager import HookManager
+from .arguments import check_registry, entry_point_groups, manifests_of
+
+if TYPE_CHECKING:
+    from ..client.circuit_breaker import Breaker
+    from ..client.http1 import Limits
+    from ..handlers.failures import Failure
+    from ..handlers.hook_claims import Monitor
+    from ..registry.local import Registry
+
+
+class BaseManager(HookManager):
+    """A HookManager with the settings of a plugin manager. For the arguments see ``extframe.PluginManager``."""
+
+    def __init__(
+        self,
+        registry: Registry | None,
+        *,
+        groups: str | Sequence[str],
+        timeout: float,
+        breaker: Breaker | None,
+        implements: Mapping[str, Sequence[str]],
+        keep_alive: bool,
+        limits: Limits | None,
+    ) -> None:
+        check_registry(registry)
+        super().__init__()
+        self._registry = registry
+        self._timeout = check_timeout(timeout)
+        self._breaker = breaker
+        self._keep_alive = keep_alive
+        self._limits = limits
+        self._manifests = manifests_of(implements)
+        self._load(entry_point_groups(groups))
+
+    def failures(self) -> list[Failure]:
+        """Return what failed and has not succeeded since, the oldest first: entry points, handlers, plugins."""
+        return self._failures.list()
+
+    def _registry_or_default(self) -> Registry:
+        if self._registry is not None:
+            return self._registry
+        from ..registry.local import LocalRegistry
+
+        return LocalRegistry()
+
+    def _client_options(self) -> dict[str, Any]:
+        return {
+            "timeout": self._timeout,
+            "breaker": self._breaker,
+            "keep_alive": self._keep_alive,
+            "limits": self._limits,
+        }
+
+    def _handler_options(self) -> dict[str, Any]:
+        """Return what everything that calls handlers needs."""
+        return {"failures": self._failures, "monitors": self._current_monitors, "origin": self._origin}
+
+    def _current_monitors(self) -> Sequence[Monitor]:
+        return self._monitors
+
+    def _is_used(self) -> bool:
+        """Return whether a plugin was used, so that there may be any."""
+        return "_activator" in vars(self)
