@@ -105,7 +105,7 @@ def _reply(method: Method) -> str:
     kind = type_name(method.result)
     if method.rpc.ignore_reply:
         return "ignored, only its status counts"
-    if method.rpc.stream is not None:
+    if method.stream is not None:
         return f"a stream of `{kind}`"
     if method.rpc.returns:
         return f"`{method.rpc.returns}`, a `{kind}`"

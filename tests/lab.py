@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, BinaryIO
 
 from extframe.interface import Interface, implements
-from extframe.interface.methods import rpc
+from extframe.interface.methods import StreamCodec, rpc
 
 
 class Lengths:
@@ -37,7 +37,7 @@ class Lab(Interface, implements="Lab"):
     def count(self, name: str = "") -> int:
         raise NotImplementedError
 
-    @rpc("Records", stream=Lengths(), optional=True)
+    @rpc("Records", stream=StreamCodec(unpack=Lengths().unpack, pack=Lengths().pack), optional=True)
     def records(self, name: str = "") -> Iterator[str]:
         raise NotImplementedError
 

@@ -107,4 +107,25 @@ class DriverClient:
     def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
         declared, function = self.routes[method]
         records = function(**declared.decode_request(encode_json(arguments)))
-        yield io.BytesIO(b"".join(map(declared.rpc.stream.pack, records)))
+        yield io.BytesIO(b"".join(map(declared.stream.pack, records)))
+
+
+class Chunks:
+    """A stream whose reads return these chunks."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.chunks = list(chunks)
+        self.reads = 0
+
+    async def read(self, size: int = -1, /) -> bytes:
+        self.reads += 1
+        return self.chunks.pop(0) if self.chunks else b""
+
+
+async def collected(records: AsyncIterator[Any]) -> list[Any]:
+    return [record async for record in records]
+
+
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    ends = [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [piece for start, end in zip([0, *ends], ends, strict=False) if (piece := data[start:end])]

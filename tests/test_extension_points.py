@@ -15,7 +15,7 @@ from extframe.interface import declaration, routes
 from extframe.server import serving
 
 PAGE = Path(__file__).parent.parent / "docs" / "extension-points.md"
-DECLARE, USE, WRITE, WRITE_ASYNC, BINARY = re.findall(
+DECLARE, USE, WRITE, WRITE_ASYNC, BINARY, STREAM = re.findall(
     r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
 )
 
@@ -23,7 +23,7 @@ DECLARE, USE, WRITE, WRITE_ASYNC, BINARY = re.findall(
 @pytest.fixture
 def page() -> ModuleType:
     module = ModuleType("page")
-    for block in (DECLARE, WRITE, WRITE_ASYNC, BINARY):
+    for block in (DECLARE, WRITE, WRITE_ASYNC, BINARY, STREAM):
         exec(block, vars(module))
     return module
 
@@ -69,3 +69,12 @@ def test_binary_values_arrive_as_they_were_sent(page):
         assert driver.create(bytes(range(256)), width=200) == page.Thumbnail(image=bytes(range(200)))
         with pytest.raises(TypeError, match=r"create\(\): image: expected bytes, got str"):
             driver.create("not bytes")
+
+
+def test_a_stream_ends_with_the_words_of_the_page(page):
+    with serving(page.Echo()) as plugin, extframe.Client(plugin.address) as client:
+        tokens = page.Model.remote(client).generate("What is it?")
+        assert [next(tokens).text for _ in range(3)] == ["What", "is", "it?"]
+        with pytest.raises(extframe.RemoteError, match="no answer"):
+            next(tokens)
+        assert len(client.call("Model.Generate", {"Prompt": "What"}, reply=msgspec.Raw)) == len('{"Text":"What"}\n')

@@ -25,7 +25,7 @@ every_method_with_arguments = pytest.mark.parametrize(
     "method", [each for each in METHODS.values() if each.signature.parameters], ids=lambda method: method.wire
 )
 every_method_with_a_reply = pytest.mark.parametrize(
-    "method", [each for each in METHODS.values() if each.rpc.stream is None], ids=lambda method: method.wire
+    "method", [each for each in METHODS.values() if each.stream is None], ids=lambda method: method.wire
 )
 
 
@@ -77,7 +77,7 @@ def call_with_reply(method: Method, body: bytes, given: dict) -> None:
     client = ScriptedClient(body)
     try:
         result = getattr(OWNERS[method.wire].remote(client), method.name)(**given)
-        if method.rpc.stream is not None:
+        if method.stream is not None:
             list(result)
     except ExtframeError as error:
         assert (error.plugin, error.method) == ("scripted", method.wire)  # noqa: PT017 - one of two good ends

@@ -310,7 +310,7 @@ def test_recorded_streams_of_logs_are_read_and_written_again():
         )
         assert [entry.line for entry in entries] == [b"err", b"out", b"nonl"]
         _, function = routes(answering(method, entries))[call.wire]
-        assert b"".join(map(method.rpc.stream.pack, function(**method.decode_request(call.request)))) == call.reply
+        assert b"".join(map(method.stream.pack, function(**method.decode_request(call.request)))) == call.reply
 
 
 # --- the handshake ------------------------------------------------------------------------------------

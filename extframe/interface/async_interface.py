@@ -110,7 +110,7 @@ def _mismatches(cls: type, method: Method) -> Iterator[str]:
     if not inspect.isfunction(function):
         yield f"{method.name} is missing" if function is None else f"{method.name} is not a function"
         return
-    is_stream = method.rpc.stream is not None
+    is_stream = method.stream is not None
     if is_stream == inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         expected = "def, with the result AsyncIterator[...]" if is_stream else "async def"
         yield f"{method.name} must be declared with {expected}"

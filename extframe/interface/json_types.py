@@ -33,7 +33,8 @@ def check_type(kind: Any, seen: frozenset[Any] = frozenset()) -> None:
     """
     if is_stream(kind):
         raise TypeError(
-            f"{kind} is not a JSON type; for a stream of records declare @rpc(..., stream=StreamCodec(...))"
+            f"{kind} is not a JSON type; a stream is the whole result of a method: Iterator[T], or for records in an "
+            "encoding of their own @rpc(..., stream=StreamCodec(...))"
         )
     _check_bytes(kind)
     members = _members(kind)

@@ -24,10 +24,17 @@ class StreamCodec:
         unpack: takes a binary stream and yields its records until it ends; raises ProtocolError if the bytes
             are invalid.
         pack: returns the bytes of one record.
+        pack_error: takes the message of an error that ends the stream, and returns its bytes, for which ``unpack``
+            raises RemoteError. Without it the connection is closed, and a host learns only that the stream is
+            incomplete.
+        content_type: the media type of the stream.
     """
 
     unpack: Callable[[BinaryIO], Iterator[Any]]
     pack: Callable[[Any], bytes]
+    _: KW_ONLY
+    pack_error: Callable[[str], bytes] | None = None
+    content_type: str = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,8 @@ class rpc:  # noqa: N801 - a decorator
             if it is invalid. Applied on both sides.
         fallback: takes the plugin's error, or the error about its invalid reply, and returns a result for the
             host or raises it again.
-        stream: the reply is a stream of records in this encoding; the result is an iterator over them.
+        stream: the reply is a stream of records in this encoding; the result is an iterator over them. A result
+            ``Iterator[T]`` without it is a stream of JSON lines.
     """
 
     wire: str

@@ -14,6 +14,7 @@ from ..errors import ProtocolError, RemoteError
 from ..protocol import decode_json, error_in
 from ..text import text_of
 from .arguments import check_of, exact_type
+from .json_lines import json_lines
 from .json_types import check_type, is_async_stream, is_stream
 from .lossless import fault_finder
 from .markers import Key, StreamCodec, rpc
@@ -37,6 +38,7 @@ class Method:
         signature: its parameters without ``self`` and its result, with resolved types.
         request: the request, a msgspec Struct with one field per parameter.
         reply: the reply, a msgspec Struct with the fields of the result and the protocol's ``Err`` and ``Error``.
+        stream: the encoding of the records of a stream; None for a method with a single reply.
         doc: its docstring.
         is_async: whether it is declared in an AsyncInterface, for async code only.
     """
@@ -49,11 +51,14 @@ class Method:
         self.wire = f"{prefix}.{self.rpc.wire}"
         self.doc = inspect.getdoc(function) or ""
         try:
-            _check_kind(self)
+            _check_function(function)
             self.signature = _signature(function)
+            self.stream = self.rpc.stream or _json_lines(self.result)
+            _check_kind(self)
             _check_types(self)
             self.request = _request_struct(self)
-            self.reply = reply_struct(self.wire, self.rpc, self.result)
+            returned = NoneType if self.stream else self.result
+            self.reply = reply_struct(self.wire, self.rpc, returned)
             self._request_decoder = msgspec.json.Decoder(self.request)
             self._reply_decoder = msgspec.json.Decoder(self.reply)
         except (TypeError, NameError, ValueError) as wrong:
@@ -63,7 +68,7 @@ class Method:
         self._null_fields = [name for name, key in _keys(self.signature) if key.null]
         self._read_request = reader(self.request)
         self._read_reply = reader(self.reply)
-        self._result_of = result_getter(self.reply, self.rpc, self.result)
+        self._result_of = result_getter(self.reply, self.rpc, returned)
         self._find_fault = fault_finder(self.result)
         self._may_be_none = self.result is Any or NoneType in get_args(self.result)
 
@@ -191,15 +196,27 @@ class Method:
         return TypeError(f"{self.name} returned {shown}, an invalid reply to {self.wire}: {reason}")
 
 
+def _check_function(function: Callable[..., Any]) -> None:
+    if not inspect.isfunction(function):
+        raise TypeError(f"declare it with def and self; it is a {type(function).__name__}")
+
+
+def _json_lines(result: Any) -> StreamCodec | None:
+    """Return the codec of a result that is a stream of anything but bytes."""
+    kinds = get_args(result)[:1] if is_stream(result) else ()
+    if not kinds or kinds[0] is bytes:
+        return None
+    check_type(kinds[0])
+    return json_lines(kinds[0])
+
+
 def _check_kind(method: Method) -> None:
-    if not inspect.isfunction(method.function):
-        raise TypeError(f"declare it with def and self; it is a {type(method.function).__name__}")
     is_coroutine = inspect.iscoroutinefunction(method.function) or inspect.isasyncgenfunction(method.function)
     if is_coroutine and not method.is_async:
         raise TypeError("declare it with def, or in an AsyncInterface")
-    if is_coroutine and method.rpc.stream is not None:
+    if is_coroutine and method.stream is not None:
         raise TypeError("declare a stream with def, and with the result AsyncIterator[...]")
-    if method.is_async and not is_coroutine and method.rpc.stream is None:
+    if method.is_async and not is_coroutine and method.stream is None:
         raise TypeError("declare it with async def")
 
 
@@ -222,8 +239,10 @@ def _plain(kind: Any) -> Any:
 def _check_types(method: Method) -> None:
     for parameter in method.signature.parameters.values():
         check_type(parameter.annotation)
-    if method.rpc.stream is None:
+    if method.stream is None:
         check_type(method.result)
+    elif method.rpc.returns is not None:
+        raise TypeError("omit returns=; a stream has no keys")
     elif not is_stream(method.result) or is_async_stream(method.result) != method.is_async:
         expected = "AsyncIterator[...]" if method.is_async else "Iterator[...]"
         raise TypeError(f"the result of a stream is {method.result}; expected {expected}")

@@ -84,7 +84,7 @@ def _relative(module: str) -> str:
 def _method(method: Method, imports: _Imports) -> str:
     hints = get_type_hints(method.function)
     result, keyword = hints.pop("return"), "async def"
-    if method.rpc.stream is None:
+    if method.stream is None:
         returned = _type(result, imports)
     else:
         keyword = "def"

@@ -122,9 +122,9 @@ def _declaring(cls: type, declaration: _Declaration) -> type:
 
 
 def _remote_function(method: Method, is_async: bool) -> Callable[..., Any]:
-    if method.rpc.stream is None:
+    if method.stream is None:
         return (_calling_async if is_async else _calling)(method)
-    return (_streaming_async if is_async else _streaming)(method, method.rpc.stream)
+    return (_streaming_async if is_async else _streaming)(method, method.stream)
 
 
 def _timeout(proxy: Any, method: Method) -> float | None:
@@ -186,7 +186,7 @@ def _records(opened: AbstractContextManager[BinaryIO], codec: StreamCodec, clien
         yield None
         try:
             yield from codec.unpack(stream)
-        except ProtocolError as error:
+        except (ProtocolError, RemoteError) as error:
             _add_context(error, client, wire)
             raise
 
@@ -227,6 +227,6 @@ async def _records_async(
         try:
             async for record in unpack_async(codec, stream):
                 yield record
-        except ProtocolError as error:
+        except (ProtocolError, RemoteError) as error:
             _add_context(error, client, wire)
             raise

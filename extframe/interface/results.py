@@ -19,9 +19,9 @@ _ENVELOPE = {ERR: "Err", ERROR: "Error"}  # IPAM plugins report errors under Err
 def reply_struct(wire: str, marker: rpc, result: Any) -> type[msgspec.Struct]:
     """Return the Struct of a method's reply: its result, and ``Err`` and ``Error`` unless the result has its own.
 
-    ``wire`` is the method's wire name, ``result`` the type of its result.
+    ``wire`` is the method's wire name, ``result`` the type of its result, NoneType for a stream.
     """
-    fields = [_result_field(marker, result)] if marker.returns else _message_fields(marker, result)
+    fields = [_result_field(marker, result)] if marker.returns else _message_fields(result)
     taken = {field.name.lower() for _, _, field in fields}
     # A message with its own Err or Error field defines what it means: authz's Err does not fail the call.
     if taken.isdisjoint(key.lower() for key in _ENVELOPE.values()):
@@ -49,8 +49,8 @@ def _zero_value(kind: Any) -> dict[str, Any]:
     return {}
 
 
-def _message_fields(marker: rpc, kind: Any) -> list[tuple[str, Any, Any]]:
-    if kind is NoneType or marker.stream:
+def _message_fields(kind: Any) -> list[tuple[str, Any, Any]]:
+    if kind is NoneType:
         return []
     if not (isinstance(kind, type) and issubclass(kind, Message)):
         raise TypeError(f"the result is {kind}; name its key in the reply with returns=, or return a Message")
@@ -77,7 +77,7 @@ def result_getter(reply_type: type[msgspec.Struct], marker: rpc, kind: Any) -> C
     take: Callable[[Any], Any] = build
     if marker.returns:
         take = _take_result
-    elif kind is NoneType or marker.stream:
+    elif kind is NoneType:
         take = _take_nothing
 
     def result_of(reply: Any) -> Any:

@@ -70,10 +70,12 @@ class _Buffer(io.BufferedIOBase):
 
     def readline(self, size: int | None = -1, /) -> bytes:
         end = self._bytes.find(b"\n", self._position) + 1
+        length = (end or len(self._bytes)) - self._position
+        if size is not None and 0 <= size <= length:
+            return self._take(size)
         if not end and not self._is_complete:
             self._wait(1)
-        length = (end or len(self._bytes)) - self._position
-        return self._take(length if size is None or size < 0 else min(size, length))
+        return self._take(length)
 
     def _wait(self, missing: int) -> None:
         self.missing = missing

@@ -143,7 +143,7 @@ class PluginApp:
 
     async def _execute(self, call: _Call, arguments: dict[str, Any], receive: Receive, send: Send) -> None:
         watcher = DisconnectWatcher(receive)
-        method, codec = call.method, call.method.rpc.stream
+        method, codec = call.method, call.method.stream
         reply = None if codec is None else StreamReply(send, codec)
         try:
             result = await self._run(call, arguments)
@@ -155,9 +155,13 @@ class PluginApp:
             raise
         # A method that calls sys.exit() fails alone, and one that shutdown interrupts reports it.
         except BaseException as error:
-            if reply is not None and reply.started:
+            if reply is None or not reply.started:
+                await send_error(send, *self._failure(method, error))
+            elif reply.reports_errors and not watcher.gone:
+                _, message = self._failure(method, error)
+                await reply.fail(message)
+            else:
                 raise  # the server closes the connection, so the host notices that the stream is incomplete
-            await send_error(send, *self._failure(method, error))
         finally:
             watcher.stop()
 

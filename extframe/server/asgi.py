@@ -14,7 +14,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 JSON = (b"content-type", b"application/vnd.docker.plugins.v1.1+json")
-STREAM = (b"content-type", b"application/octet-stream")
 CLOSE = (b"connection", b"close")
 
 DISCARD_LIMIT = 64 << 20  # bytes of a body over the limit that are read and dropped before the response

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from ..interface.markers import StreamCodec
-from .asgi import STREAM, Send
+from .asgi import Send
 from .disconnect import DisconnectWatcher
 from .executor import Executor
 
@@ -22,12 +22,19 @@ class StreamReply:
         self._starting: asyncio.Task[None] | None = None
         self._send = send
         self._codec = codec
+        self.reports_errors = codec.pack_error is not None
 
     async def start(self) -> None:
         """Send the head, once."""
         if not self.started:
             self.started = True
-            await self._send({"type": "http.response.start", "status": 200, "headers": [STREAM]})
+            await self._send(
+                {
+                    "type": "http.response.start",
+                    "status": 200,
+                    "headers": [(b"content-type", self._codec.content_type.encode())],
+                }
+            )
 
     def start_soon(self) -> None:
         """Send the head from outside a task."""
@@ -38,6 +45,13 @@ class StreamReply:
         data = self._codec.pack(record)
         await self.start()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def fail(self, message: str) -> None:
+        """Send an error and the end of the stream."""
+        if self._codec.pack_error is not None:
+            data = self._codec.pack_error(message)
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self.end()
 
     async def end(self) -> None:
         """Send the end of the stream."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_client import Chunks, collected, split
 
 from extframe.errors import ProtocolError
 from extframe.interface.markers import StreamCodec
@@ -17,29 +18,8 @@ from extframe.subsystems.log import ENTRIES
 from extframe.subsystems.log_entries import LogEntry
 
 
-class Chunks:
-    """A stream whose reads return these chunks."""
-
-    def __init__(self, *chunks: bytes) -> None:
-        self.chunks = list(chunks)
-        self.reads = 0
-
-    async def read(self, size: int = -1, /) -> bytes:
-        self.reads += 1
-        return self.chunks.pop(0) if self.chunks else b""
-
-
-async def collected(records: AsyncIterator[Any]) -> list[Any]:
-    return [record async for record in records]
-
-
 def decode(codec: StreamCodec, *chunks: bytes) -> list[Any]:
     return asyncio.run(collected(unpack_async(codec, Chunks(*chunks))))
-
-
-def split(data: bytes, cuts: list[int]) -> list[bytes]:
-    ends = [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [piece for start, end in zip([0, *ends], ends, strict=False) if (piece := data[start:end])]
 
 
 @given(st.lists(st.binary(max_size=50), max_size=5), st.lists(st.integers(0, 10_000), max_size=10))
