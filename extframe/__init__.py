@@ -5,6 +5,7 @@ from importlib import import_module
 # The only list of public names: module -> its names. Type checkers read __init__.pyi, which is generated from it: run
 # `python tests/make_stub.py` after a change.
 _PUBLIC = {
+    "client.async_client": "AsyncClient",
     "client.circuit_breaker": "Breaker",
     "client.client": "Client",
     "client.http1": "Limits",

@@ -181,6 +181,14 @@ class FaultServer:
             return f"unix://{self.path}"
         return f"{'https' if self.tls else 'tcp'}://127.0.0.1:{self.port}"
 
+    def open_sockets(self) -> set[str]:
+        """Return the server's sockets, as /proc/self/fd names them."""
+        names = set()
+        for sock in [self._listener, *self._open]:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                names.add(os.readlink(f"/proc/self/fd/{sock.fileno()}"))
+        return names
+
     def close(self) -> None:
         """End every connection and thread; the address is dead from then on. The file of a unix socket stays."""
         self.closing.set()

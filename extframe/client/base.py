@@ -1,49 +1,80 @@
-"""BaseClient: the endpoint, transport and shutdown of a client, and the attempts of its calls. Knows no JSON."""
+"""BaseClient: what clients of threads and of event loops share. Makes no call."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection
-from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from ..concurrency.deadlines import check_timeout
-from ..concurrency.event import Event
-from ..errors import ConnectError, TransportError
-from .attempts import Attempts
-from .transport import Transport
+from .base_transport import BaseTransport
+from .endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from typing_extensions import Self
 
     from ..protocol import TLSConfig
-    from .endpoint import Endpoint
-    from .session import PluginSession
-    from .transport import ConnectionPool
+    from .circuit_breaker import Breaker
+    from .connection_pool import ConnectionPool
+    from .endpoint import ClientListener
+    from .http1 import Limits
+    from .retry import Retry
 
-R = TypeVar("R")
+AnyTransport = TypeVar("AnyTransport", bound=BaseTransport)
 
 
 class BaseClient:
-    """What makes the attempts of calls and is closed in the end: `Client` without the calls.
+    """One plugin, at an endpoint that several clients may share. For the arguments see ``extframe.Client``."""
 
-    Args:
-        endpoint: the plugin, which clients may share.
-        pool: connections shared with other clients; its own where None.
-    """
+    def __init__(
+        self,
+        address: str,
+        *,
+        tls: TLSConfig | None = None,
+        timeout: float = 60.0,
+        plugin: str | None = None,
+        limits: Limits | None = None,
+        retry: Retry | None = None,
+        breaker: Breaker | None = None,
+        pool: ConnectionPool | None = None,
+        listener: ClientListener | None = None,
+        keep_alive: bool = True,
+        peer_uids: Collection[int] | None = None,
+    ) -> None:
+        endpoint = Endpoint(
+            address,
+            tls=tls,
+            timeout=timeout,
+            plugin=plugin,
+            limits=limits,
+            retry=retry,
+            breaker=breaker,
+            listener=listener,
+            keep_alive=keep_alive,
+            peer_uids=peer_uids,
+        )
+        self._attach(endpoint, pool)
 
-    def __init__(self, endpoint: Endpoint, *, pool: ConnectionPool | None = None) -> None:
+    @classmethod
+    def on(cls, endpoint: Endpoint, *, pool: ConnectionPool | None = None) -> Self:
+        """Return a client that shares ``endpoint`` with other clients, of threads or of tasks."""
+        client = cls.__new__(cls)
+        client._attach(endpoint, pool)
+        return client
+
+    def _attach(self, endpoint: Endpoint, pool: ConnectionPool | None) -> None:
         self.endpoint = endpoint
         self._pool = pool
-        self._closed = Event()
-        self._sessions: dict[int, PluginSession] = {}  # by process
-        self._transport = self._new_transport()
+        self._open()
         endpoint.follow(self._reconnect)
 
-    def _new_transport(self) -> Transport:
+    def _open(self) -> None:
+        """Make a transport to the address of the endpoint."""
+        raise NotImplementedError
+
+    def _new_transport(self, kind: type[AnyTransport]) -> AnyTransport:
         endpoint = self.endpoint
-        return Transport(
+        return kind(
             endpoint.address,
             endpoint.tls,
             limits=endpoint.limits,
@@ -51,6 +82,10 @@ class BaseClient:
             keep_alive=endpoint.keep_alive,
             peer_uids=endpoint.peer_uids,
         )
+
+    def _reconnect(self) -> None:
+        """Use the new address of the endpoint."""
+        raise NotImplementedError
 
     @property
     def address(self) -> str:
@@ -85,58 +120,6 @@ class BaseClient:
         """When the open circuit breaker lets a call through, a ``time.monotonic()`` value; None while it is closed."""
         return self.endpoint.circuit.next_try
 
-    def _attempt(self, method: str, send: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
-        """Return what ``send`` returns, which takes a deadline, after as many attempts as `Attempts` allows."""
-        attempts = Attempts(self.endpoint, method, seconds, idempotent, monotonic())
-        try:
-            while True:
-                transport = self._transport
-                try:
-                    result = send(attempts.deadline)
-                except TransportError as failure:
-                    wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)
-                    if wait is None or self._closed.wait(wait) or not attempts.may_continue(monotonic()):
-                        attempts.give_up(failure, monotonic())
-                        raise
-                else:
-                    attempts.succeed()
-                    return result
-        except BaseException:
-            attempts.abandon()
-            raise
-
-    # Other HTTP.
-
-    @property
-    def session(self) -> PluginSession:
-        """A ``requests.Session`` bound to this plugin, for what `call` does not cover: GET, hooks, auth, adapters.
-
-        ::
-
-            client.session.post("VolumeDriver.List").json()  # {'Volumes': []}
-
-        Its timeouts, per connect and per read, and its errors are those of requests. requests is imported at the
-        first use.
-        """
-        if self._closed.is_set():
-            raise ConnectError("the client is closed", plugin=self.plugin, address=self.address)
-        process = os.getpid()
-        session = self._sessions.get(process)
-        if session is None:
-            from .session import PluginSession
-
-            transport = self._transport
-            session = PluginSession(
-                transport.address,
-                tls=transport.tls_context(),
-                timeout=self.timeout,
-                peer_uids=self.endpoint.peer_uids,
-            )
-            session = self._sessions.setdefault(process, session)
-        return session
-
-    # Address and shutdown.
-
     def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
         """Use another address from now on. Calls under way end where they began.
 
@@ -147,32 +130,6 @@ class BaseClient:
             SpecError: the address is invalid.
         """
         self.endpoint.retarget(address, tls, peer_uids)
-
-    def _reconnect(self) -> None:
-        before, self._transport = self._transport, self._new_transport()
-        before.close()
-        self._close_session()
-        if self._closed.is_set():
-            self._transport.close()
-
-    def close(self) -> None:
-        """Close the connections and wake calls that wait for a retry. Later calls raise ConnectError."""
-        self._closed.set()
-        self._transport.close()
-        self._close_session()
-
-    def _close_session(self) -> None:
-        session = self._sessions.pop(os.getpid(), None)
-        if session is not None:
-            session.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         name = f"{self.plugin!r} at " if self.plugin else ""

@@ -6,33 +6,22 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+from typing import Any, BinaryIO, TypeVar, overload
 
 from ..concurrency.deadlines import check_timeout
 from ..errors import ExtframeError
-from ..protocol import TLSConfig, encode_json
-from .base import BaseClient
-from .endpoint import Endpoint, path_of
+from ..protocol import encode_json
+from .endpoint import path_of
 from .pending_call import PendingCall
 from .replies import UNTYPED, body_of, reader_of, refusal, whole
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from typing_extensions import Self
-
-    from .circuit_breaker import Breaker
-    from .endpoint import ClientListener
-    from .http1 import Limits
-    from .retry import Retry
-    from .transport import ConnectionPool
+from .sync_base import SyncClientBase
 
 T = TypeVar("T")
 
 ERROR_PAGE_LIMIT = 64 * 1024  # bytes read of an error response to a streaming call
 
 
-class Client(BaseClient):
+class Client(SyncClientBase):
     """Calls one plugin. Thread-safe; a forked child shares no connection with its parent.
 
     ::
@@ -58,44 +47,6 @@ class Client(BaseClient):
     Raises:
         SpecError: the address is invalid.
     """
-
-    def __init__(
-        self,
-        address: str,
-        *,
-        tls: TLSConfig | None = None,
-        timeout: float = 60.0,
-        plugin: str | None = None,
-        limits: Limits | None = None,
-        retry: Retry | None = None,
-        breaker: Breaker | None = None,
-        pool: ConnectionPool | None = None,
-        listener: ClientListener | None = None,
-        keep_alive: bool = True,
-        peer_uids: Collection[int] | None = None,
-    ) -> None:
-        endpoint = Endpoint(
-            address,
-            tls=tls,
-            timeout=timeout,
-            plugin=plugin,
-            limits=limits,
-            retry=retry,
-            breaker=breaker,
-            listener=listener,
-            keep_alive=keep_alive,
-            peer_uids=peer_uids,
-        )
-        super().__init__(endpoint, pool=pool)
-
-    @classmethod
-    def on(cls, endpoint: Endpoint, *, pool: ConnectionPool | None = None) -> Self:
-        """Return a client that shares ``endpoint`` with other clients, of threads or of tasks."""
-        client = cls.__new__(cls)
-        BaseClient.__init__(client, endpoint, pool=pool)
-        return client
-
-    # Calls.
 
     @overload
     def call(

@@ -12,6 +12,7 @@ import select
 import socket
 from contextlib import suppress
 from time import monotonic
+from typing import Protocol
 
 from ..errors import CallTimeout, ConnectionLost
 
@@ -43,14 +44,25 @@ def _count_fork() -> None:
 os.register_at_fork(after_in_child=_count_fork)
 
 
+class Registration(Protocol):
+    """That of a connection with an event loop."""
+
+    def end(self) -> bool:
+        """Have the loop forget the connection; return whether it may be closed now, or is going to be by the loop."""
+
+
 class Connection:
-    """A connected socket, used by one thread at a time. Deadlines are ``time.monotonic()`` values.
+    """A connected socket, used by one thread or task at a time. Deadlines are ``time.monotonic()`` values.
 
     ``opened`` is when it was made. ``idle_since`` and ``uses``, the number of responses, belong to the connection pool.
     ``in_step`` is False once a request was not sent completely: no later response could be assigned to its request.
+    ``registration`` is that with an event loop, if it has one; such a connection does not wait itself.
     """
 
-    __slots__ = ("__weakref__", "_early", "_forks", "_readable", "_socket", "idle_since", "in_step", "opened", "uses")
+    __slots__ = (
+        "__weakref__", "_early", "_forks", "_readable", "_socket", "idle_since", "in_step", "opened", "registration",
+        "uses",
+    )  # fmt: skip
 
     cut = False
     """Whether the connection ended without the closing message of its kind; TLS has one."""
@@ -64,6 +76,7 @@ class Connection:
         self.idle_since = math.inf  # never yet
         self.uses = 0
         self.in_step = True
+        self.registration: Registration | None = None
         self._forks = _forks
 
     def is_usable(self) -> bool:
@@ -163,8 +176,12 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the socket. In a child process this leaves the parent's end open."""
-        self._socket.close()
+        """Close the socket. In a child process this leaves the parent's end open.
+
+        A connection that is registered with an event loop is closed in the loop's thread.
+        """
+        if self.registration is None or self.registration.end():
+            self._socket.close()
 
     def __del__(self) -> None:
         # A client that was not closed must not warn about each connection that it kept.

@@ -1,23 +1,25 @@
-"""Sockets connected to an address, within a deadline and to the expected user. Knows neither HTTP nor TLS."""
+"""Sockets connected to an address, within a deadline and to the expected user. Knows neither HTTP nor TLS.
+
+Connecting is a generator of `Steps`, so that threads and event loops connect by the same rules.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import pwd
-import select
 import socket
 import struct
-import time
 from collections.abc import Collection
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from ..concurrency.deadlines import left
-from ..concurrency.threads import Worker
 from ..errors import CallTimeout, ConnectError, ExtframeError
 from ..protocol import Address
-from .connection import CONNECT, LOOKUP, late, wait
+from .connection import CONNECT, LOOKUP, late
+from .steps import WRITABLE, Blocking, Pause, Ready, Steps, run
 
 _NO_DESCRIPTOR = "raise the limit on file descriptors (ulimit -n), or close what the program does not need"
 _REMEDIES = {
@@ -42,10 +44,16 @@ def connect(address: Address, deadline: float, peer_uids: Collection[int] | None
         ConnectError: with the cause chained, and the remedy.
         CallTimeout: the deadline passed.
     """
+    return run(connecting(address, deadline, peer_uids))
+
+
+def connecting(address: Address, deadline: float, peer_uids: Collection[int] | None = None) -> Steps[socket.socket]:
+    """Connect as `connect` does, without waiting: the result is an operation that yields what it waits for."""
     try:
         if not address.path:
-            return _connect_tcp(address, deadline)
-        return check_peer(_connect_unix(address.path, deadline), address.path, peer_uids)
+            return (yield from _connecting_tcp(address, deadline))
+        sock = yield from _connecting_unix(address.path, deadline)
+        return check_peer(sock, address.path, peer_uids)
     except (CallTimeout, ConnectError):
         raise
     except OSError as refused:
@@ -121,7 +129,7 @@ def _connect_at_once(path: str) -> socket.socket:
     return sock
 
 
-def _connect_unix(path: str, deadline: float) -> socket.socket:
+def _connecting_unix(path: str, deadline: float) -> Steps[socket.socket]:
     pause = 0.001
     while True:
         try:
@@ -129,36 +137,34 @@ def _connect_unix(path: str, deadline: float) -> socket.socket:
         except BlockingIOError:
             if left(deadline) == 0:
                 raise late(CONNECT) from None
-        time.sleep(min(pause, left(deadline)))
+        yield Pause(min(pause, left(deadline)))
         pause = min(2 * pause, 0.05)
 
 
 # --- TCP ----------------------------------------------------------------------------------------------
 
 
-def _connect_tcp(address: Address, deadline: float) -> socket.socket:
-    found = _look_up(address.host, address.port, deadline)
+def _connecting_tcp(address: Address, deadline: float) -> Steps[socket.socket]:
+    found = yield from _looking_up(address.host, address.port, deadline)
     refused: OSError = ConnectError(f"the name {address.host!r} has no address")
     for index, (family, kind, protocol, _, target) in enumerate(found):
         # Each of several addresses gets its share of the time, as the first one may not respond.
         share = monotonic() + left(deadline) / (len(found) - index)
         try:
-            return _connect_to(target, family, kind, protocol, share)
+            return (yield from _connecting_to(target, family, kind, protocol, share))
         except OSError as wrong:
             refused = wrong
     raise refused
 
 
-def _connect_to(target: Any, family: int, kind: int, protocol: int, deadline: float) -> socket.socket:
+def _connecting_to(target: Any, family: int, kind: int, protocol: int, deadline: float) -> Steps[socket.socket]:
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = sock.connect_ex(target)
         if code == errno.EINPROGRESS:
-            writable = select.poll()
-            writable.register(sock, select.POLLOUT)
-            wait(writable, deadline, CONNECT)
+            yield Ready(sock.fileno(), WRITABLE, deadline, CONNECT)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, os.strerror(code))
@@ -168,17 +174,17 @@ def _connect_to(target: Any, family: int, kind: int, protocol: int, deadline: fl
     return sock
 
 
-def _look_up(host: str, port: int, deadline: float) -> list[Any]:
+def _looking_up(host: str, port: int, deadline: float) -> Steps[list[Any]]:
     """Return what getaddrinfo returns for a host. It has no timeout, so a name is looked up in a thread of its own."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):  # not a number: a name, or invalid
         pass
-    lookup = Worker(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), f"look up {host}")
+    look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
-        return lookup.result(deadline)
-    except TimeoutError:
-        raise late(LOOKUP) from None
+        return (yield Blocking(look_up, f"look up {host}", deadline, LOOKUP))  # type: ignore[no-any-return]
+    except CallTimeout:
+        raise
     except (OSError, UnicodeError, ExtframeError) as wrong:  # UnicodeError: the name is not one of DNS
         raise ConnectError(f"the host name {host!r} cannot be looked up: {_explain(wrong)}") from wrong
 

@@ -8,14 +8,14 @@ has no ``CAFile``. A plugin with a certificate of its own that works there needs
 from __future__ import annotations
 
 import os
-import select
 import socket
 import ssl
 import stat
 
 from ..errors import CallTimeout, ConnectError, ConnectionLost, SpecError
 from ..protocol import TLSConfig
-from .connection import Connection, wait
+from .connection import Connection
+from .steps import READABLE, WRITABLE, Ready, Steps, run
 
 HANDSHAKE = "TLS handshake"
 
@@ -136,6 +136,11 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, host: str, deadline:
         ConnectError: there is no TLS, or one side rejected a certificate; says what fixes it.
         CallTimeout: the deadline passed.
     """
+    return run(shaking_hands(sock, context, host, deadline))
+
+
+def shaking_hands(sock: socket.socket, context: ssl.SSLContext, host: str, deadline: float) -> Steps[TLSConnection]:
+    """Do as `handshake` does, without waiting: the result is an operation that yields what it waits for."""
     try:
         host.encode("idna")  # wrap_socket does so too, but has taken the socket by then, and leaves it open
         wrapped = context.wrap_socket(
@@ -148,7 +153,7 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, host: str, deadline:
             raise ConnectError(f"no certificate can be for the host {host!r}: {fault}") from fault
         raise
     try:
-        _shake_hands(wrapped, deadline)
+        yield from _shaking_hands(wrapped, deadline)
     except BaseException as fault:
         connection.close()
         if isinstance(fault, CallTimeout) or not isinstance(fault, OSError):
@@ -157,16 +162,15 @@ def handshake(sock: socket.socket, context: ssl.SSLContext, host: str, deadline:
     return connection
 
 
-def _shake_hands(sock: ssl.SSLSocket, deadline: float) -> None:
-    poll = select.poll()
+def _shaking_hands(sock: ssl.SSLSocket, deadline: float) -> Steps[None]:
     while True:
         try:
             return sock.do_handshake()
         except ssl.SSLWantReadError:
-            poll.register(sock, select.POLLIN)
+            events = READABLE
         except ssl.SSLWantWriteError:
-            poll.register(sock, select.POLLOUT)
-        wait(poll, deadline, HANDSHAKE)
+            events = WRITABLE
+        yield Ready(sock.fileno(), events, deadline, HANDSHAKE)
 
 
 # --- failures in words --------------------------------------------------------------------------------

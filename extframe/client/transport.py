@@ -6,70 +6,34 @@ another connection used.
 
 from __future__ import annotations
 
-import errno
-import os
+import math
 import select
 from time import monotonic
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 
-from ..errors import ConnectError, ConnectionLost, ExtframeError
-from ..logs import get_logger
-from ..protocol import Address, TLSConfig
-from .connection import CONNECT, SEND, Connection, late, wait
-from .connection_pool import ConnectionPool, IdleConnections
-from .exchange import BaseExchange, Exchange, StreamExchange
-from .http1 import LAST_CHUNK, STATUS_LINE, UNIX_HOST, Limits, RequestWriter, Response, chunk
-from .keep_alive import KeepAlive
-from .sockets import connect, connect_now
+from ..errors import ExtframeError
+from .base_transport import BaseTransport, is_sent, refusal
+from .connection import SEND, Connection, late, wait
+from .connection_pool import ConnectionPool
+from .exchange import READ, BaseExchange, Exchange, StreamExchange
+from .http1 import LAST_CHUNK, STATUS_LINE, Response, chunk
+from .sockets import connect_now
+from .steps import run
 from .streams import ResponseStream
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Collection
 
 __all__ = ["ConnectionPool", "Transport"]
 
 E = TypeVar("E", bound=BaseExchange)
 
-logger = get_logger(__name__)
-
 _PIECE_SIZE = 64 * 1024  # bytes of a file that are sent at a time
 
 
-class Transport:
+class Transport(BaseTransport):
     """Sends requests to one address. Thread-safe; opens as many connections as there are concurrent requests.
 
     Deadlines are ``time.monotonic()`` values and cover everything that a method does: name lookup, connecting, TLS,
     sending, receiving. Errors carry the address.
-
-    Args:
-        address: of the plugin.
-        tls: how an ``https://`` address is verified; its files are read when the first connection is made.
-        limits: the largest accepted response.
-        pool: where idle connections are kept; one of its own where None.
-        keep_alive: whether connections are kept for reuse, until the plugin turns out to close them.
-        peer_uids: the users that may listen at a unix socket, in addition to root and this user; None for all.
     """
-
-    def __init__(
-        self,
-        address: Address,
-        tls: TLSConfig | None = None,
-        *,
-        limits: Limits | None = None,
-        pool: ConnectionPool | None = None,
-        keep_alive: bool = True,
-        peer_uids: Collection[int] | None = None,
-    ) -> None:
-        self.address = address
-        self._tls = tls
-        self._limits = limits or Limits()
-        self._pool = ConnectionPool() if pool is None else pool
-        self._idle = IdleConnections()
-        self._keep_alive = KeepAlive(keep_alive)
-        self._peer_uids = peer_uids
-        self._writer = RequestWriter(UNIX_HOST if address.path else address.authority, gzip=not address.path)
-        self._context: ssl.SSLContext | None = None
 
     def exchange(self, path: str, body: bytes, deadline: float) -> Response:
         """Send a request and return the response, whatever its status is.
@@ -97,22 +61,18 @@ class Transport:
             return None
         request = self._writer.request(path, body)
         try:
-            if self._idle.closed:
-                raise _closed()
-            while (connection := self._pool.take(self._idle)) is not None:
-                exchange = Exchange(connection, request, self._limits)
-                if connection.is_usable() and exchange.send() and exchange.sent:
-                    return exchange
-                self._drop(connection)
+            self._check_open(math.inf)
+            while (kept := self._reuse(Exchange, request)) is not None:
+                if is_sent(kept):
+                    return kept
+                self._drop(kept.connection)
             sock = connect_now(self.address.path, self._peer_uids)
             if sock is None:
                 return None
-            connection = Connection(sock)
-            self._pool.add(self._idle, connection)
-            exchange = Exchange(connection, request, self._limits)
-            if exchange.send() and exchange.sent:
+            exchange = self._start(Exchange, Connection(sock), request)
+            if is_sent(exchange):
                 return exchange
-            raise _refusal(connection)
+            raise refusal(exchange.connection)
         except ExtframeError as failure:
             self._describe(failure)
             raise
@@ -169,69 +129,18 @@ class Transport:
             deadline = body_deadline
         return ResponseStream(exchange, deadline, release=self.release, describe=self._describe)
 
-    def release(self, connection: Connection, *, reusable: bool) -> None:
-        """Keep the connection of an exchange that has ended, if it can be reused, or close it."""
-        if reusable and connection.in_step and self._keep_alive.keeps:
-            self._pool.put(self._idle, connection)
-        else:
-            connection.close()
-
-    def abandon(self, exchange: BaseExchange, failure: BaseException | None = None) -> None:
-        """Close the connection of an exchange that has no response; ``failure`` gets the address."""
-        connection = exchange.connection
-        if isinstance(failure, ConnectionLost) and connection.uses and exchange.phase is STATUS_LINE:
-            self._record_close(connection)
-        connection.close()
-        if isinstance(failure, ExtframeError):
-            failure.address = self.address.text
-
-    def _drop(self, connection: Connection) -> None:
-        """Close a kept connection that cannot be used."""
-        if not connection.is_inherited:
-            self._record_close(connection)
-        connection.close()
-
-    def _record_close(self, connection: Connection) -> None:
-        opened, last_used, uses = connection.opened, connection.idle_since, connection.uses
-        if self._keep_alive.record_close(monotonic(), opened=opened, last_used=last_used, uses=uses):
-            logger.debug("the plugin at %s closes its connections after each response: none is kept", self.address)
-
-    def close(self) -> None:
-        """Close the idle connections. Requests under way go on to their end; later ones raise ConnectError."""
-        self._pool.close(self._idle)
-
-    def tls_context(self) -> ssl.SSLContext | None:
-        """Return the TLS context, created on first use; None if the address is not ``https://``.
-
-        Raises:
-            SpecError: a file of the TLS configuration cannot be used.
-        """
-        if not self.address.tls:
-            return None
-        if self._context is None:
-            from .tls import client_context  # ssl is slow to import, and most plugins have a unix socket
-
-            self._context = client_context(self._tls)
-        return self._context
-
     def _send(self, kind: type[E], request: bytes, deadline: float) -> E:
         """Return an exchange whose request was sent, or part of it if the plugin responded before it took all."""
         try:
-            if self._idle.closed:
-                raise _closed()
-            if monotonic() >= deadline:
-                raise late(CONNECT)
-            while (connection := self._pool.take(self._idle)) is not None:
-                exchange = kind(connection, request, self._limits)
-                if connection.is_usable() and (exchange.send() or _send_rest(exchange, deadline)) and exchange.sent:
-                    return exchange
-                self._drop(connection)
-            connection = self._connect(deadline)
-            self._pool.add(self._idle, connection)
-            exchange = kind(connection, request, self._limits)
-            if (exchange.send() or _send_rest(exchange, deadline)) and exchange.sent:
+            self._check_open(deadline)
+            while (kept := self._reuse(kind, request)) is not None:
+                if kept.wants is READ or _send_rest(kept, deadline):
+                    return kept
+                self._drop(kept.connection)
+            exchange = self._start(kind, run(self._connecting(deadline)), request)
+            if is_sent(exchange) or _send_rest(exchange, deadline):
                 return exchange
-            raise _refusal(connection)
+            raise refusal(exchange.connection)
         except ExtframeError as failure:
             self._describe(failure)
             raise
@@ -248,26 +157,11 @@ class Transport:
         self.release(connection, reusable=response.keep_alive)
         return response
 
-    def _connect(self, deadline: float) -> Connection:
-        context = self.tls_context()
-        sock = connect(self.address, deadline, self._peer_uids)
-        if context is None:
-            return Connection(sock)
-        from .tls import handshake
-
-        return handshake(sock, context, self.address.host, deadline)
-
-    def _describe(self, failure: BaseException) -> None:
-        if isinstance(failure, ExtframeError):
-            failure.address = self.address.text
-
-
-def _closed() -> ConnectError:
-    return ConnectError("the client is closed")
-
 
 def _send_rest(exchange: BaseExchange, deadline: float) -> bool:
-    """Send what the plugin did not take at once, and return True."""
+    """Send what the plugin did not take at once, and return whether it took anything."""
+    if exchange.wants is READ:
+        return False
     either = select.poll()
     either.register(exchange.fileno(), select.POLLIN | select.POLLOUT)
     try:
@@ -277,22 +171,7 @@ def _send_rest(exchange: BaseExchange, deadline: float) -> bool:
     except BaseException:
         exchange.connection.close()
         raise
-    return True
-
-
-def _refusal(connection: Connection) -> ConnectError:
-    """Return the error for a new connection that took nothing; over TLS the plugin may have said why."""
-    try:
-        connection.has_answered()
-    except ConnectError as said:
-        return said
-    except ConnectionLost:
-        pass
-    finally:
-        connection.close()
-    refusal = ConnectError("the plugin closed the connection before it took any of the request")
-    refusal.__cause__ = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
-    return refusal
+    return exchange.sent > 0
 
 
 def _send_in_chunks(connection: Connection, data: BinaryIO, deadline: float) -> bool:

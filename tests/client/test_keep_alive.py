@@ -53,7 +53,7 @@ def test_no_connection_is_kept_where_the_host_says_so(client_of):
 
 
 def test_a_plugin_that_closes_its_connections_is_noticed_and_said_once_at_debug(client_of, caplog):
-    caplog.set_level(logging.DEBUG, "extframe.client.transport")
+    caplog.set_level(logging.DEBUG, "extframe.client.base_transport")
     client = client_of(send_and_close(reply()))
     for _ in range(10):
         with suppress(ConnectionLost):  # the end of a kept connection may arrive after the request was sent

@@ -17,7 +17,8 @@ from certificates import Authority, Identity
 from faultserver import FaultServer, Peer, answer, close_at_once, eventually, hang
 
 from extframe.client.http1 import Response
-from extframe.client.tls import TLSConnection, client_context, handshake
+from extframe.client.steps import Steps
+from extframe.client.tls import TLSConnection, client_context, handshake, shaking_hands
 from extframe.client.transport import Transport
 from extframe.errors import CallTimeout, ConnectError, ConnectionLost, ProtocolError, SpecError
 from extframe.protocol import Address, TLSConfig
@@ -237,13 +238,13 @@ def test_a_client_without_a_certificate_is_told_where_it_belongs(
     context.maximum_version = version
     server = fault_server(answer(), kind="tcp", tls=context)
 
-    def shake_hands(*arguments: Any) -> TLSConnection:
+    def shake_hands(*arguments: Any) -> Steps[TLSConnection]:
         # In TLS 1.3 the client's handshake is over before the server has seen that there is no certificate.
-        connection = handshake(*arguments)
+        connection = yield from shaking_hands(*arguments)
         assert not late or eventually(lambda: server.errors and not server._open)
         return connection
 
-    monkeypatch.setattr("extframe.client.tls.handshake", shake_hands)
+    monkeypatch.setattr("extframe.client.tls.shaking_hands", shake_hands)
     with pytest.raises(ConnectError, match="refuses this host: .* CertFile and KeyFile in TLSConfig"):
         call(server.address, trusted)
 

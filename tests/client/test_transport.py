@@ -48,6 +48,7 @@ from extframe.client import connection, sockets
 from extframe.client.connection_pool import ConnectionPool
 from extframe.client.exchange import Exchange
 from extframe.client.http1 import Limits, Response
+from extframe.client.steps import Steps
 from extframe.client.transport import Transport
 from extframe.errors import CallTimeout, ConnectError, ConnectionLost, ProtocolError, SpecError, TransportError
 from extframe.protocol import Address
@@ -479,7 +480,7 @@ def test_a_host_whose_first_address_is_silent_is_reached_at_the_next(fault_serve
     good, silent = fault_server(answer(), kind="tcp"), fault_server(hang, kind="tcp", backlog=0, accepting=False)
     found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", server.port)) for server in (silent, good)]
     with full_backlog(silent):
-        monkeypatch.setattr(sockets, "_look_up", lambda host, port, deadline: found)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         assert call(transport_to("tcp://plugin.example:80"), seconds=2).status == 200
 
 
@@ -511,14 +512,13 @@ def test_a_connection_that_ends_after_the_request_is_lost(fault_server, transpor
 
 def test_a_connection_that_ends_before_it_takes_a_byte_sends_nothing(fault_server, transport_to, monkeypatch):
     server = fault_server(close_at_once)
-    connect = sockets.connect
 
-    def connect_and_wait(*arguments: Any) -> socket.socket:
-        sock = connect(*arguments)
+    def connect_and_wait(*arguments: Any) -> Steps[socket.socket]:
+        sock = yield from sockets.connecting(*arguments)
         assert eventually(lambda: server.connections and not server._open)
         return sock
 
-    monkeypatch.setattr("extframe.client.transport.connect", connect_and_wait)
+    monkeypatch.setattr("extframe.client.base_transport.connecting", connect_and_wait)
     with pytest.raises(ConnectError, match="before it took any of the request"):
         call(transport_to(server))
 

@@ -1,0 +1,157 @@
+"""AsyncClient: calls to a plugin that are awaited. JSON, streams and files; knows no sockets and no HTTP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ..concurrency.deadlines import check_timeout
+from ..errors import ExtframeError
+from ..protocol import encode_json
+from .async_base import AsyncClientBase
+from .client import ERROR_PAGE_LIMIT
+from .endpoint import path_of
+from .replies import UNTYPED, body_of, reader_of, refusal, whole
+
+if TYPE_CHECKING:
+    from .async_streams import AsyncResponseStream
+    from .http1 import Response
+
+T = TypeVar("T")
+
+
+class AsyncClient(AsyncClientBase):
+    """Calls one plugin from tasks of one event loop: asyncio's or uvloop's.
+
+    ::
+
+        async with AsyncClient("unix:///run/docker/plugins/rclone.sock") as client:
+            await client.call("VolumeDriver.Get", {"Name": "photos"})  # {'Volume': {'Name': 'photos', ...}, 'Err': ''}
+
+    The arguments, results, errors, deadlines, retries and the circuit breaker are those of ``Client``. A call whose
+    task is cancelled ends at once; the plugin may still execute it. ``asyncio.timeout`` around a call works, but note
+    that CallTimeout is a TimeoutError too.
+
+    Args:
+        address, tls, timeout, plugin, limits, retry, breaker, pool, listener, keep_alive, peer_uids: as for ``Client``.
+
+    Raises:
+        SpecError: the address is invalid.
+    """
+
+    @overload
+    async def call(
+        self, method: str, arguments: object = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> dict[str, Any]: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: type[T],
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> T: ...
+    @overload
+    async def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: None,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> None: ...
+    @overload  # unions, Annotated, Literal, which type checkers do not accept as type[T]
+    async def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: object,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Any: ...
+    async def call(
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        reply: Any = UNTYPED,
+        timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Any:
+        """Send ``arguments`` as JSON to ``method`` and return the reply.
+
+        Args:
+            method, arguments, reply, timeout, idempotent: as for ``Client.call``.
+
+        Raises:
+            ExtframeError, TypeError, ValueError: as ``Client.call``.
+            RuntimeError: the client was first used in another event loop; nothing was sent.
+        """
+        path = path_of(method)
+        read = reader_of(reply)
+        body = encode_json(arguments, method)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        look = not (idempotent and self.endpoint.retry.lost)
+
+        async def send(deadline: float) -> Response:
+            return whole(await self._transport.exchange(path, body, deadline, look=look))
+
+        try:
+            return read(body_of(await self._attempt(method, send, seconds, idempotent)))
+        except ExtframeError as failure:
+            self.endpoint.describe(failure, method, seconds)
+            raise
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, arguments: object = None, *, timeout: float | None = None
+    ) -> AsyncIterator[AsyncResponseStream]:
+        """Send ``arguments`` as JSON to ``method`` and return the reply as a stream of bytes.
+
+        ::
+
+            async with client.stream("LogDriver.ReadLogs", {"Info": info, "Config": {"Follow": True}}) as records:
+                await records.read(4)  # up to 4 bytes, as soon as there are any; b"" at the end
+                async for piece in records:
+                    ...
+
+        Leaving the block closes the stream, whether it was read to its end or not.
+
+        Args:
+            method, arguments, timeout: as for ``Client.stream``.
+
+        Raises:
+            ExtframeError: as `call`, also while reading.
+        """
+        path = path_of(method)
+        body = encode_json(arguments, method)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        body_deadline = math.inf if timeout is None else None
+
+        async def send(deadline: float) -> AsyncResponseStream:
+            return await self._transport.open(path, body, deadline, body_deadline=body_deadline)
+
+        try:
+            stream = await self._attempt(method, send, seconds)
+            try:
+                if stream.status != 200:
+                    raise refusal(stream.status, stream.header("Location"), await _error_page(stream))
+                yield stream
+            finally:
+                stream.close()
+        except ExtframeError as failure:
+            self.endpoint.describe(failure, method, seconds)
+            raise
+
+
+async def _error_page(stream: AsyncResponseStream) -> bytes:
+    page = b""
+    while len(page) < ERROR_PAGE_LIMIT and (piece := await stream.read(ERROR_PAGE_LIMIT - len(page))):
+        page += piece
+    return page
