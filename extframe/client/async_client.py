@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..concurrency.deadlines import check_timeout
 from ..errors import ExtframeError
 from ..protocol import encode_json
 from .async_base import AsyncClientBase
+from .async_files import Source, check_source, pieces_of
 from .client import ERROR_PAGE_LIMIT
 from .endpoint import path_of
 from .replies import UNTYPED, body_of, reader_of, refusal, whole
@@ -145,6 +146,44 @@ class AsyncClient(AsyncClientBase):
                 yield stream
             finally:
                 stream.close()
+        except ExtframeError as failure:
+            self.endpoint.describe(failure, method, seconds)
+            raise
+
+    @overload
+    async def send_file(self, method: str, data: Source, *, timeout: float | None = None) -> dict[str, Any]: ...
+    @overload
+    async def send_file(self, method: str, data: Source, *, reply: type[T], timeout: float | None = None) -> T: ...
+    @overload
+    async def send_file(self, method: str, data: Source, *, reply: None, timeout: float | None = None) -> None: ...
+    @overload
+    async def send_file(self, method: str, data: Source, *, reply: object, timeout: float | None = None) -> Any: ...
+    async def send_file(self, method: str, data: Source, *, reply: Any = UNTYPED, timeout: float | None = None) -> Any:
+        """Send a file from its current position to its end, or the bytes of an async iterable, and return the reply.
+
+        It is sent in chunks, never held in memory as a whole, and never retried.
+
+        Args:
+            method: as for ``Client.send_file``.
+            data: a binary file, which is read in threads; an object whose ``read(size)`` is awaited; or an async
+                iterable of bytes. An async generator is closed afterwards.
+            reply, timeout: as for ``Client.send_file``. The wait for ``data`` ends at the deadline, and when the plugin
+                responds before it has all.
+
+        Raises:
+            ExtframeError: as `call`; and whatever ``data`` raises.
+        """
+        path = path_of(method)
+        check_source(data)
+        read = reader_of(reply)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+
+        async def send(deadline: float) -> Response:
+            async with aclosing(pieces_of(data)) as pieces:
+                return whole(await self._transport.upload(path, pieces, deadline))
+
+        try:
+            return read(body_of(await self._attempt(method, send, seconds)))
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise

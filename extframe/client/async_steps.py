@@ -40,7 +40,7 @@ async def _wait_ready(step: Ready) -> None:
     # In an empty context: the loop would keep the task's.
     Context().run(loop.add_reader if reads else loop.add_writer, step.fd, _set, future)
     try:
-        await _until(future, step.deadline, step.phase)
+        await until(future, step.deadline, step.phase)
     finally:
         if not loop.is_closed():
             (loop.remove_reader if reads else loop.remove_writer)(step.fd)
@@ -52,15 +52,15 @@ async def _pause(step: Pause) -> None:
 
 async def _block(step: Blocking) -> Any:
     future = call_in_thread(step.function, step.name)
-    await _until(future, step.deadline, step.phase)
+    await until(future, step.deadline, step.phase)
     return future.result()
 
 
 _WAITS: dict[type[Step], Callable[[Any], Awaitable[Any]]] = {Ready: _wait_ready, Pause: _pause, Blocking: _block}
 
 
-async def _until(future: asyncio.Future[Any], deadline: float, phase: str) -> None:
-    """Wait until a future is done.
+async def until(future: asyncio.Future[Any], deadline: float, phase: str) -> None:
+    """Wait until a future is done; it is cancelled if this is.
 
     Raises:
         CallTimeout: the deadline passed; the future is cancelled.

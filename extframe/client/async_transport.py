@@ -6,20 +6,19 @@ that a connection is taken from the pool and the moment that it belongs to an ex
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TypeVar
 
 from ..concurrency.async_threads import call_in_thread
 from ..errors import ExtframeError
-from .async_steps import ConnectQueue, run_async
+from .async_steps import ConnectQueue, run_async, until
 from .async_streams import AsyncResponseStream
 from .base_transport import BaseTransport, is_sent, refusal
-from .connection import Connection
-from .exchange import READ, BaseExchange, Exchange, StreamExchange
-from .http1 import Response
+from .connection import SEND, Connection
+from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
+from .http1 import LAST_CHUNK, Response, chunk
 from .loop_registration import LoopRegistration
-
-if TYPE_CHECKING:
-    import asyncio
 
 E = TypeVar("E", bound=BaseExchange)
 
@@ -37,6 +36,7 @@ class AsyncTransport(BaseTransport):
         """Use this event loop. Connections that this process inherited from its parent are forgotten."""
         self._loop = loop
         self._connect_queue = ConnectQueue()
+        self._feeders: dict[Connection, asyncio.Task[None]] = {}  # of uploads under way
         self._idle.clear()
 
     async def exchange(self, path: str, body: bytes, deadline: float, *, look: bool = True) -> Response:
@@ -51,12 +51,35 @@ class AsyncTransport(BaseTransport):
             ExtframeError: as ``Transport.exchange``.
         """
         exchange = await self._send(Exchange, self._writer.request(path, body), deadline, look)
+        connection = exchange.connection
         try:
-            response = await registration_of(exchange.connection).run(exchange.advance, exchange, deadline)
+            response = None if connection.in_step else exchange.advance()  # it may have been received while sending
+            if response is None:
+                response = await registration_of(connection).run(exchange.advance, exchange, deadline)
         except BaseException as failure:
             self.abandon(exchange, failure)
             raise
-        self.release(exchange.connection, reusable=response.keep_alive)
+        self.release(connection, reusable=response.keep_alive)
+        return response
+
+    async def upload(self, path: str, pieces: AsyncIterator[bytes], deadline: float) -> Response:
+        """Send pieces of bytes, none of them empty, and return the response. A response that arrives early ends it.
+
+        Raises:
+            ExtframeError: as `exchange`; and whatever ``pieces`` raises.
+        """
+        upload = await self._send(Upload, self._writer.chunked_head(path), deadline)
+        connection = upload.connection
+        try:
+            if connection.in_step:
+                await self._send_pieces(upload, pieces, deadline)
+            response = None if connection.in_step else upload.advance()
+            if response is None:
+                response = await registration_of(connection).run(upload.advance, upload, deadline)
+        except BaseException as failure:
+            self.abandon(upload, failure)
+            raise
+        self.release(connection, reusable=response.keep_alive)
         return response
 
     async def open(
@@ -73,7 +96,8 @@ class AsyncTransport(BaseTransport):
         exchange = await self._send(StreamExchange, self._writer.request(path, body), deadline)
         registration = registration_of(exchange.connection)
         try:
-            await registration.run(exchange.advance, exchange, deadline)
+            if exchange.connection.in_step or not exchange.advance():
+                await registration.run(exchange.advance, exchange, deadline)
         except BaseException as failure:
             self.abandon(exchange, failure)
             raise
@@ -109,6 +133,27 @@ class AsyncTransport(BaseTransport):
             self._drop(kept.connection)
         return None
 
+    async def _send_pieces(self, upload: Upload, pieces: AsyncIterator[bytes], deadline: float) -> None:
+        """Send the body of a request, in a task: the wait for a piece ends at the deadline, and when a response comes.
+
+        Raises:
+            CallTimeout: the deadline passed.
+        """
+        connection = upload.connection
+        feeder = self._feeders[connection] = self._loop.create_task(_feed(upload, pieces, deadline))
+        feeder.add_done_callback(_retrieve)
+        try:
+            await until(feeder, deadline, SEND)
+        finally:
+            del self._feeders[connection]
+            if not feeder.done():
+                feeder.cancel()
+                await asyncio.wait({feeder})
+        if feeder.cancelled() and connection.has_answered():
+            upload.send()
+        else:
+            feeder.result()
+
     async def _connect(self, deadline: float) -> Connection:
         if self.address.tls and self._context is None:
             await call_in_thread(self.tls_context, "read TLS files")  # which may be anywhere
@@ -121,6 +166,9 @@ class AsyncTransport(BaseTransport):
         try:
             self._idle.remove(connection)
         except ValueError:
+            feeder = self._feeders.get(connection)
+            if feeder is not None:  # a response to what was sent so far: the wait for more is over
+                feeder.cancel()
             return False
         self._drop(connection)
         return True
@@ -132,6 +180,25 @@ def registration_of(connection: Connection) -> LoopRegistration:
     if not isinstance(registration, LoopRegistration):
         raise RuntimeError(f"{connection!r} is not registered with an event loop")
     return registration
+
+
+def _retrieve(feeder: asyncio.Task[None]) -> None:
+    """Take note of a failure, which is not asked for if the upload is cancelled as well."""
+    if not feeder.cancelled():
+        feeder.exception()
+
+
+async def _feed(upload: Upload, pieces: AsyncIterator[bytes], deadline: float) -> None:
+    async for piece in pieces:
+        await _proceed(upload, chunk(piece), deadline)
+        if not upload.connection.in_step:
+            return
+    await _proceed(upload, LAST_CHUNK, deadline)
+
+
+async def _proceed(upload: Upload, data: bytes, deadline: float) -> None:
+    if not upload.proceed(data):
+        await _send_rest(upload, deadline)
 
 
 async def _send_rest(exchange: BaseExchange, deadline: float) -> bool:

@@ -27,6 +27,7 @@ E = TypeVar("E", bound=BaseExchange)
 
 logger = get_logger(__name__)
 
+PIECE_SIZE = 64 * 1024  # bytes of a file that are sent at a time
 LOOK_AFTER = 0.001  # seconds of idleness after which a connection is looked at before it carries any request
 
 

@@ -198,7 +198,7 @@ class Client(SyncClientBase):
             ExtframeError: as `call`; and whatever ``data.read`` raises.
         """
         path = path_of(method)
-        _check_binary(data)
+        check_binary(data)
         read = reader_of(reply)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         try:
@@ -214,6 +214,11 @@ class Client(SyncClientBase):
 # --- arguments of calls -------------------------------------------------------------------------------
 
 
-def _check_binary(data: object) -> None:
+def check_binary(data: object) -> None:
+    """Check that ``data`` is a file of bytes.
+
+    Raises:
+        TypeError: it is not.
+    """
     if isinstance(data, io.TextIOBase) or not hasattr(data, "read"):
         raise TypeError(f"data is {data!r}; expected a file of bytes, as open(path, 'rb') gives")

@@ -123,6 +123,27 @@ class Exchange(BaseExchange):
         return parser.response if parser.done else None
 
 
+class Upload(Exchange):
+    """A request whose body follows in pieces, and its whole response. An early response ends the sending."""
+
+    __slots__ = ()
+
+    def proceed(self, data: bytes) -> bool:
+        """Send a further piece of the request as far as possible now, and return whether it is done; else `send` more.
+
+        The connection is out of step once the plugin responded or closed the connection: no further piece is due then.
+
+        Raises:
+            ConnectionLost: the connection was reset.
+        """
+        if self.connection.has_answered():
+            return self._stop_sending()
+        self._request = data
+        self.sent = 0
+        self.wants = WRITE
+        return self.send()
+
+
 class StreamExchange(BaseExchange):
     """A request and a response whose body is read in pieces while it arrives."""
 

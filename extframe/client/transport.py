@@ -12,10 +12,10 @@ from time import monotonic
 from typing import BinaryIO, TypeVar
 
 from ..errors import ExtframeError
-from .base_transport import BaseTransport, is_sent, refusal
+from .base_transport import PIECE_SIZE, BaseTransport, is_sent, refusal
 from .connection import SEND, Connection, late, wait
 from .connection_pool import ConnectionPool
-from .exchange import READ, BaseExchange, Exchange, StreamExchange
+from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import LAST_CHUNK, STATUS_LINE, Response, chunk
 from .sockets import connect_now
 from .steps import run
@@ -24,8 +24,6 @@ from .streams import ResponseStream
 __all__ = ["ConnectionPool", "Transport"]
 
 E = TypeVar("E", bound=BaseExchange)
-
-_PIECE_SIZE = 64 * 1024  # bytes of a file that are sent at a time
 
 
 class Transport(BaseTransport):
@@ -98,10 +96,9 @@ class Transport(BaseTransport):
         Raises:
             ExtframeError: as `exchange`; and whatever ``data.read`` raises.
         """
-        exchange = self._send(Exchange, self._writer.chunked_head(path), deadline)
-        connection = exchange.connection
+        exchange = self._send(Upload, self._writer.chunked_head(path), deadline)
         try:
-            connection.in_step = connection.in_step and _send_in_chunks(connection, data, deadline)
+            _send_in_chunks(exchange, data, deadline)
         except BaseException as failure:
             self.abandon(exchange, failure)
             raise
@@ -159,7 +156,7 @@ class Transport(BaseTransport):
 
 
 def _send_rest(exchange: BaseExchange, deadline: float) -> bool:
-    """Send what the plugin did not take at once, and return whether it took anything."""
+    """Send what the plugin did not take at once, and return whether it took any of the request."""
     if exchange.wants is READ:
         return False
     either = select.poll()
@@ -174,15 +171,12 @@ def _send_rest(exchange: BaseExchange, deadline: float) -> bool:
     return exchange.sent > 0
 
 
-def _send_in_chunks(connection: Connection, data: BinaryIO, deadline: float) -> bool:
-    """Return whether all of ``data`` was sent; a response ends the sending."""
-    while (piece := data.read(_PIECE_SIZE)) != b"":
+def _send_in_chunks(upload: Upload, data: BinaryIO, deadline: float) -> None:
+    while upload.connection.in_step:
+        piece = data.read(PIECE_SIZE)
         if monotonic() >= deadline:
             raise late(SEND)
-        if connection.has_answered() or not _send_all(connection, chunk(piece), deadline):
-            return False
-    return _send_all(connection, LAST_CHUNK, deadline)
-
-
-def _send_all(connection: Connection, data: bytes, deadline: float) -> bool:
-    return connection.send(data, deadline) == len(data)
+        if not upload.proceed(chunk(piece) if piece != b"" else LAST_CHUNK):
+            _send_rest(upload, deadline)
+        if piece == b"":
+            return

@@ -30,46 +30,6 @@ from extframe.errors import CallTimeout, ConnectError, ConnectionLost, RemoteErr
 PHOTOS = {"Name": "photos"}
 
 
-@pytest.fixture
-def fault_server(fault_server):
-    """`fault_server` that remembers the servers it made."""
-
-    def make(*arguments, **options):
-        make.made.append(fault_server(*arguments, **options))
-        return make.made[-1]
-
-    make.made = []
-    return make
-
-
-@pytest.fixture
-def ends_of_servers(fault_server):
-    """Return the sockets that belong to servers, as `open_sockets` names them."""
-
-    def ends():
-        return {name for server in fault_server.made for name in server.open_sockets()}
-
-    return ends
-
-
-@pytest.fixture(params=NEW_LOOP)
-def loop_kind(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def run(loop_kind, ends_of_servers):
-    """Run a coroutine function in a new event loop; nothing is left behind, no connection either."""
-
-    def run(main):
-        before = open_sockets()
-        result = run_in(loop_kind, main)
-        assert eventually(lambda: not open_sockets() - before - ends_of_servers())
-        return result
-
-    return run
-
-
 def test_a_call_returns_the_reply(run, fault_server):
     server = fault_server(answer(b'{"Mountpoint": "/mnt/photos"}'))
 
