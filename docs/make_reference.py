@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import pkgutil
-import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -15,6 +13,7 @@ import msgspec
 
 from extframe import subsystems
 from extframe.interface import Declaration, Interface, declaration
+from extframe.interface.docstrings import argument_descriptions, split_docstring
 from extframe.interface.messages import Message
 from extframe.interface.methods import Method
 from extframe.protocol import hook_name
@@ -55,7 +54,7 @@ def declared() -> Iterator[Declaration]:
 
 def _interface_section(found: Declaration) -> str:
     text, _ = split_docstring(found.interface)
-    meanings = argument_meanings(found)
+    meanings = argument_descriptions(found)
     name = found.interface.__name__
     path = f"`{found.interface.__module__}.{name}`, for async code `extframe.Async{name}`"
     names = f"manifest entry `{found.implements}`, hook `{hook_name(found.implements)}`, calls `{found.prefix}.*`"
@@ -91,14 +90,6 @@ def _method_section(method: Method, meanings: Mapping[str, str]) -> Iterator[str
     if method.signature.parameters:
         yield from _table(("argument", "key", "type", "default", "meaning"), _field_rows(method.request, meanings))
     yield from (f"Reply: {_reply(method)}.", "")
-
-
-def argument_meanings(found: Declaration) -> Callable[[Method], Mapping[str, str]]:
-    """Return the function that finds the meanings of a method's arguments, in its docstring or in its class's first."""
-    documented: dict[str, str] = {}
-    for method in reversed(found.methods):
-        documented.update(split_docstring(method.function)[1])
-    return lambda method: {**documented, **split_docstring(method.function)[1]}
 
 
 def _reply(method: Method) -> str:
@@ -141,13 +132,6 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return ""
     return f"`{field.default!r}`" if field.default is not msgspec.NODEFAULT else f"`{field.default_factory()!r}`"
-
-
-def split_docstring(documented: object) -> tuple[str, Mapping[str, str]]:
-    """Return the text of a docstring and the descriptions in its Args section."""
-    text, _, arguments = (inspect.getdoc(documented) or "").partition("\nArgs:\n")
-    meanings = dict(re.findall(r"^ {4}(\w+): ((?:.+\n?(?: {8}.*\n?)*))", arguments, re.MULTILINE))
-    return text.strip(), {name: " ".join(words.split()) for name, words in meanings.items()}
 
 
 def type_name(kind: Any) -> str:

@@ -25,6 +25,7 @@ _PUBLIC = {
     "interface.declarations": "Interface",
     "interface.drivers": "implements",
     "interface.markers": "Key StreamCodec rpc",
+    "interface.openapi": "openapi",
     "interface.messages": "Message format_time parse_time",
     "interface.remote": "remote",
     "interface.streams": "closing",

@@ -35,6 +35,7 @@ from .interface.markers import rpc as rpc
 from .interface.messages import Message as Message
 from .interface.messages import format_time as format_time
 from .interface.messages import parse_time as parse_time
+from .interface.openapi import openapi as openapi
 from .interface.remote import remote as remote
 from .interface.streams import closing as closing
 from .protocol import Address as Address
@@ -171,6 +172,7 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "implements",
+    "openapi",
     "parse_time",
     "remote",
     "rpc",

@@ -35,7 +35,7 @@ def test_all_extension_points_and_methods_are_in_the_reference():
 
 @pytest.mark.parametrize("found", DECLARATIONS, ids=lambda found: found.implements)
 def test_every_interface_and_every_method_and_argument_of_it_is_documented(found):
-    meanings = maker.argument_meanings(found)
+    meanings = maker.argument_descriptions(found)
     assert maker.split_docstring(found.interface)[0]
     for method in found.methods:
         assert maker.split_docstring(method.function)[0], method

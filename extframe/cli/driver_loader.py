@@ -25,17 +25,27 @@ def load_driver(target: str) -> Any:
         click.BadParameter: it is not MODULE:NAME.
         ExtframeError: the module or name does not exist, importing or calling it failed, or it is not a driver.
     """
+    return _driver(target, load(target, parameter="DRIVER"))
+
+
+def load(target: str, *, parameter: str = "MODULE:INTERFACE") -> Any:
+    """Return what ``target`` names; ``parameter`` is the name of the argument for messages.
+
+    Raises:
+        click.BadParameter: it is not MODULE:NAME.
+        ExtframeError: the module or name does not exist, or importing it failed.
+    """
     module_name, _, name = target.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *name.split("."))):
         expected = "expected MODULE:NAME, such as photos.plugin:Photos"
-        raise click.BadParameter(f"'{printable(target)}' is invalid: {expected}.", param_hint="'DRIVER'")
+        raise click.BadParameter(f"'{printable(target)}' is invalid: {expected}.", param_hint=f"'{parameter}'")
     module = _import(module_name)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
             raise ExtframeError(f"{target}: {_where(module)} has no {part!r}{_suggestion(found)}")
         found = getattr(found, part)
-    return _driver(target, found)
+    return found
 
 
 def _import(name: str) -> ModuleType:

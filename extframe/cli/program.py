@@ -17,6 +17,7 @@ from .inspect import inspect
 from .ls import ls
 from .new import new
 from .output import hint, note
+from .schema import schema
 from .serve import serve
 from .watch import watch
 
@@ -66,5 +67,5 @@ def program() -> None:
     """Find, call, check and serve plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, watch, inspect, call, check, serve, new, handlers, doctor):
+for command in (ls, watch, inspect, call, check, serve, new, schema, handlers, doctor):
     program.add_command(command)

@@ -79,3 +79,17 @@ def _check_leaf(kind: Any) -> None:
     if not is_known:
         name = getattr(kind, "__qualname__", kind)
         raise TypeError(f"{name} is not a JSON type: use str, int, list, dict, a Message or another type of msgspec's")
+
+
+def structs_in(kinds: Iterable[Any]) -> list[type[msgspec.Struct]]:
+    """Return the Structs that types contain, themselves included, each once."""
+    found: dict[type[msgspec.Struct], None] = {}
+    pending = list(kinds)
+    while pending:
+        kind = pending.pop(0)
+        if kind in found:
+            continue
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            found[kind] = None
+        pending.extend(_members(kind) or ())
+    return list(found)

@@ -21,7 +21,7 @@ def reply_struct(wire: str, marker: rpc, result: Any) -> type[msgspec.Struct]:
 
     ``wire`` is the method's wire name, ``result`` the type of its result, NoneType for a stream.
     """
-    fields = [_result_field(marker, result)] if marker.returns else _message_fields(result)
+    fields = [_result_field(marker, result)] if marker.returns else message_fields(result)
     taken = {field.name.lower() for _, _, field in fields}
     # A message with its own Err or Error field defines what it means: authz's Err does not fail the call.
     if taken.isdisjoint(key.lower() for key in _ENVELOPE.values()):
@@ -49,7 +49,8 @@ def _zero_value(kind: Any) -> dict[str, Any]:
     return {}
 
 
-def _message_fields(kind: Any) -> list[tuple[str, Any, Any]]:
+def message_fields(kind: Any) -> list[tuple[str, Any, Any]]:
+    """Return the fields of a Message that is a whole reply; none for NoneType."""
     if kind is NoneType:
         return []
     if not (isinstance(kind, type) and issubclass(kind, Message)):

@@ -32,7 +32,7 @@ class AuthzResponse(Message, frozen=True, omit_defaults=True):
             that receives it with status 200, it does not change the verdict in ``allow``, as in Docker.
     """
 
-    allow: bool = msgspec.field(default_factory=bool)
+    allow: Annotated[bool, msgspec.Meta(extra_json_schema={"required": True})] = msgspec.field(default_factory=bool)
     msg: str = ""
     err: str = ""
 

@@ -20,6 +20,10 @@ NODE_DISCOVERY = 1
 _NetworkID = Annotated[str, Key("NetworkID")]
 _EndpointID = Annotated[str, Key("EndpointID")]
 
+# For the OpenAPI document; `_check_scope` checks them.
+_SCOPE = msgspec.Meta(extra_json_schema={"enum": ["local", "global"], "required": True})
+_CONNECTIVITY = msgspec.Meta(extra_json_schema={"enum": ["", "local", "global"]})
+
 
 class IPAMData(Message, frozen=True, omit_defaults=True):
     """An address pool of a network.
@@ -73,8 +77,8 @@ class NetworkCapability(Message, frozen=True):
         gw_alloc_checker: whether the plugin supports ``gw_alloc_check``; Docker 28.0 and later.
     """
 
-    scope: str = ""
-    connectivity_scope: str = ""
+    scope: Annotated[str, _SCOPE] = ""
+    connectivity_scope: Annotated[str, _CONNECTIVITY] = ""
     gw_alloc_checker: bool = False
 
 

@@ -9,6 +9,8 @@ import re
 from datetime import datetime
 from typing import Annotated, Any
 
+import msgspec
+
 from ..errors import ProtocolError, RemoteError
 from ..interface.declarations import Interface
 from ..interface.messages import Message, parse_time
@@ -18,6 +20,11 @@ from ..logs import get_logger
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 logger = get_logger(__name__)
+
+
+# For the OpenAPI document: `_absolute` checks it.
+_AbsolutePath = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^/"})]
+_REQUIRED = msgspec.Meta(extra_json_schema={"required": True})
 
 
 class Volume(Message, frozen=True, omit_defaults=True):
@@ -31,7 +38,7 @@ class Volume(Message, frozen=True, omit_defaults=True):
             with a time zone. On a host, whatever the plugin wrote.
     """
 
-    name: str = ""
+    name: Annotated[str, _REQUIRED] = ""
     mountpoint: str = ""
     status: dict[str, Any] = {}
     created_at: str = ""
@@ -108,7 +115,7 @@ class VolumeDriver(Interface, implements="VolumeDriver"):
         raise NotImplementedError
 
     @rpc("Mount", returns="Mountpoint", timeout=120.0, check=_absolute)
-    def mount(self, name: str, id: Annotated[str, Key("ID")]) -> str:
+    def mount(self, name: str, id: Annotated[str, Key("ID")]) -> _AbsolutePath:
         """Mount a volume for one caller and return the absolute path of its mount point.
 
         Args:
