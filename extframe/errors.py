@@ -1,13 +1,13 @@
-"""Every exception that extframe raises, in one tree. Does not know plugins, sockets or handlers."""
+"""Every exception that extframe raises, in one tree."""
 
 from __future__ import annotations
 
 
 class ExtframeError(Exception):
-    """The base class of all extframe errors.
+    """The base class of extframe's exceptions.
 
-    ``message`` describes the error and how to fix it. ``plugin`` (a name), ``method``
-    (``VolumeDriver.Mount``) and ``address`` are set if they are known; ``str()`` includes them.
+    ``message`` says what failed and how to fix it. ``plugin`` (a name), ``method`` (``VolumeDriver.Mount``) and
+    ``address`` are set if they are known; errors of calls include them in ``str()``.
     """
 
     def __init__(
@@ -29,14 +29,13 @@ class ExtframeError(Exception):
 
 
 class PluginNotFound(ExtframeError, LookupError):
-    """No plugin has this name. The message lists every place that was searched."""
+    """There is no plugin of this name. The message lists every place that was searched."""
 
 
 class SpecError(ExtframeError, ValueError):
-    """An unusable name, address or spec file: the message names the file, line or key, and what was expected.
+    """A name, address or spec file is invalid. The message has the file, line or key, and what was expected.
 
-    ``source`` is the path of the file, if a file is at fault; ``remedy`` is a shell command that fixes it, if
-    there is one.
+    ``source`` is the path of the file, if there is one; ``remedy`` is the shell command that fixes it, if one can.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class SpecError(ExtframeError, ValueError):
 
 
 class DoesNotImplement(ExtframeError):
-    """The plugin is active and lacks the extension point. The message lists what it does implement."""
+    """The plugin is active but does not implement the extension point. The message lists those it implements."""
 
 
 class ActivationError(ExtframeError):
@@ -63,7 +62,7 @@ class ActivationError(ExtframeError):
 
 
 class HandlerError(ExtframeError):
-    """A handler raised. Names the handler and the distribution that brought it; ``__cause__`` is what it raised."""
+    """A handler raised ``__cause__``. Names the handler and its distribution."""
 
     def __init__(
         self,
@@ -83,7 +82,7 @@ class HandlerError(ExtframeError):
 
 
 class _CallError(ExtframeError):
-    """An error of one call: its text begins with the call and the plugin."""
+    """An error of one call. Its text begins with the method and the plugin."""
 
     def __str__(self) -> str:
         plugin = f"plugin {self.plugin!r}" if self.plugin else None
@@ -93,17 +92,17 @@ class _CallError(ExtframeError):
 
 
 class TransportError(_CallError, OSError):
-    """The bytes did not go there and back."""
+    """The request could not be sent, or its response not be received."""
 
 
 class ConnectError(TransportError):
-    """No connection came about; nothing was sent, so the call may safely be made again."""
+    """No connection could be made. Nothing was sent, so the call can safely be retried."""
 
 
 class PluginUnavailable(ConnectError):
-    """A call that was not made, as those before it failed. ``retry_after``: seconds until one is let through.
+    """The circuit breaker is open: previous calls failed, so this one was not made.
 
-    ``__cause__`` is the last failure.
+    ``retry_after`` is the number of seconds until a call is let through; ``__cause__`` is the last failure.
     """
 
     def __init__(
@@ -120,11 +119,11 @@ class PluginUnavailable(ConnectError):
 
 
 class ConnectionLost(TransportError):
-    """The connection ended after something was sent; the plugin may have carried the call out."""
+    """The connection was lost after data was sent. The plugin may have executed the call."""
 
 
 class CallTimeout(TransportError, TimeoutError):
-    """A deadline passed. ``timeout`` is the time that was given, in seconds; ``phase`` is what was being waited for."""
+    """A call timed out after ``timeout`` seconds. ``phase`` is what it was waiting for."""
 
     def __init__(
         self,
@@ -142,11 +141,11 @@ class CallTimeout(TransportError, TimeoutError):
 
 
 class ProtocolError(TransportError):
-    """The answer is not HTTP, not JSON, too large or of the wrong shape. The message gives the place in it."""
+    """The response is not HTTP, not JSON, too large or of the wrong shape. The message has the position."""
 
 
 class RemoteError(_CallError):
-    """The plugin answered an error. ``message`` is the plugin's own words; ``status`` is HTTP's, 0 if not known."""
+    """The plugin returned an error. ``message`` is the plugin's own; ``status`` is the HTTP status, 0 if unknown."""
 
     def __init__(
         self,
@@ -166,5 +165,5 @@ class RemoteError(_CallError):
 
     @property
     def not_found(self) -> bool:
-        """Whether the status is 404, which the protocol also uses for "not implemented"."""
+        """Whether the status is 404, which also means that the plugin does not implement the method."""
         return self.status == 404

@@ -1,4 +1,4 @@
-"""The protocol's words: names, addresses, spec files, manifests and the JSON envelope. Does no I/O."""
+"""The plugin protocol: names, addresses, spec files, manifests and JSON. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
@@ -16,9 +16,9 @@ from .text import quoted
 
 ACTIVATE = "Plugin.Activate"
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
-MANIFEST_LIMIT = 64 * 1024  # bytes: a manifest is a few words, each of which is looked up in every use of the plugin
-UNIX_PATH_LIMIT = 107  # bytes: sun_path of unix(7) without its closing NUL
-TLS_VERSIONS = {771: "TLSv1.2", 772: "TLSv1.3"}  # the numbers of Go's crypto/tls, as spec files have them
+MANIFEST_LIMIT = 64 * 1024  # bytes: a manifest is a few names, each of which is looked up at every use of the plugin
+UNIX_PATH_LIMIT = 107  # bytes: sun_path of unix(7) without the final NUL
+TLS_VERSIONS = {771: "TLSv1.2", 772: "TLSv1.3"}  # constants of Go's crypto/tls, as used in spec files
 
 
 # --- names --------------------------------------------------------------------------------------------
@@ -28,9 +28,8 @@ def check_name(name: str) -> str:
     """Return ``name`` if it can only mean a file inside a plugin directory.
 
     Raises:
-        SpecError: it is empty, a dot name, holds a separator or a control character, or is over 255 bytes.
-            The engine joins names into paths unchecked (moby ``pkg/plugins/discovery.go``); this is where we
-            differ.
+        SpecError: it is empty, "." or "..", contains a separator or a control character, or is longer than 255
+            bytes. The engine joins names into paths without such a check (moby ``pkg/plugins/discovery.go``).
     """
     fault = _name_fault(name)
     if fault is not None:
@@ -52,14 +51,14 @@ def _name_fault(name: str) -> str | None:
         return "it names a directory"
     for character, words in (("/", "a slash"), ("\\", "a backslash"), ("\0", "a NUL character")):
         if character in name:
-            return f"it holds {words}"
+            return f"it contains {words}"
     if _CONTROL.search(name):
-        return "it holds a control character"
+        return "it contains a control character"
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
         return "it is not valid Unicode"
-    return f"it is over {NAME_LIMIT} bytes" if length > NAME_LIMIT else None
+    return f"it is longer than {NAME_LIMIT} bytes" if length > NAME_LIMIT else None
 
 
 def hook_name(point: str) -> str:
@@ -77,15 +76,15 @@ def hook_name(point: str) -> str:
 
 @dataclass(frozen=True)
 class TLSConfig:
-    """How an ``https://`` plugin is verified, and how the host identifies itself. Paths are files on the host.
+    """How an ``https://`` plugin is verified, and the host's client certificate. Paths are files on the host.
 
     Args:
         ca_file: PEM certificates to trust in addition to the system's.
-        cert_file: the client certificate, PEM; needs ``key_file``.
-        key_file: its private key, PEM; needs ``cert_file``.
+        cert_file: the client certificate, PEM; requires ``key_file``.
+        key_file: its private key, PEM; requires ``cert_file``.
         insecure_skip_verify: accept any certificate.
-        exclusive_root_pools: trust ``ca_file`` alone.
-        min_version: 771 for TLS 1.2 (also what 0 means), 772 for TLS 1.3.
+        exclusive_root_pools: trust only ``ca_file``.
+        min_version: 771 for TLS 1.2 (0 means the same), 772 for TLS 1.3.
     """
 
     ca_file: str = ""
@@ -98,14 +97,17 @@ class TLSConfig:
     def __post_init__(self) -> None:
         if bool(self.cert_file) != bool(self.key_file):
             missing = "KeyFile" if self.cert_file else "CertFile"
-            raise SpecError(f"TLSConfig: {missing} is missing; CertFile and KeyFile come together")
+            raise SpecError(f"TLSConfig: {missing} is missing; CertFile and KeyFile are used together")
         if self.min_version and self.min_version not in TLS_VERSIONS:
             raise SpecError(f"TLSConfig: MinVersion is {self.min_version}; expected 771 (TLS 1.2) or 772 (TLS 1.3)")
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a plugin listens: a unix socket's ``path``, or ``host`` and ``port``, with TLS or without."""
+    """Where a plugin listens: the ``path`` of a unix socket, or ``host`` and ``port``, with or without TLS.
+
+    The ``host`` is as the system writes it: an IPv6 address without brackets, its zone after ``%``.
+    """
 
     text: str
     path: str = ""
@@ -114,12 +116,17 @@ class Address:
     tls: bool = False
 
     @classmethod
-    def parse(cls, text: str) -> Address:
-        """Read an address.
+    def parse(cls, text: str, *, listening: bool = False) -> Address:
+        """Parse an address.
 
-        ``unix:///path``, the path as it is, without percent-encoding; ``tcp://host[:port]``
-        and ``http://host[:port]``, which mean the same; ``https://host[:port]``. A path after the port, a query
-        and a user part mean nothing, as for the engine (moby ``pkg/plugins/client.go``); ``text`` has no user part.
+        ``unix:///path``, where the path is not percent-encoded; ``tcp://host[:port]`` and ``http://host[:port]``, which
+        mean the same; ``https://host[:port]``. A path after the port, a query and user information are ignored, as by
+        the engine (moby ``pkg/plugins/client.go``); ``text`` does not contain the user information. The zone of an IPv6
+        address is written ``tcp://[fe80::1%25eth0]:80``.
+
+        Args:
+            text: the address.
+            listening: whether a server is to listen there, for which port 0 means any free port.
 
         Raises:
             SpecError: anything else, ``npipe://`` included.
@@ -127,24 +134,35 @@ class Address:
         if not isinstance(text, str):
             raise SpecError(f"{quoted(text)} is not a plugin address: it is not text; {_EXPECTED}")
         try:
-            if text != text.strip() or _CONTROL.search(text):  # urlsplit drops some of these, and not all
-                raise ValueError("it holds control characters, or white space around it")
+            if text != text.strip() or _CONTROL.search(text):  # urlsplit removes only some of these
+                raise ValueError("it contains control characters, or white space around it")
             scheme = text.partition(":")[0].lower()
             read = _ADDRESS_READERS.get(scheme)
             if read is None:
                 raise ValueError(_scheme_fault(text, scheme))
-            return read(text)
+            address = read(text)
+            if not (address.path or address.port or listening):
+                raise ValueError("its port is 0; expected a number from 1 to 65535")
+            return address
         except ValueError as wrong:
             raise SpecError(f"{quoted(text)} is not a plugin address: {wrong}", address=text) from None
 
     @property
     def authority(self) -> str:
-        """``host:port`` as in a Host header."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """``host:port`` as in a URL."""
+        return _joined(self.host.replace("%", "%25"), self.port)
+
+    @property
+    def host_header(self) -> str:
+        """``host:port`` as in a Host header, in which an IPv6 address has no zone."""
+        return _joined(self.host.partition("%")[0], self.port)
 
     def __str__(self) -> str:
         return self.text
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 _EXPECTED = "expected unix:///path, tcp://host:port, http://host:port or https://host:port"
@@ -159,7 +177,7 @@ def _scheme_fault(text: str, scheme: str) -> str:
 
 
 def _unix_address(text: str) -> Address:
-    # The host part of unix://rel.sock is a path too, relative to the working directory, as the engine has it.
+    # In unix://rel.sock the host part is a path relative to the working directory, as for the engine.
     path = text[len("unix:") :].removeprefix("//")
     if not path:
         raise ValueError(f"it has no path; {_EXPECTED}")
@@ -168,21 +186,47 @@ def _unix_address(text: str) -> Address:
     return Address(text=f"unix://{path}", path=path)
 
 
+_AUTHORITY = re.compile(r"(?:.*@)?(?:\[(?P<number>[^\[\]]*)\]|(?P<name>[^\[\]:]*))(?::(?P<port>[^:]*))?", re.DOTALL)
+
+
 def _tcp_address(text: str) -> Address:
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("it contains white space")
     parts = urlsplit(text)
     tls = parts.scheme == "https"
-    if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("it holds white space")
-    if not parts.hostname:
+    found = _AUTHORITY.fullmatch(parts.netloc)
+    if found is None:
+        raise ValueError("its host and port are ambiguous; an IPv6 address is written in brackets")
+    number, name, port = found.group("number", "name", "port")
+    host = _unzoned(number) if number else name
+    if not host:
         raise ValueError(f"it has no host; {_EXPECTED}")
-    if not parts.hostname.isascii():
-        raise ValueError("its host is not ASCII; write it as DNS has it, xn--...")
-    port = parts.port if parts.port is not None else 443 if tls else 80
-    if not port:
-        raise ValueError(f"it has no port; {_EXPECTED}")
-    if "@" in parts.netloc:  # what errors show must not be a password
+    if not host.isascii():
+        raise ValueError("its host is not ASCII; write it in its DNS form, xn--...")
+    if name and "%" in name:
+        raise ValueError("its host contains a percent sign; write the host without percent-encoding")
+    if "@" in parts.netloc:  # errors must not show a password
         text = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    return Address(text=text, host=parts.hostname, port=port, tls=tls)
+    address, percent, zone = host.partition("%")
+    return Address(text=text, host=address.lower() + percent + zone, port=_port(port, tls), tls=tls)
+
+
+def _unzoned(number: str) -> str:
+    """Return an IPv6 address as the system writes it, ``fe80::1%eth0`` for ``fe80::1%25eth0`` (RFC 6874)."""
+    address, percent, zone = number.partition("%")
+    if not percent:
+        return number
+    if len(zone) < 3 or not zone.startswith("25"):
+        raise ValueError(f"the zone of an IPv6 address is written %25{zone or 'eth0'}, as in [fe80::1%25eth0]")
+    return f"{address}%{unquote(zone[2:])}"
+
+
+def _port(given: str | None, tls: bool) -> int:
+    if not given:
+        return 443 if tls else 80
+    if not (given.isascii() and given.isdigit() and len(given) < 10 and int(given) < 1 << 16):
+        raise ValueError(f"its port is {quoted(given, 50)}; expected a number from 1 to 65535")
+    return int(given)
 
 
 _ADDRESS_READERS: Mapping[str, Callable[[str], Address]] = {
@@ -235,11 +279,14 @@ class _SpecKeys(msgspec.Struct, rename="pascal"):
 
 
 def read_url_spec(content: bytes) -> tuple[str, TLSConfig | None]:
-    """Read a ``.spec`` file: one URL, white space around it.
+    """Read a ``.spec`` file: one URL, with white space around it.
 
     Raises:
-        SpecError: empty, not text, or no address.
+        SpecError: it is empty, not UTF-8 text, begins with a byte order mark, or is not an address.
     """
+    mark = byte_order_mark(content)
+    if mark:
+        raise SpecError(f"it begins with {mark}; expected one line with a URL")
     try:
         text = content.decode().strip()
     except UnicodeDecodeError as wrong:
@@ -252,8 +299,10 @@ def read_url_spec(content: bytes) -> tuple[str, TLSConfig | None]:
 def read_json_spec(content: bytes) -> tuple[str, TLSConfig | None]:
     """Read a ``.json`` file: an object with ``Addr`` and, for ``https://``, ``TLSConfig``. Keys match in any case.
 
+    As for the engine, the first JSON value counts, and what follows is ignored.
+
     Raises:
-        SpecError: not JSON, no object, a key of the wrong type, or no address.
+        SpecError: it is not JSON or not an object, a key has the wrong type, or there is no address.
     """
     try:
         keys = msgspec.convert(fold_keys(decode_json(content), _SPEC_KEYS), _SpecKeys)
@@ -294,22 +343,38 @@ def encode_json(arguments: object, method: str = "") -> bytes:
 
     Raises:
         TypeError: msgspec cannot write such an object.
-        ValueError: it holds itself, or is nested too deeply; begins with ``method``, where one is given.
+        ValueError: it contains itself, or is nested too deeply; begins with ``method``, if given.
     """
     try:
         return b"" if arguments is None else _encoder.encode(arguments) + b"\n"
     except RecursionError:
         call = f"{method}: " if method else ""
-        raise ValueError(f"{call}what is to be sent holds itself, or is nested too deeply for JSON") from None
+        raise ValueError(
+            f"{call}the arguments contain a circular reference, or are nested too deeply for JSON"
+        ) from None
 
 
-def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> Any:
-    """Return the JSON value in ``body``; bytes that are not UTF-8 inside strings become U+FFFD, as the engine has it.
+_BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
+# Escape sequences in JSON: pairs of surrogates, single ones, and the others.
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
+
+
+def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder, *, exact: bool = False) -> Any:
+    """Return the first JSON value in ``body``, as Docker's engine does: what follows it is ignored.
+
+    In strings, bytes that are not UTF-8 and half surrogate pairs become U+FFFD, as for the engine.
+
+    Args:
+        body: the bytes.
+        decoder: of the expected type.
+        exact: whether ``body`` must be one JSON value, without leniency.
 
     Raises:
-        ProtocolError: not one JSON value, with the place; two exceptions from what the engine accepts:
-            bytes after the value and lone surrogates are refused.
-        msgspec.ValidationError: the value is not of the decoder's type, with the place.
+        ProtocolError: it does not begin with a JSON value; the message has the position.
+        msgspec.ValidationError: the value does not have the decoder's type; the message has the position.
     """
     try:
         return decoder.decode(body)
@@ -317,20 +382,48 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder) -> A
         if decoder is not _decoder:
             raise
         raise ProtocolError(f"JSON that cannot be read: {wrong}") from None  # an integer of thousands of digits
-    except UnicodeDecodeError:
-        return decode_json(body.decode(errors="replace").encode(), decoder)
     except (msgspec.DecodeError, ValueError) as wrong:
-        raise ProtocolError(f"not JSON: {wrong}: {excerpt(body) or 'nothing there'}") from None
+        repaired = None if exact else _repair(body, wrong)
+        if repaired is None:
+            raise ProtocolError(f"not JSON: {_json_fault(body, wrong)}") from None
+        return decode_json(repaired, decoder)
     except RecursionError:
-        raise ProtocolError("not JSON that can be read: nested too deeply") from None
+        raise ProtocolError("JSON that cannot be read: nested too deeply") from None
+
+
+def _repair(body: bytes, wrong: Exception) -> bytes | None:
+    """Return what the engine reads in place of ``body``, which is not one JSON value; None if it reads nothing else."""
+    if isinstance(wrong, UnicodeDecodeError):
+        return body.decode(errors="replace").encode()
+    following = _TRAILING.search(str(wrong))
+    if following is not None:  # msgspec counts bytes from 1
+        return body[: min(int(following[1]), len(body)) - 1]
+    repaired = _ESCAPES.sub(lambda escape: b"\\ufffd" if escape[1] else escape[0], body)
+    return None if repaired == body else repaired
+
+
+def _json_fault(body: bytes, wrong: Exception) -> str:
+    mark = byte_order_mark(body)
+    if mark:
+        return f"it begins with {mark}: {excerpt(body)}"
+    if _is_page(body):
+        text = _text_of(body[: _PAGE_FACTOR * 200]).encode("utf-8", "replace")
+        return f"it is an HTML page: {excerpt(text or body)}"
+    return f"{wrong}: {excerpt(body) or 'it is empty'}"
+
+
+def byte_order_mark(content: bytes) -> str:
+    """Return a description of the byte order mark that ``content`` begins with, "" if there is none."""
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
+    return "" if encoding is None else f"a byte order mark of {encoding}; write it as UTF-8 without one"
 
 
 def fold_keys(value: object, table: Mapping[str, Any]) -> Any:
-    """Return ``value`` with its keys as ``table`` spells them, whatever their case was, and without its nulls.
+    """Return ``value`` with its keys spelled as in ``table``, whatever their case, and without nulls.
 
-    ``table`` maps a lower-case key to the spelling, or to a pair of spelling and the table of what is below.
-    Keys that are not in it stay as they are. The last of two spellings of one key wins. In a list, the objects
-    are folded; lists in lists are left alone, so that no reply nests deeper than the table.
+    ``table`` maps a lower-case key to its spelling, or to a pair of its spelling and the table for its value. Other
+    keys are unchanged. If two spellings of a key occur, the last wins. Objects in a list are folded; lists in lists are
+    not, so that the table limits the recursion.
     """
     if isinstance(value, list):
         return [fold_keys(item, table) if isinstance(item, dict) else item for item in value]
@@ -348,27 +441,28 @@ def fold_keys(value: object, table: Mapping[str, Any]) -> Any:
 _TLS_KEYS = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(_TLSKeys)}
 _SPEC_KEYS: Mapping[str, Any] = {"addr": "Addr", "tlsconfig": ("TLSConfig", _TLS_KEYS)}
 _ERROR_KEYS = ("err", "error", "message")
-_PAGE_FACTOR = 1000  # bytes of a page in which a character of its text is looked for: styles and scripts come first
+_PAGE_FACTOR = 1000  # bytes of HTML searched per character of text: styles and scripts precede it
 
 
 def excerpt(body: bytes, limit: int = 200) -> str:
-    """Return the beginning of ``body`` for a message: one line, printable."""
+    """Return the beginning of ``body`` in one printable line, for a message."""
     text = " ".join(body[: 4 * limit].decode(errors="replace").split())
     text = "".join(character if character.isprintable() else "\ufffd" for character in text)
     return (text[:limit] + "...") if len(text) > limit else text
 
 
 def error_in(reply: object) -> str:
-    """Return what a 200 reply says went wrong: its ``Err``, or ``Error`` as in IPAM; "" when nothing did."""
+    """Return the error in a reply with status 200: its ``Err``, or ``Error`` as in IPAM; "" if there is none."""
     return _words(reply, _ERROR_KEYS[:2])
 
 
 def error_words(body: bytes, *, limit: int | None = None) -> str:
-    """Return the plugin's own words in the body of a reply that is an error.
+    """Return the plugin's own error message in the body of an error reply.
 
-    In a JSON object they are the value of ``Err``, ``Error`` or ``message``, verbatim. Otherwise they are the text
-    itself, an HTML page reduced to its text and cut after ``limit`` characters.
+    That is ``Err``, ``Error`` or ``message`` of a JSON object, unchanged; otherwise the body's text, where an HTML page
+    is reduced to its text and text longer than ``limit`` characters is cut.
     """
+    body = body.removeprefix(b"\xef\xbb\xbf")
     try:
         words = _words(decode_json(body), _ERROR_KEYS)
     except ProtocolError:
@@ -386,13 +480,21 @@ def _words(reply: object, keys: tuple[str, ...]) -> str:
     return next((found[key] for key in keys if found.get(key)), "")
 
 
-# An element or comment without an end goes to the end of the page: what a plugin sends is read in linear time.
-_HTML = re.compile(r"<(script|style|head)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+# An element or comment that is not closed extends to the end of the page, so that parsing takes linear time. The title
+# says what the heading says.
+_HTML = re.compile(
+    r"<(script|style|head|title)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE
+)
+_PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<body", b"<title")
+
+
+def _is_page(body: bytes) -> bool:
+    return body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_PAGE_STARTS)
 
 
 def _text_of(body: bytes) -> str:
     text = body.decode(errors="replace").lstrip("\ufeff").strip()
-    if text[:200].lower().startswith(("<!doctype", "<html", "<?xml", "<head", "<body")):
+    if _is_page(body):
         import html
 
         text = " ".join(html.unescape(_HTML.sub(" ", text)).split())
@@ -408,25 +510,26 @@ class _ManifestKeys(msgspec.Struct, rename="pascal"):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a plugin said of itself in the handshake: the extension points that it ``implements``, in its order."""
+    """What a plugin declared in the handshake: the extension points that it ``implements``, in its order."""
 
     implements: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, body: bytes) -> Manifest:
-        """Read the answer to ``Plugin.Activate``.
+        """Parse the response to ``Plugin.Activate``.
 
-        Accepts what the engine accepts: null, missing and extra keys, keys in any case, an ``Err`` that is
-        ignored. A name given twice counts once.
+        Accepts what the engine accepts: null, missing and extra keys, keys in any case, an ``Err``, which is ignored.
+        Duplicates are removed.
 
         Raises:
-            ProtocolError: empty, over 64 KiB, not JSON, not an object, or ``Implements`` is not a list of strings.
+            ProtocolError: it is empty, larger than 64 KiB, not JSON or not an object, or ``Implements`` is not a list
+                of strings.
         """
         if not body.strip():
-            raise ProtocolError('the answer is empty; expected {"Implements": [...]}')
+            raise ProtocolError('the response is empty; expected {"Implements": [...]}')
         if len(body) > MANIFEST_LIMIT:
             raise ProtocolError(
-                f'the answer has {len(body)} bytes; expected {{"Implements": [...]}} of at most {MANIFEST_LIMIT}'
+                f'the response has {len(body)} bytes; expected {{"Implements": [...]}} of at most {MANIFEST_LIMIT}'
             )
         try:
             answer = decode_json(body)

@@ -1,10 +1,10 @@
-"""What others say, made fit for a message or a line of a log. Knows neither plugins nor logging."""
+"""Make text from plugins and other packages safe to show in a message or a log line."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` on one line and safe to show: what does not print is written as an escape.
+    r"""Return ``text`` on one line, with every character that is not printable replaced by its escape sequence.
 
     >>> printable("two\nlines, \x1b[31mred")
     'two\\nlines, \\x1b[31mred'
@@ -15,7 +15,7 @@ def printable(text: str) -> str:
 
 
 def quoted(text: object, limit: int = 300) -> str:
-    """Return ``repr(text)``, cut after ``limit`` characters: an error about a megabyte does not quote all of it."""
+    """Return ``repr(text)``, cut after ``limit`` characters."""
     shown = repr(text[: limit + 1] if isinstance(text, str) else text)
     return shown if len(shown) <= limit else shown[:limit] + "..."
 
@@ -33,8 +33,8 @@ def cut(text: str, limit: int) -> str:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an exception that others wrote: their ``__str__`` may itself raise."""
+    """Return the text of any exception, even if its ``__str__`` raises."""
     try:
         return str(error)
     except Exception as wrong:  # noqa: BLE001 - anything may be in there
-        return f"(its text cannot be had: __str__ raised {type(wrong).__name__})"
+        return f"(its text is not available: __str__ raised {type(wrong).__name__})"

@@ -56,17 +56,17 @@ def test_a_name_that_is_a_file_name_is_returned_as_it_is(name):
         ("", "it is empty"),
         (".", "it names a directory"),
         ("..", "it names a directory"),
-        ("../x", "it holds a slash"),
-        ("a/b", "it holds a slash"),
-        ("/x", "it holds a slash"),
-        ("a\\b", "it holds a backslash"),
-        ("a\0b", "it holds a NUL character"),
-        ("a\nb", "it holds a control character"),
-        ("\x1b[31m", "it holds a control character"),
-        ("a\x85", "it holds a control character"),
+        ("../x", "it contains a slash"),
+        ("a/b", "it contains a slash"),
+        ("/x", "it contains a slash"),
+        ("a\\b", "it contains a backslash"),
+        ("a\0b", "it contains a NUL character"),
+        ("a\nb", "it contains a control character"),
+        ("\x1b[31m", "it contains a control character"),
+        ("a\x85", "it contains a control character"),
         ("\udcff", "it is not valid Unicode"),
-        ("x" * 256, "it is over 255 bytes"),
-        ("ü" * 128, "it is over 255 bytes"),
+        ("x" * 256, "it is longer than 255 bytes"),
+        ("ü" * 128, "it is longer than 255 bytes"),
         (None, "it is not text"),
         (b"x", "it is not text"),
     ],
@@ -148,12 +148,19 @@ def test_an_address_is_read_as_the_engine_reads_it(text, address):
         ("unix:///" + "x" * UNIX_PATH_LIMIT, "has at most 107 bytes; use a shorter directory"),
         ("unix:///" + "ü" * 54, "has at most 107 bytes"),
         ("unix:///\ud800", "surrogates not allowed"),
-        ("tcp://h:0", "it has no port; expected"),
+        ("tcp://h:0", "its port is 0; expected a number from 1 to 65535"),
         ("tcp://:1", "it has no host; expected"),
-        ("tcp://h:99999", "Port out of range"),
-        ("tcp://h:x", "Port could not be cast"),
+        ("tcp://h:99999", "its port is '99999'; expected a number from 1 to 65535"),
+        ("tcp://h:x", "its port is 'x'; expected"),
+        ("tcp://h:+1", "its port is '+1'"),
+        ("tcp://h:\u0661", "its port is '\u0661'"),
+        ("tcp://[::1]x:1", "an IPv6 address is written in brackets"),
+        ("tcp://::1:1", "an IPv6 address is written in brackets"),
+        ("tcp://[fe80::1%eth0]:1", "is written %25eth0, as in [fe80::1%25eth0]"),
+        ("tcp://[fe80::1%25]:1", "the zone of an IPv6 address is written"),
+        ("tcp://h%41:1", "contains a percent sign"),
         ("tcp://[::1", "Invalid IPv6 URL"),
-        ("tcp://a b:1", "it holds white space"),
+        ("tcp://a b:1", "it contains white space"),
         ("tcp://höst:1", "its host is not ASCII"),
         (" unix:///p", "control characters, or white space around it"),
         ("unix:///p\n", "control characters, or white space around it"),
@@ -175,7 +182,7 @@ def test_a_message_has_only_the_beginning_of_what_it_refuses(text):
     with pytest.raises(SpecError) as refused:
         Address.parse(text)
     assert len(str(refused.value)) < 1000
-    with pytest.raises(SpecError, match="it is over 255 bytes|it holds a slash") as refused:
+    with pytest.raises(SpecError, match="it is longer than 255 bytes|it contains a slash") as refused:
         check_name(text)
     assert len(str(refused.value)) < 1000
 
@@ -248,7 +255,11 @@ def test_a_spec_file_is_a_url_with_white_space_around_it(content):
         (b"tcp://h:1\rtcp://h:2", "control characters"),
         (b"tcp://\xff\xfe", "byte 6 is not UTF-8; expected one line with a URL"),
         (b"\x7fELF\x02\x01\0\0", "control characters"),
-        (b"\xef\xbb\xbftcp://h:1", "its scheme is '\\ufefftcp'"),
+        ("tcp://h:1".encode("utf-16"), "it begins with a byte order mark of UTF-16"),
+        (
+            b"\xef\xbb\xbftcp://h:1",
+            "it begins with a byte order mark of UTF-8; write it as UTF-8 without one; expected one line with a URL",
+        ),
     ],
 )
 def test_a_spec_file_that_is_something_else_is_refused_with_the_reason(content, fault):
@@ -263,6 +274,8 @@ def test_a_spec_file_that_is_something_else_is_refused_with_the_reason(content, 
         (b'{"Addr": "https://h:1"}', None),
         (b'{"addr": "https://h:1", "tlsconfig": null, "Name": "another", "Extra": [1]}', None),
         (b'{"ADDR": "https://h:1", "TLSConfig": {}}', TLSConfig()),
+        (b'{"Addr": "https://h:1"} and more', None),
+        (b'{"Addr": "https://h:1"}{"Addr": "tcp://h:2"}', None),
         (b'{"Addr": "tcp://first:1", "addr": "https://h:1", "ADDR": null}', None),
         (b' {"Addr": "https://h:1", "TLSCONFIG": {"cafile": "/ca", "MINVERSION": null}} ', TLSConfig(ca_file="/ca")),
         (
@@ -282,8 +295,11 @@ def test_a_json_file_is_read_with_keys_in_any_case_and_unknown_ones_ignored(cont
         (b"", "not JSON"),
         (b"not json", "not JSON: JSON is malformed: invalid character"),
         (b'{"Addr": "tcp://h:1"', "not JSON: Input data was truncated"),
-        (b'{"Addr": "tcp://h:1"} and more', "trailing characters (byte 23)"),
-        (b'\xef\xbb\xbf{"Addr": "tcp://h:1"}', "not JSON"),
+        (b'"tcp://h:1" {"Addr": "tcp://h:1"}', "Expected `object`, got `str`"),
+        (
+            b'\xef\xbb\xbf{"Addr": "tcp://h:1"}',
+            "it begins with a byte order mark of UTF-8; write it as UTF-8 without one",
+        ),
         (b"\x7fELF\xff", "not JSON"),
         (b"null", "Expected `object`, got `null`; expected an object such as"),
         (b"[]", "Expected `object`, got `array`"),
@@ -333,9 +349,9 @@ def test_a_request_body_is_compact_json_and_a_newline_or_nothing(arguments, body
 def test_arguments_that_hold_themselves_are_a_value_error_that_names_the_method():
     circle: list[object] = []
     circle.append({"Name": circle})
-    with pytest.raises(ValueError, match=r"^VolumeDriver\.List: what is to be sent holds itself"):
+    with pytest.raises(ValueError, match=r"^VolumeDriver\.List: the arguments contain a circular reference"):
         encode_json(circle, "VolumeDriver.List")
-    with pytest.raises(ValueError, match=r"^what is to be sent holds itself"):
+    with pytest.raises(ValueError, match=r"^the arguments contain a circular reference"):
         encode_json(circle)
 
 
@@ -355,14 +371,25 @@ class Reply(msgspec.Struct):
         (b'"\xff\xfe"', "\ufffd\ufffd"),
         (b'{"a": 1, "a": 2}', {"a": 2}),
         (b"9" * 30, 10**30 - 1),
+        (b"{} {}", {}),
+        (b'{"a": 1}{"a": 2}', {"a": 1}),
+        (b'{"a": 1}\n\n  trailing', {"a": 1}),
+        (b'{"a": 1}\0', {"a": 1}),
+        (b'{"a": "\xff"} \xff\xfe', {"a": "\ufffd"}),
+        (b"null,", None),
+        (b"nullx", None),
+        (b'"a"b', "a"),
+        (b'"\\ud800"', "\ufffd"),
+        (b'"\\udcffx\\ud83d\\ude00" more', "\ufffdx\U0001f600"),
+        (b'"\\\\ud800"', "\\ud800"),
     ],
 )
 def test_json_is_decoded_as_the_engine_does(body, value):
     assert decode_json(body) == value
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"{} {}", b'\xef\xbb\xbf{"a": 1}', b'"\\ud800"', b"NaN"])
-def test_what_is_not_one_json_value_is_a_protocol_error(body):
+@pytest.mark.parametrize("body", [b"", b"<html>", b"{", b"x{}", b'\xef\xbb\xbf{"a": 1}', b"NaN"])
+def test_what_does_not_begin_with_a_json_value_is_a_protocol_error(body):
     with pytest.raises(ProtocolError, match="not JSON"):
         decode_json(body)
 
@@ -522,8 +549,8 @@ def test_a_manifest_is_read_as_real_plugins_send_it(body, points):
 @pytest.mark.parametrize(
     ("body", "fault"),
     [
-        (b"", 'the answer is empty; expected {"Implements": [...]}'),
-        (b" \n", "the answer is empty"),
+        (b"", 'the response is empty; expected {"Implements": [...]}'),
+        (b" \n", "the response is empty"),
         (b"<html>Welcome</html>", "not JSON"),
         (b'{"Implements": ["VolumeDriver"', "not JSON"),
         (b"[]", "Expected `object`, got `array`"),
@@ -543,7 +570,7 @@ def test_an_answer_that_is_no_manifest_is_a_protocol_error_with_the_place(body, 
 
 def test_a_manifest_is_no_way_to_fill_a_hosts_memory_and_its_log():
     entries = [f"_a{number}" for number in range(10_000)]
-    with pytest.raises(ProtocolError, match=r"the answer has \d+ bytes; expected .* of at most 65536"):
+    with pytest.raises(ProtocolError, match=r"the response has \d+ bytes; expected .* of at most 65536"):
         Manifest.parse(json.dumps({"Implements": entries}).encode())
     assert len(Manifest.parse(json.dumps({"Implements": entries[:1000]}).encode()).implements) == 1000
 

@@ -17,7 +17,7 @@ from extframe.server import serving
 from extframe.subsystems.authz import Authz, AuthzChain, AuthzRequest, AuthzResponse
 from extframe.text import printable, text_of
 
-RAISED = "(its text cannot be had: __str__ raised ZeroDivisionError)"
+RAISED = "(its text is not available: __str__ raised ZeroDivisionError)"
 
 
 class Unspeakable(ValueError):

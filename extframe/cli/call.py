@@ -58,7 +58,7 @@ def _read(arguments: str) -> Any:
     if arguments == "-":
         given = sys.stdin.buffer.read() if sys.stdin else b""  # None if the shell closed it
     try:
-        decode_json(given)
+        decode_json(given, exact=True)
     except ProtocolError as wrong:
         raise click.BadParameter(f"{wrong}", param_hint="'JSON'") from wrong
     return msgspec.Raw(given.strip())

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from ..concurrency.async_threads import call_in_thread
-from ..errors import ExtframeError
+from ..errors import CallTimeout, ExtframeError
 from .async_steps import ConnectQueue, run_async, until
 from .async_streams import AsyncResponseStream
 from .base_transport import BaseTransport, is_sent, refusal
 from .connection import SEND, Connection
 from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
-from .http1 import LAST_CHUNK, Response, chunk
+from .http1 import BODY, LAST_CHUNK, Response, chunk
 from .loop_registration import LoopRegistration
 
 E = TypeVar("E", bound=BaseExchange)
@@ -55,7 +57,7 @@ class AsyncTransport(BaseTransport):
         try:
             response = None if connection.in_step else exchange.advance()  # it may have been received while sending
             if response is None:
-                response = await registration_of(connection).run(exchange.advance, exchange, deadline)
+                response = await _receive(exchange, deadline)
         except BaseException as failure:
             self.abandon(exchange, failure)
             raise
@@ -75,7 +77,7 @@ class AsyncTransport(BaseTransport):
                 await self._send_pieces(upload, pieces, deadline)
             response = None if connection.in_step else upload.advance()
             if response is None:
-                response = await registration_of(connection).run(upload.advance, upload, deadline)
+                response = await _receive(upload, deadline)
         except BaseException as failure:
             self.abandon(upload, failure)
             raise
@@ -172,6 +174,23 @@ class AsyncTransport(BaseTransport):
             return False
         self._drop(connection)
         return True
+
+
+async def _receive(exchange: Exchange, deadline: float) -> Response:
+    """Return the response once all of it has arrived, or enough, as `Exchange.settle` says."""
+    registration, step = registration_of(exchange.connection), partial(_advance, exchange)
+    received = await registration.run(step, exchange, deadline)
+    while not isinstance(received, Response):
+        try:
+            received = await registration.run(step, exchange, min(deadline, monotonic() + exchange.patience))
+        except CallTimeout:  # noqa: PERF203 - for responses that do not arrive at once
+            received = exchange.settle() or await registration.run(step, exchange, deadline)
+    return received
+
+
+def _advance(exchange: Exchange) -> Response | bool:
+    """Return the response, or whether part of its body has arrived."""
+    return exchange.advance() or exchange.phase is BODY
 
 
 def registration_of(connection: Connection) -> LoopRegistration:

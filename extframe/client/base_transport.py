@@ -60,7 +60,7 @@ class BaseTransport:
         self._idle = IdleConnections()
         self._keep_alive = KeepAlive(keep_alive)
         self._peer_uids = peer_uids
-        self._writer = RequestWriter(UNIX_HOST if address.path else address.authority, gzip=not address.path)
+        self._writer = RequestWriter(UNIX_HOST if address.path else address.host_header, gzip=not address.path)
         self._context: ssl.SSLContext | None = None
 
     def release(self, connection: Connection, *, reusable: bool) -> None:
@@ -137,7 +137,7 @@ class BaseTransport:
             return Connection(sock)
         from . import tls
 
-        return (yield from tls.shaking_hands(sock, context, self.address.host, deadline))
+        return (yield from tls.shaking_hands(sock, context, self.address.host.partition("%")[0], deadline))
 
     def _drop(self, connection: Connection) -> None:
         """Close a kept connection that cannot be used."""

@@ -9,10 +9,15 @@ from typing import ClassVar
 
 from ..errors import ConnectionLost
 from .connection import SEND, Connection
-from .http1 import STATUS_LINE, Headers, Limits, Response, ResponseParser, read_whole
+from .http1 import BODY, STATUS_LINE, Headers, Limits, Response, ResponseParser, read_whole
+from .replies import is_whole
 
 READ, WRITE = "read", "write"
 """What an exchange waits for: its connection to be readable, or to be readable or writable."""
+
+
+_PATIENCE = 0.2  # seconds: longer than the pause that a plugin may make between the parts of a response
+_SETTLED_PER_SECOND = 10e6  # bytes: less than a tenth of what is decoded in a second
 
 
 class BaseExchange:
@@ -108,6 +113,23 @@ class Exchange(BaseExchange):
             return None
         data = self.connection.receive_now()
         return None if data is None else self.read(data)
+
+    @property
+    def patience(self) -> float:
+        """The seconds of silence in the body after which `settle` is worth a try, so that it costs little."""
+        return _PATIENCE if self._parser is None else _PATIENCE + self._parser.size / _SETTLED_PER_SECOND
+
+    def settle(self) -> Response | None:
+        """Return the response if the rest of its body does not matter: its first JSON value is complete.
+
+        The body may never end: its Content-Length may be too large, or the plugin may expect that the client closes
+        the connection. Docker's engine reads no further than the first value either.
+        """
+        parser = self._parser
+        if parser is None or parser.phase is not BODY or parser.status != 200:
+            return None
+        partial = parser.partial
+        return partial if partial.body and is_whole(200, partial.body) else None
 
     def read(self, data: bytes) -> Response | None:
         """Take ``data`` that was received, nothing at the end of the connection; return the response once it is whole.

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
-
-import httptools
+from typing import NamedTuple
 
 from ..errors import ConnectionLost, ProtocolError, SpecError
 from ..protocol import excerpt
+from ..text import quoted
+from .response_body import Body, ChunkedBody, Gunzip, SizedBody, UnsizedBody, whole_chunks
+from .response_head import CACHED_SIZE, END_OF_HEAD, Head, Headers, may_begin_head, parse_head
 
-if TYPE_CHECKING:
-    from zlib import _Decompress
+__all__ = ["Headers", "Limits", "RequestWriter", "Response", "ResponseParser", "chunk", "find_header", "read_whole"]
 
 # The engine's own headers (moby pkg/plugins/client.go; the user agent is the default of Go's client), so that
 # plugins that were only tested with Docker see nothing new.
 USER_AGENT = "Go-http-client/1.1"
 ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 UNIX_HOST = "plugin.moby.localhost"  # the Host header over unix sockets, which have no host
-
-Headers = tuple[tuple[bytes, bytes], ...]
-"""Pairs of a name in lower case and a value, in the order received."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +34,11 @@ class Limits:
 
 
 class Response(NamedTuple):
-    """A whole response.
+    """A response.
 
-    ``complete`` is False where the connection ended before the announced end of the body; ``keep_alive`` says
-    whether the connection may be used again.
+    ``complete`` is False if the body may be unusable: the connection ended before its announced end, or it is framed or
+    compressed wrongly, or in an unknown way, as ``fault`` says then. ``keep_alive`` says whether the connection can be
+    reused.
     """
 
     status: int
@@ -50,6 +46,7 @@ class Response(NamedTuple):
     body: bytes
     complete: bool
     keep_alive: bool
+    fault: str = ""
 
     def header(self, name: str) -> str | None:
         """Return the value of the first header with this name, in any case, or None."""
@@ -71,7 +68,7 @@ _STARTS_LIMIT = 256
 class RequestWriter:
     """Serialises the requests to one host as the engine does (moby ``pkg/plugins/client.go``).
 
-    ``gzip`` asks for packed answers, as the engine does over TCP and TLS only.
+    ``gzip`` asks for compressed responses, as the engine does over TCP and TLS only.
     """
 
     def __init__(self, host: str, *, gzip: bool = False) -> None:
@@ -117,55 +114,62 @@ _UNPACKED_SIZE = 64 * 1024  # bytes of a stream that are decompressed at a time
 class ResponseParser:
     """Parses one `Response` from the bytes of a connection.
 
-    Feed it until it is ``done``; call `end` where the connection ends. Interim answers (1xx) are skipped. The
-    whole answer is then ``response``. With ``streaming`` the body is taken in pieces by `take_body` while it
-    comes, and has no limit.
+    Feed it until it is ``done``; call `end` when the connection ends. Interim responses (1xx) are skipped. The whole
+    response is then ``response``. With ``streaming`` the body is taken in pieces by `take_body` while it arrives, and
+    has no limit.
     """
 
     def __init__(self, limits: Limits, *, streaming: bool = False) -> None:
         self._limits = limits
         self._streaming = streaming
-        self._message = _Message()
-        self._parser = httptools.HttpResponseParser(self._message)
-        self._overhead = 0  # bytes since the body last grew: of headers, chunk sizes, trailers
-        self._head_read = False
-        self._framed = False  # by Content-Length or chunks, not by the end of the connection
-        self._gunzip: _Gunzip | None = None
+        self._phase = STATUS_LINE
+        self._received = b""  # the beginning of a head
+        self._scanned = 0  # bytes of it that have no end of the head
+        self._status_line_checked = False
+        self._skipped = 0  # bytes of interim responses
+        self._head: Head | None = None
+        self._body: Body
+        self._pieces: list[bytes] = []
+        self._size = 0  # of the pieces
+        self._gunzip: Gunzip | None = None
         self._unpacked: list[bytes] = []
-        self._room = (
-            limits.body + 1
-        )  # bytes that may still be decompressed; one more than allowed shows what is too large
+        # One more than allowed shows what is too large.
+        self._room = limits.body + 1
         self._cut = False
+        self._fault = ""
+        self._doubt = ""  # the fault if the body cannot be used
+        self._extra = False  # bytes arrived after the end of the response
 
     @property
     def phase(self) -> str:
         """What the parser waits for: "status line", "headers" or "body"; "done" at the end."""
-        return self._message.phase
+        return self._phase
 
     @property
     def done(self) -> bool:
         """Whether the response is complete, or ended with its connection."""
-        return self._message.phase is DONE
+        return self._phase is DONE
 
     @property
     def head_done(self) -> bool:
         """Whether ``status`` and ``headers`` have been parsed."""
-        return self._head_read
+        return self._head is not None
 
     @property
     def status(self) -> int:
         """The status code of the response."""
-        return self._message.status
+        return 0 if self._head is None else self._head.status
 
     @property
     def headers(self) -> Headers:
         """The headers of the response."""
-        return tuple(self._message.headers)
+        return () if self._head is None else self._head.headers
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the connection may be reused; valid once the response is done."""
-        return self._message.keep_alive
+        """Whether the connection can be reused; False before the response is done."""
+        reusable = self._head is not None and self._head.keep_alive and self._body.strict
+        return reusable and self.done and not self._cut and not self._extra
 
     @property
     def complete(self) -> bool:
@@ -178,34 +182,15 @@ class ResponseParser:
         Raises:
             ProtocolError: it is not HTTP/1, or over a limit.
         """
-        message = self._message
-        size_before = message.size
-        message.parser = self._parser  # only now: kept for longer, it would be a reference cycle as large as a body
-        try:
-            self._parse(data)
-        finally:
-            del message.parser
-        self._overhead += len(data)
-        if not self._head_read and message.phase in (BODY, DONE):
-            self._read_head()
-        if message.size != size_before:
-            self._overhead = 0
-            if not self._streaming:
-                self._keep()
-        elif self._overhead > self._limits.headers:
-            raise self._over_header_limit()
-
-    def _parse(self, data: bytes) -> None:
-        handled = sys.exc_info()[1]
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserCallbackError as stopped:
-            raise _interruption(stopped, handled) from None
-        except httptools.HttpParserUpgrade:
-            raise ProtocolError("the plugin switched to another protocol without being asked to") from None
-        except httptools.HttpParserError as wrong:
-            if not self.done:
-                raise ProtocolError(f"the response is not HTTP: {wrong}: {excerpt(data)!r}{_hint(data)}") from None
+        if self._head is None:
+            rest = self._feed_head(data)
+            if rest is None:
+                return
+            data = rest
+        if self.done:
+            self._extra = self._extra or bool(data)
+        else:
+            self._feed_body(data)
 
     def end(self, *, clean: bool = True) -> None:
         """Record that the connection ended; not ``clean`` if TLS shows that it was truncated.
@@ -213,89 +198,162 @@ class ResponseParser:
         Raises:
             ConnectionLost: before the end of the headers.
         """
-        message = self._message
-        if message.phase is STATUS_LINE:
+        if self._phase is STATUS_LINE:
             raise ConnectionLost("the plugin closed the connection without a response")
-        if message.phase is HEADERS:
+        if self._head is None:
             raise ConnectionLost("the plugin closed the connection within the headers of its response")
-        if message.phase is BODY:
-            self._cut = self._framed or not clean
-            message.phase = DONE
+        if not self.done:
+            self._finish(cut=self._head.framed or not clean)
 
     def take_body(self) -> bytes:
         """Return a piece of the body that was received and not taken yet; nothing if there is none.
 
         Raises:
-            ProtocolError: it is packed and cannot be unpacked.
+            ProtocolError: its framing is wrong, or it is compressed and cannot be decompressed.
         """
-        self._message.size = 0
-        data = self._message.take()
-        piece = data if self._gunzip is None else self._gunzip.unpack(data, _UNPACKED_SIZE)
+        data = self._take()
+        piece = data
+        if self._gunzip is not None:
+            piece = self._gunzip.unpack(data, _UNPACKED_SIZE)
+            self._fault = self._fault or self._gunzip.fault
         if not piece:
             self._check_packed_end()
+            if self._fault:
+                raise ProtocolError(self._fault)
         return piece
 
-    def _keep(self) -> None:
-        """Keep the received part of the body, decompressed.
+    @property
+    def size(self) -> int:
+        """How many bytes of the body have been received and not taken; compressed ones, if it is compressed."""
+        return self._size
 
-        At once and not in the end, as a body of many small gzip members takes long to unpack: between two pieces the
-        deadline is looked at.
-        """
-        if self._message.size > self._limits.body:
-            raise self._over_body_limit()
-        if self._gunzip is not None:
-            data = self._message.take()
-            while piece := self._gunzip.unpack(data, min(self._room, _UNPACKED_SIZE)):
-                self._unpacked.append(piece)
-                self._room -= len(piece)
-                data = b""
-            if not self._room:
-                raise self._over_body_limit()
-
-    def _check_packed_end(self) -> None:
-        if self.done and self.complete and self._gunzip is not None and not self._gunzip.at_end:
-            raise ProtocolError("the body of the response ends within its gzip data")
+    @property
+    def partial(self) -> Response:
+        """The response so far; of the body, what has been received. Leaves the body here."""
+        pieces = self._pieces if self._gunzip is None else self._unpacked
+        return Response(self.status, self.headers, b"".join(pieces), False, False)
 
     @property
     def response(self) -> Response:
         """The response, once it is done. Takes the body."""
-        message = self._message
-        body = message.take() if self._gunzip is None else b"".join(self._unpacked)
+        body = self._take() if self._gunzip is None else b"".join(self._unpacked)
         self._check_packed_end()
-        return Response(message.status, self.headers, body, not self._cut, message.keep_alive)
+        complete = not (self._cut or self._doubt)
+        return Response(self.status, self.headers, body, complete, self.keep_alive, self._fault or self._doubt)
 
-    def _read_head(self) -> None:
-        self._head_read = True
-        message = self._message
-        if message.version not in ("1.1", "1.0") or message.status < 100:
-            raise ProtocolError(f"the response is HTTP/{message.version} with status {message.status}, not HTTP/1.1")
-        if message.status == 101:
+    # The head.
+
+    def _feed_head(self, data: bytes) -> bytes | None:
+        """Return what follows the head, once all of it has arrived."""
+        received = self._received + data if self._received else data
+        while received:
+            self._phase = HEADERS
+            if not may_begin_head(received):
+                raise ProtocolError(f"the response is not HTTP: {excerpt(received)!r}{_hint(received)}")
+            found = END_OF_HEAD.search(received, max(0, self._scanned - 3))
+            size = self._skipped + (len(received) if found is None else found.start())
+            if size > self._limits.headers:
+                raise self._over_header_limit()
+            if found is None:
+                self._keep_head(received)
+                return None
+            head, received = received[: found.start()], received[found.end() :]
+            if self._read_head(parse_head(head), strict=found[0] == b"\r\n\r\n"):
+                return received
+            self._skipped = size
+        return None
+
+    def _keep_head(self, received: bytes) -> None:
+        """Keep the beginning of a head. Its first line is checked without waiting for the rest."""
+        if not self._status_line_checked and (end := received.find(b"\n", self._scanned)) >= 0:
+            parse_head(received[:end].removesuffix(b"\r"))
+            self._status_line_checked = True
+        self._received, self._scanned = received, len(received)
+
+    def _read_head(self, head: Head, *, strict: bool) -> bool:
+        """Take the head of a final response, and return whether it is one."""
+        self._received, self._scanned = b"", 0
+        if head.status == 101:
             raise ProtocolError("the plugin switched to another protocol without being asked to")
-        if self._overhead > self._limits.headers and _size(message.headers) > self._limits.headers:
+        if head.status < 200:
+            self._phase = STATUS_LINE
+            self._status_line_checked = False
+            return False
+        self._head = head if strict else head._replace(strict=False, keep_alive=False)
+        self._phase = BODY
+        if head.chunked:
+            self._body = ChunkedBody()
+        elif head.length is None:
+            self._body = UnsizedBody()
+        else:
+            self._body = SizedBody(head.length)
+            if head.length > self._limits.body and not self._streaming:
+                raise self._over_body_limit()
+        coding = find_header(head.headers, "content-encoding") or ""
+        if coding.lower() == "gzip":
+            self._gunzip = Gunzip()
+        elif coding.lower() not in ("", "identity"):  # ignored, as by Go: the body is read as it is
+            self._doubt = f"the response's Content-Encoding is {quoted(coding)}; only gzip is supported"
+        return True
+
+    # The body.
+
+    def _feed_body(self, data: bytes) -> None:
+        body = self._body
+        pieces, rest = body.feed(data)
+        if pieces:
+            self._pieces += pieces
+            self._size += sum(map(len, pieces))
+            if not self._streaming:
+                self._keep()
+        if body.overhead > self._limits.headers:
             raise self._over_header_limit()
-        for name, value in message.headers:
-            read = _HEAD_READERS.get(name)
-            if read is not None:
-                read(self, value)
+        if body.fault and not self._fault:
+            self._fault = body.fault
+        if self._fault:
+            self._finish(cut=True)
+        elif rest is not None:
+            self._extra = bool(rest)
+            self._finish(cut=False)
 
-    def _read_length(self, value: bytes) -> None:
-        self._framed = True
-        if int(value) > self._limits.body and not self._streaming and not self.done:
+    def _finish(self, *, cut: bool) -> None:
+        self._cut = cut
+        self._phase = DONE
+
+    def _keep(self) -> None:
+        """Keep the received part of the body, decompressed.
+
+        At once and not in the end, as a body of many small gzip members takes long to decompress: between two pieces
+        the deadline is checked.
+        """
+        if self._size > self._limits.body:
             raise self._over_body_limit()
+        if self._gunzip is not None:
+            self._unpack(self._gunzip)
+            if not self._room:
+                raise self._over_body_limit()
 
-    def _read_transfer_coding(self, value: bytes) -> None:
-        self._framed = True
-        if value.strip().lower() != b"chunked":
-            raise ProtocolError(f"the response's Transfer-Encoding is {value.decode('latin-1')!r}, not chunked")
+    def _unpack(self, gunzip: Gunzip) -> None:
+        size, data = self._size, self._take()
+        self._size = size  # compressed, it has a limit too
+        while piece := gunzip.unpack(data, min(self._room, _UNPACKED_SIZE)):
+            self._unpacked.append(piece)
+            self._room -= len(piece)
+            data = b""
+        self._fault = gunzip.fault
 
-    def _read_content_coding(self, value: bytes) -> None:
-        coding = value.strip().lower()
-        if coding == b"gzip":
-            self._gunzip = _Gunzip()
-        elif coding not in (b"identity", b""):
-            raise ProtocolError(
-                f"the response's Content-Encoding is {value.decode('latin-1')!r}; only gzip is supported"
-            )
+    def _check_packed_end(self) -> None:
+        if self.done and self.complete and self._gunzip is not None and not (self._gunzip.at_end or self._fault):
+            self._cut = True
+            self._fault = "the body of the response ends within its gzip data"
+
+    def _take(self) -> bytes:
+        """Return the part of the body received since the last call."""
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self._size = 0
+        return data
 
     def _over_body_limit(self) -> ProtocolError:
         return ProtocolError(
@@ -310,147 +368,36 @@ class ResponseParser:
 
 
 _END_OF_HEAD = b"\r\n\r\n"
-_REMEMBERED_HEAD = 1024  # bytes
 
 
 def read_whole(data: bytes, limits: Limits) -> Response | None:
-    """Return the response if ``data`` is a whole one with an unencoded body, else None.
+    """Return the response if ``data`` is a whole one of the most common form, else None.
 
-    A `ResponseParser` reads any response, this one included. But the heads of a busy plugin's answers are the same
-    bytes until the second in their Date is over: what they mean is remembered, which saves an eighth of a call.
+    A `ResponseParser` reads any response, this one included, but takes an eighth of a call longer.
     """
     head, end, body = data.partition(_END_OF_HEAD)
-    if not end or len(head) > min(_REMEMBERED_HEAD, limits.headers) or len(body) > limits.body:
+    if not end or len(head) > min(CACHED_SIZE, limits.headers) or len(body) > limits.body:
         return None
-    known = _read_head(head, len(body))
-    return None if known is None else Response(known.status, known.headers, body, known.complete, known.keep_alive)
+    plain = _plain_head(head)
+    if plain is None:
+        return None
+    if plain.chunked:
+        chunks = whole_chunks(body)
+        return None if chunks is None else Response(plain.status, plain.headers, chunks, True, plain.keep_alive)
+    return Response(plain.status, plain.headers, body, True, plain.keep_alive) if plain.length == len(body) else None
 
 
 @lru_cache(maxsize=256)
-def _read_head(head: bytes, body_length: int) -> Response | None:
-    """Return the response with this head and a body of zeros; None if those would not be its whole body."""
-    zeros = bytes(body_length)
-    parser = ResponseParser(Limits())
+def _plain_head(head: bytes) -> Head | None:
+    """Return the head of a response that needs no leniency, whose body has an end and is not compressed."""
+    if not may_begin_head(head):
+        return None
     try:
-        parser.feed(head + _END_OF_HEAD + zeros)
-        response = parser.response if parser.done else None
+        parsed = parse_head(head)
     except ProtocolError:
         return None
-    return response if response is not None and response.body == zeros else None
-
-
-_HEAD_READERS = {
-    b"content-length": ResponseParser._read_length,
-    b"transfer-encoding": ResponseParser._read_transfer_coding,
-    b"content-encoding": ResponseParser._read_content_coding,
-}
-
-
-class _Message:
-    """What httptools reports about one response. What follows its end is not part of it."""
-
-    __slots__ = ("headers", "keep_alive", "parser", "phase", "pieces", "size", "status", "version")
-    parser: httptools.HttpResponseParser  # there while it is fed
-
-    def __init__(self) -> None:
-        self.phase = STATUS_LINE
-        self.status = 0
-        self.version = ""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.pieces: list[bytes] = []
-        self.size = 0
-        self.keep_alive = False
-
-    def take(self) -> bytes:
-        """Return the part of the body received since the last call."""
-        data = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
-        self.pieces.clear()
-        return data
-
-    def on_message_begin(self) -> None:
-        if self.phase is DONE:
-            self.keep_alive = False  # unsolicited bytes: requests and responses would no longer match
-        else:
-            self.phase = HEADERS
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.phase is HEADERS:  # not a trailer
-            self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        if self.phase is HEADERS:
-            self.status = self.parser.get_status_code()
-            self.version = self.parser.get_http_version()
-            self.phase = BODY
-
-    def on_body(self, piece: bytes) -> None:
-        if self.phase is BODY:
-            self.pieces.append(piece)
-            self.size += len(piece)
-
-    def on_message_complete(self) -> None:
-        if self.phase is not BODY:
-            return
-        if 100 <= self.status < 200 and self.status != 101:
-            self.headers.clear()
-            self.phase = STATUS_LINE
-        else:
-            self.keep_alive = self.parser.should_keep_alive()  # valid only inside this callback
-            self.phase = DONE
-
-
-def _interruption(stopped: httptools.HttpParserCallbackError, handled: BaseException | None) -> BaseException:
-    """Return what was raised inside `_Message`, which only a signal handler does.
-
-    httptools makes an error of its own of it, be it Ctrl-C. Where the caller is handling another exception, Python has
-    put that in its place, and Ctrl-C is the best guess.
-    """
-    raised = stopped.__context__
-    return KeyboardInterrupt() if raised is None or raised is handled else raised
-
-
-class _Gunzip:
-    """Decompresses a body received in pieces; consecutive gzip members form one body, as in Go."""
-
-    def __init__(self) -> None:
-        self._member = _gzip_member()
-        self._packed = b""
-        self._full = False  # the last piece had the full size: zlib may hold back more
-        self._started = False
-
-    @property
-    def at_end(self) -> bool:
-        """Whether no member is incomplete. An empty body counts as complete, though it is not gzip."""
-        return self._member.eof or not self._started
-
-    def unpack(self, data: bytes, size: int) -> bytes:
-        """Return at most ``size`` decompressed bytes; call again with no data for more."""
-        import zlib
-
-        self._started = self._started or bool(data)
-        self._packed += data
-        unpacked = bytearray()
-        while (self._packed or self._full) and len(unpacked) < size:
-            if self._member.eof and self._packed:
-                self._member = _gzip_member()
-            try:
-                piece = self._member.decompress(self._packed, size - len(unpacked))
-            except zlib.error as wrong:
-                raise ProtocolError(f"the body of the response is not gzip, contrary to its headers: {wrong}") from None
-            self._packed = self._member.unconsumed_tail or self._member.unused_data
-            unpacked += piece
-            self._full = len(unpacked) == size
-        return bytes(unpacked)
-
-
-def _gzip_member() -> _Decompress:
-    import zlib
-
-    return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-
-
-def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) + len(": \r\n") for name, value in headers)
+    coded = find_header(parsed.headers, "content-encoding") is not None
+    return parsed if parsed.strict and parsed.status >= 200 and parsed.framed and not coded else None
 
 
 def _hint(data: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import TransportError
 from .attempts import Attempts
 from .endpoint import Endpoint, path_of
+from .http1 import BODY
 from .replies import body_of, whole
 
 if TYPE_CHECKING:
@@ -75,6 +76,20 @@ class PendingCall:
             raise
         self._attempts.succeed()
         return body_of(response)
+
+    @property
+    def patience(self) -> float | None:
+        """The seconds of silence after which to `settle`; None before the body of the reply."""
+        return self._exchange.patience if self._exchange.phase is BODY else None
+
+    def settle(self) -> bytes | None:
+        """Return the body of a reply whose end does not arrive, if its JSON has, as `Exchange.settle` says."""
+        response = self._exchange.settle()
+        if response is None:
+            return None
+        self.abandon()
+        self._attempts.succeed()
+        return response.body
 
     def abandon(self) -> None:
         """Close the connection."""

@@ -11,6 +11,7 @@ import msgspec
 
 from ..errors import ConnectionLost, ProtocolError, RemoteError
 from ..protocol import decode_json, error_in, error_words, excerpt
+from ..text import quoted
 
 if TYPE_CHECKING:
     from .http1 import Response
@@ -89,8 +90,13 @@ def _fields(body: bytes) -> dict[str, Any]:
     """Return the members of an object with undecoded values; empty if ``body`` is not an object."""
     try:
         return _fields_decoder.decode(body)
-    except (ValueError, RecursionError):  # decoding it as the expected type reports the error
+    except (ValueError, RecursionError):
+        pass
+    try:
+        fields: dict[str, Any] = decode_json(body, _fields_decoder)
+    except (ProtocolError, msgspec.ValidationError):  # decoding it as the expected type reports the error
         return {}
+    return fields
 
 
 # --- replies that are errors --------------------------------------------------------------------------
@@ -130,9 +136,14 @@ def _value(item: Any) -> Any:
 def refusal(status: int, location: str | None, body: bytes) -> RemoteError:
     """Return the error for a reply with a status other than 200; ``location`` is its Location header."""
     words = error_words(body, limit=TEXT_LIMIT) or _phrase(status)
-    if 300 <= status < 400:
-        words += f"; redirects are not followed (Location: {location!r})"
+    if location is not None and 300 <= status < 400:
+        words += f"; redirects are not followed (Location: {quoted(location)})"
+    elif status in _REDIRECTS:
+        words += "; it is a redirect without a Location"
     return RemoteError(words, status=status)
+
+
+_REDIRECTS = (301, 302, 303, 307, 308)
 
 
 def _phrase(status: int) -> str:
@@ -143,9 +154,9 @@ def _phrase(status: int) -> str:
 
 
 def is_whole(status: int, body: bytes) -> bool:
-    """Whether a truncated reply can be used: an error, or complete JSON.
+    """Return whether a truncated reply can be used: it is an error, or begins with a complete JSON value.
 
-    The engine accepts these too.
+    The engine accepts these, too.
     """
     if status != 200:
         return True
@@ -161,8 +172,11 @@ def whole(response: Response) -> Response:
 
     Raises:
         ConnectionLost: it ended before its announced end, in the middle of its JSON.
+        ProtocolError: its body is framed or compressed wrongly, and its JSON incomplete.
     """
     if not response.complete and not is_whole(response.status, response.body):
+        if response.fault:
+            raise ProtocolError(response.fault)
         raise ConnectionLost(f"the reply ended after {len(response.body)} bytes: {excerpt(response.body)}")
     return response
 

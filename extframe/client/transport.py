@@ -11,12 +11,12 @@ import select
 from time import monotonic
 from typing import BinaryIO, TypeVar
 
-from ..errors import ExtframeError
+from ..errors import CallTimeout, ExtframeError
 from .base_transport import PIECE_SIZE, BaseTransport, is_sent, refusal
 from .connection import SEND, Connection, late, wait
 from .connection_pool import ConnectionPool
 from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
-from .http1 import LAST_CHUNK, STATUS_LINE, Response, chunk
+from .http1 import BODY, LAST_CHUNK, STATUS_LINE, Response, chunk
 from .sockets import connect_now
 from .steps import run
 from .streams import ResponseStream
@@ -147,12 +147,23 @@ class Transport(BaseTransport):
         try:
             response = exchange.read(connection.receive(deadline, STATUS_LINE))
             while response is None:
-                response = exchange.read(connection.receive(deadline, exchange.phase))
+                response = self._receive_more(exchange, deadline)
         except BaseException as failure:
             self.abandon(exchange, failure)
             raise
         self.release(connection, reusable=response.keep_alive)
         return response
+
+    def _receive_more(self, exchange: Exchange, deadline: float) -> Response | None:
+        connection, phase = exchange.connection, exchange.phase
+        if phase is BODY:
+            try:
+                return exchange.read(connection.receive(min(deadline, monotonic() + exchange.patience), phase))
+            except CallTimeout:
+                response = exchange.settle()
+                if response is not None:
+                    return response
+        return exchange.read(connection.receive(deadline, phase))
 
 
 def _send_rest(exchange: BaseExchange, deadline: float) -> bool:

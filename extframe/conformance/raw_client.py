@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 from ..client.connection import Connection
 from ..client.http1 import UNIX_HOST, Limits, RequestWriter, Response, ResponseParser
+from ..client.replies import whole
 from ..client.sockets import connect
 from ..concurrency import deadlines
-from ..errors import ConnectionLost
+from ..errors import ConnectionLost, ProtocolError
 from ..protocol import ACTIVATE, Address, TLSConfig
 
 LIMITS = Limits(headers=64 << 10, body=16 << 20)
@@ -33,7 +34,7 @@ class RawClient:
     """
 
     def __init__(self, address: Address, tls: TLSConfig | None, timeout: float) -> None:
-        self.host = UNIX_HOST if address.path else address.authority
+        self.host = UNIX_HOST if address.path else address.host_header
         self.responses: list[tuple[str, Response]] = []
         self.timeout = timeout
         self.handshake_status = 200
@@ -74,7 +75,7 @@ class RawClient:
         else:
             from ..client.tls import handshake
 
-            connection = handshake(sock, self._context, self._address.host, deadline)
+            connection = handshake(sock, self._context, self._address.host.partition("%")[0], deadline)
         try:
             yield connection
         finally:
@@ -95,7 +96,7 @@ class RawClient:
         Raises:
             CallTimeout: the response is not complete in time.
             ConnectionLost: the connection ended before or within the response.
-            ProtocolError: the response is not HTTP, or exceeds the limits.
+            ProtocolError: the response is not HTTP, is framed wrongly, or exceeds the limits.
         """
         deadline = deadlines.after(self.timeout)
         parser = ResponseParser(LIMITS)
@@ -105,8 +106,10 @@ class RawClient:
                 parser.feed(data)
             else:
                 parser.end(clean=not connection.cut)
-        response = parser.response
-        if not response.complete:
+        response = whole(parser.response)
+        if not parser.complete:  # the engine accepts it if its JSON is complete; podman does not
+            if response.fault:
+                raise ProtocolError(response.fault)
             raise ConnectionLost("the connection ended before the announced end of the body")
         self.responses.append((_path(request), response))
         return response

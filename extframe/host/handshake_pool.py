@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
@@ -33,6 +33,7 @@ class HandshakePool:
         self._poll = select.poll()
         self._pending: dict[int, _Pending] = {}
         self._first_deadline = math.inf  # of those under way, or earlier
+        self._settle_at: dict[int, float] = {}  # of those whose response has begun, and may have no end
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -61,10 +62,14 @@ class HandshakePool:
 
         If nothing happens, the wait ends at ``until``, or at the first deadline.
         """
-        seconds = min(until, self._first_deadline) - monotonic()
+        seconds = min(until, self._first_deadline, *self._settle_at.values()) - monotonic()
         for descriptor, _ in self._poll.poll(min(max(seconds, 0.0), LONGEST_WAIT) * 1000):
             if descriptor in self._pending:
-                yield from self._advance(descriptor)
+                yield from self._step(descriptor, PendingHandshake.advance)
+        for descriptor, due in list(self._settle_at.items()):
+            if due <= monotonic() and self._settle_at.get(descriptor) == due:
+                yield from self._step(descriptor, PendingHandshake.settle)
+                self._settle_at.pop(descriptor, None)  # not again before more has arrived
         if monotonic() >= self._first_deadline:
             yield from self._expire()
 
@@ -89,14 +94,15 @@ class HandshakePool:
     def _remove(self, descriptor: int) -> _Pending:
         with suppress(KeyError):  # not registered, if Ctrl-C came while it was added
             self._poll.unregister(descriptor)
+        self._settle_at.pop(descriptor, None)
         return self._pending.pop(descriptor)
 
-    def _advance(self, descriptor: int) -> Iterator[Ended]:
+    def _step(self, descriptor: int, step: Callable[[PendingHandshake], bool]) -> Iterator[Ended]:
         each = self._pending[descriptor]
         ended = False
         failure: Exception | None = None
         try:
-            ended = each.handshake.advance()
+            ended = step(each.handshake)
         except Exception as error:  # noqa: BLE001 - reported to the caller; a log handler of the host's may raise
             failure = error
         if ended or failure is not None:
@@ -104,6 +110,8 @@ class HandshakePool:
             yield Ended(each.handshake.plugin, failure, each.deadline)
         elif each.handshake.fileno() != descriptor:  # it was sent again, over another connection
             self._add(self._remove(descriptor))
+        elif (patience := each.handshake.patience) is not None:
+            self._settle_at[descriptor] = monotonic() + patience
 
     def _expire(self) -> Iterator[Ended]:
         now = monotonic()

@@ -449,8 +449,24 @@ class PendingHandshake:
             ActivationError: it failed.
             PluginNotFound, SpecError: as `Plugin.activate` does.
         """
+        return self._take(self._call.advance)
+
+    @property
+    def patience(self) -> float | None:
+        """The seconds of silence after which to `settle`; None before the body of the response."""
+        return self._call.patience
+
+    def settle(self) -> bool:
+        """Take what arrived of a response whose end does not arrive, and return whether it was enough.
+
+        Raises:
+            ExtframeError: as `advance`.
+        """
+        return self._take(self._call.settle)
+
+    def _take(self, step: Callable[[], bytes | None]) -> bool:
         try:
-            response = self._call.advance()
+            response = step()
             manifest = None if response is None else Manifest.parse(response)
         except ExtframeError as failure:
             raise self.plugin._fail(failure) from failure

@@ -72,7 +72,7 @@ def listen_tcp(text: str) -> Listener:
         SpecError: it is not such an address.
         OSError: the port is taken (EADDRINUSE), or the host is not this machine's.
     """
-    address = _parse_tcp(text)
+    address = Address.parse(text, listening=True)
     family, _, _, _, where = socket.getaddrinfo(
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -85,12 +85,6 @@ def listen_tcp(text: str) -> Listener:
     address = replace(address, port=listening.getsockname()[1])
     scheme = "https" if address.tls else "tcp"
     return Listener([listening], f"{scheme}://{address.authority}")
-
-
-def _parse_tcp(text: str) -> Address:
-    if text.endswith(":0"):  # not an address that a plugin can have
-        return replace(Address.parse(f"{text[:-1]}1"), port=0)
-    return Address.parse(text)
 
 
 # --- passed to the process -------------------------------------------------------------------------------

@@ -105,4 +105,4 @@ def test_a_broken_spec_file_is_1_and_says_what_was_expected(run, short_path):
 def test_a_name_that_could_leave_the_directory_is_a_usage_error(run, short_path):
     result = run("inspect", "../x", "--dir", short_path)
     assert result.exit_code == 2
-    assert "it holds a slash" in result.stderr
+    assert "it contains a slash" in result.stderr

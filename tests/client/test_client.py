@@ -135,7 +135,7 @@ def test_arguments_that_hold_themselves_are_a_value_error_that_names_the_method(
     client = client_of()
     circle: dict[str, object] = {}
     circle["Opts"] = circle
-    with pytest.raises(ValueError, match=r"^VolumeDriver\.Create: what is to be sent holds itself"):
+    with pytest.raises(ValueError, match=r"^VolumeDriver\.Create: the arguments contain a circular reference"):
         client.call("VolumeDriver.Create", circle)
     with (
         pytest.raises(ValueError, match=r"^VolumeDriver\.Create: "),

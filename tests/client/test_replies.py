@@ -46,6 +46,11 @@ WORDS = {
     b"": "Bad Gateway",
     b" \r\n": "Bad Gateway",
     b"<html><head><title>empty</title></head></html>": "Bad Gateway",
+    b"<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n<p>Check it.</p>\n": (
+        "Not Found Check it."  # the title, which says the same, only once
+    ),
+    b'\xef\xbb\xbf{"Err": "after a byte order mark"}': "after a byte order mark",
+    b'{"Err": "the first"}{"Err": "the second"}': "the first",
 }
 
 
@@ -84,6 +89,11 @@ def test_an_error_without_words_has_its_statuss_own(status, phrase):
 def test_a_redirect_is_an_error_that_says_where_it_leads(status):
     error = refusal(status, "http://elsewhere/x", b"<html><a href='http://elsewhere/x'>Moved</a></html>")
     assert error.message == "Moved; redirects are not followed (Location: 'http://elsewhere/x')"
+
+
+@pytest.mark.parametrize(("status", "words"), [(302, "; it is a redirect without a Location"), (304, ""), (300, "")])
+def test_a_redirect_that_leads_nowhere_says_so(status, words):
+    assert refusal(status, None, b"Moved").message == f"Moved{words}"
 
 
 # --- replies that are success -------------------------------------------------------------------------
@@ -142,9 +152,10 @@ WRONG = [
     (VolumeList, b"\n", "the reply is empty"),
     (VolumeList, b"<html>", "not JSON"),
     (UNTYPED, b"[]", "Expected `object | null`, got `array`"),
-    (UNTYPED, b"{} {}", "not JSON"),
-    (UNTYPED, b'{"a": "\\ud800"}', "not JSON"),
-    (UNTYPED, b'{"a": ' + b"[" * 100_000, "not JSON that can be read: nested too deeply"),
+    (UNTYPED, b"\xef\xbb\xbf{}", "not JSON: it begins with a byte order mark of UTF-8; write it as UTF-8 without one"),
+    (VolumeList, "{}".encode("utf-16"), "not JSON: it begins with a byte order mark of UTF-16"),
+    (UNTYPED, NGINX, "not JSON: it is an HTML page: 502 Bad Gateway nginx/1.22.1 & friends"),
+    (UNTYPED, b'{"a": ' + b"[" * 100_000, "JSON that cannot be read: nested too deeply"),
     (UNTYPED, b'{"Err": 5}', "Expected `str | null`, got `int` - at `$.Err`"),
     (VolumeList, b'{"Volumes": [], "err": []}', "Expected `str | null`, got `array` - at `$.err`"),
 ]

@@ -26,7 +26,7 @@ def listing(*volumes: object) -> bytes:
     ("check", "verdict", "words", "changed", "answer"),
     [
         ("handshake", "fail", "status 500", ACTIVATE, error("starting")),
-        ("handshake", "fail", "the answer is empty", ACTIVATE, reply(b"")),
+        ("handshake", "fail", "the response is empty", ACTIVATE, reply(b"")),
         ("handshake", "fail", "not JSON", ACTIVATE, reply(b"VolumeDriver")),
         ("handshake", "fail", "Implements is empty", ACTIVATE, ok({"Implements": None})),
         ("handshake", "warn", "twice", ACTIVATE, implementing("VolumeDriver", "VolumeDriver")),

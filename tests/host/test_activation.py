@@ -10,7 +10,7 @@ from contextvars import ContextVar, copy_context
 from pathlib import Path
 
 import pytest
-from faultserver import FaultServer, answer, eventually, read_and_hang
+from faultserver import FaultServer, answer, eventually, read_and_hang, send_and_hang
 
 from extframe import (
     ActivationError,
@@ -320,3 +320,30 @@ def test_get_all_does_not_mind_handlers_that_come_meanwhile(pm: PluginManager, p
         pm.get_all("Point0")
     thread.join()
     assert [plugin.name for plugin in pm.get_all("Point0")] == ["photos"]
+
+
+# --- responses without an end -------------------------------------------------------------------------
+
+MANIFEST = b'{"Implements": ["VolumeDriver"]}'
+ENDLESS = {
+    "no length": b"HTTP/1.1 200 OK\r\n\r\n" + MANIFEST,
+    "length too large": b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n" + MANIFEST,
+    "no last chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(MANIFEST), MANIFEST),
+}
+
+
+@pytest.mark.parametrize("data", ENDLESS.values(), ids=ENDLESS)
+def test_a_manifest_is_read_although_the_end_of_its_response_does_not_arrive(short_path: Path, data: bytes) -> None:
+    with FaultServer(send_and_hang(data), path=str(short_path / "p.sock")):
+        with PluginManager(LocalRegistry(short_path)) as pm:
+            assert [plugin.name for plugin in pm.get_all("VolumeDriver", timeout=60)] == ["p"]
+        with PluginManager(LocalRegistry(short_path)) as pm:
+            assert pm.get("p", "VolumeDriver", timeout=60).name == "p"
+
+
+def test_a_manifest_that_is_cut_and_whose_end_does_not_arrive_times_out(short_path: Path) -> None:
+    cut = send_and_hang(ENDLESS["length too large"][:-1])
+    with FaultServer(cut, path=str(short_path / "p.sock")), PluginManager(LocalRegistry(short_path)) as pm:
+        with pytest.raises(ActivationError, match="timed out waiting for the body of the response"):
+            pm.get("p", timeout=0.7)
+        assert pm.get_all("VolumeDriver", timeout=0.7) == []

@@ -218,7 +218,7 @@ ODD_HANDSHAKES = {
     "text": (answer(b"hello"), "not JSON"),
     "a list": (answer(b'["VolumeDriver"]'), "got `array`"),
     "wrong type": (answer(b'{"Implements": "VolumeDriver"}'), "`\\$.Implements`"),
-    "nothing": (answer(b""), "the answer is empty"),
+    "nothing": (answer(b""), "the response is empty"),
     "500": (answer(b'{"Err": "not today"}', status="500 Internal Server Error"), "not today"),
     "404": (answer(b"404 page not found\n", status="404 Not Found"), "404 page not found"),
     "no http": (send_and_close(b"SSH-2.0-OpenSSH_9.2\r\n"), "HTTP"),

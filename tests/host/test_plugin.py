@@ -73,7 +73,7 @@ def test_a_closed_plugin_is_not_activated(fault_server: Any) -> None:
 INTERRUPTED = """
     import random, signal, sys, time
     from extframe import PluginSpec
-    from extframe.client.http1 import _read_head
+    from extframe.client.http1 import _plain_head
     from extframe.host.plugin import Plugin, State
 
     raised = caught = 0
@@ -87,7 +87,7 @@ INTERRUPTED = """
     plugin = Plugin(PluginSpec("photos", sys.argv[1]))
     moments = random.Random(1)
     for number in range(5000):
-        _read_head.cache_clear()  # as if each answer were a new one
+        _plain_head.cache_clear()  # as if each answer were a new one
         try:
             if number % 2:
                 plugin.mark_lost()

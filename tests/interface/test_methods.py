@@ -468,8 +468,7 @@ def test_an_empty_body_is_a_protocol_error_if_a_result_is_expected(of, keys):
         (CLEAR, b"[]", "Expected `object`, got `array`"),
         (CLEAR, b"<html>", "not JSON.*<html>"),
         (CLEAR, b'{"Err":5}', r"Expected `str`, got `int` - at `\$.Err`"),
-        (CLEAR, b'{} {"Err":"x"}', "not JSON"),
-        (PUT, b'\xef\xbb\xbf{"ItemID":"1"}', "not JSON"),
+        (PUT, b'\xef\xbb\xbf{"ItemID":"1"}', "not JSON: it begins with a byte order mark"),
     ],
 )
 def test_an_invalid_reply_is_a_protocol_error_with_the_place(of, body, message):
