@@ -31,6 +31,7 @@ Examples:
   extframe check unix:///run/myhost/plugins/photos.sock
   extframe check rclone --destructive --opt remote=scratch: --mount
   extframe check unix:///run/docker/plugins/ID/loki.sock --implements LogDriver
+  extframe check backups --schema backup.json --destructive
   extframe check photos -o json | jq '.[] | select(.verdict == "fail")'
 
 \b
@@ -57,6 +58,13 @@ Exit codes: 0 no check failed, 1 a check failed, 2 wrong usage, or an invalid ad
     multiple=True,
     help="With --destructive: a driver option of what is created; repeatable.",
 )
+@click.option(
+    "--schema",
+    "schema_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Validate each response against an OpenAPI document in JSON, as `extframe schema` writes it.",
+)
 @output_option
 @verbose_option
 @click.pass_context
@@ -69,6 +77,7 @@ def check(
     destructive: bool,
     mount: bool,
     options: Sequence[str],
+    schema_file: str | None,
     output: str,
 ) -> None:
     """Check that a plugin conforms to the protocol.
@@ -83,8 +92,9 @@ def check(
     lifecycle = _lifecycle_options(destructive, mount, options)
     points = None if implements is None else [point.strip() for point in implements.split(",") if point.strip()]
     try:
+        schema = None if schema_file is None else _read_schema(schema_file)
         address, tls = _resolve(name, location)
-        results = _run(address, output, tls=tls, timeout=timeout, implements=points, lifecycle=lifecycle)
+        results = _run(address, output, tls=tls, timeout=timeout, implements=points, lifecycle=lifecycle, schema=schema)
     except SpecError as invalid:
         note(str(invalid))
         ctx.exit(ExitCode.USAGE)
@@ -106,6 +116,19 @@ def _lifecycle_options(destructive: bool, mount: bool, options: Sequence[str]) -
     return LifecycleOptions(options={key: value for key, _, value in pairs}, mount=mount)
 
 
+def _read_schema(file: str) -> object:
+    from ..errors import ProtocolError
+    from ..protocol import decode_json
+
+    try:
+        with open(file, "rb") as opened:
+            return decode_json(opened.read())
+    except ProtocolError as wrong:  # first: it is an OSError too
+        raise SpecError(f"the schema {file} is not JSON, as `extframe schema` writes it: {wrong.message}") from wrong
+    except OSError as wrong:
+        raise SpecError(f"cannot read the schema {file}: {wrong.strerror}") from wrong
+
+
 def _resolve(name: str, location: Location) -> tuple[str, TLSConfig | None]:
     """Return the plugin's address and its TLS settings."""
     if ":/" in name:
@@ -122,13 +145,16 @@ def _run(
     timeout: float,
     implements: Sequence[str] | None,
     lifecycle: LifecycleOptions | None,
+    schema: object,
 ) -> Sequence[Result]:
     """Run the checks, show their results, also those before an error, and return them."""
     from ..conformance import check_plugin
 
     results: list[Result] = []
     try:
-        results.extend(check_plugin(address, tls=tls, timeout=timeout, implements=implements, lifecycle=lifecycle))
+        results.extend(
+            check_plugin(address, tls=tls, timeout=timeout, implements=implements, lifecycle=lifecycle, schema=schema)
+        )
     finally:
         if results:
             _write(results, output)

@@ -15,7 +15,7 @@ from .rules import Outcome, Verdict, failed, noted, passed, skipped, warned
 
 CALLERS = 8
 HEADER_SIZE = 64 << 10  # bytes: more than servers accept
-_JSON_TYPES = ("application/json", "application/vnd.docker.plugins.")
+_JSON_TYPES = ("application/json", "application/x-ndjson", "application/vnd.docker.plugins.")
 
 
 def http_checks(implements: Collection[str]) -> Iterator[Check]:

@@ -74,6 +74,7 @@ RULES: Mapping[str, Rule] = {
     "bad-request": Rule('an invalid body returns an error, best 400 and {"Err": ...}', _CLIENT),
     "empty-body": Rule("a missing body returns an error: the engine loses the body when it retries", _CLIENT),
     "unknown-key": Rule("unknown keys are ignored: later engines send more", _CLIENT),
+    "schema": Rule("each response has the schema of its method", "the OpenAPI document of the interface"),
     "survives": Rule("an invalid request affects only its own connection", _HTTP),
     "status": Rule("success is status 200 with a JSON object; an empty body is an error", _CLIENT),
     "error": Rule('an error is status 500 and {"Err": "..."}: podman reads Err only there', _BOTH),
