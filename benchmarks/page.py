@@ -14,6 +14,7 @@ TITLES = {
     "many": "Many plugins",
     "start": "Startup",
     "dispatch": "Dispatch",
+    "decode": "Large replies",
     "served": "Plugins in Python",
     "steps": "Where the time of a call goes",
 }

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from .errors import ProtocolError, SpecError
-from .text import quoted
+from .text import UNCHECKED, memory_limit, needs_more_than, quoted
 
 ACTIVATE = "Plugin.Activate"
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
@@ -373,9 +373,12 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder, *, e
         exact: whether ``body`` must be one JSON value, without leniency.
 
     Raises:
-        ProtocolError: it does not begin with a JSON value; the message has the position.
+        ProtocolError: it does not begin with a JSON value, and the message has the position; or decoding it would need
+            too much memory.
         msgspec.ValidationError: the value does not have the decoder's type; the message has the position.
     """
+    if len(body) > UNCHECKED:
+        check_decoded_size(body)
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as wrong:
@@ -416,6 +419,20 @@ def byte_order_mark(content: bytes) -> str:
     """Return a description of the byte order mark that ``content`` begins with, "" if there is none."""
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark)), None)
     return "" if encoding is None else f"a byte order mark of {encoding}; write it as UTF-8 without one"
+
+
+def check_decoded_size(body: bytes) -> None:
+    """Check that decoding ``body`` needs at most 192 MiB of memory, or twelve times its size if it is over 16 MiB.
+
+    Raises:
+        ProtocolError: it would need more.
+    """
+    limit = memory_limit(len(body))
+    if needs_more_than(body, limit):
+        raise ProtocolError(
+            f"decoding {len(body)} bytes of JSON with so many values would take over {limit >> 20} MiB of memory, the "
+            "limit; request less at a time, or read the reply with stream()"
+        )
 
 
 def fold_keys(value: object, table: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Make text from plugins and other packages safe to show in a message or a log line."""
+"""Make text from others safe to show in a message or a log line, and estimate what decoding JSON would need."""
 
 from __future__ import annotations
 
@@ -38,3 +38,46 @@ def text_of(error: BaseException) -> str:
         return str(error)
     except Exception as wrong:  # noqa: BLE001 - anything may be in there
         return f"(its text is not available: __str__ raised {type(wrong).__name__})"
+
+
+# --- what decoding JSON would need in memory ----------------------------------------------------------
+
+UNCHECKED = 1 << 20  # bytes; smaller JSON cannot need much
+MEMORY_LIMIT = 192 << 20  # bytes for decoded JSON of up to 16 MiB: a value for every 5 bytes, an object for every 20
+_MEMORY_PER_BYTE = 12  # of larger JSON, which is accepted only where its limit was raised
+_WINDOW = 1 << 16  # bytes that are looked at before other threads may run
+
+
+def memory_limit(size: int) -> int:
+    """Return the bytes of memory that decoding ``size`` bytes of JSON may need."""
+    return max(MEMORY_LIMIT, _MEMORY_PER_BYTE * size)
+
+
+def needs_more_than(body: bytes | bytearray, memory: int) -> bool:
+    """Return whether decoding ``body`` would need more than ``memory`` bytes; False for 1 MiB of JSON and less.
+
+    16 MiB of ``[],[],[]`` become 400 MiB of lists.
+    """
+    if len(body) <= UNCHECKED:
+        return False
+    return _memory(body, body.count(b'"') // 2) > memory and _is_precisely_more(body, memory)
+
+
+def _memory(json: bytes | bytearray, strings: int) -> int:
+    """Return the bytes that the values in ``json`` need. One number, string, list or object has a comma."""
+    return 40 * json.count(b",") + 24 * strings + 32 * json.count(b"[") + 152 * json.count(b"{")
+
+
+def _is_precisely_more(body: bytes | bytearray, memory: int) -> bool:
+    """Count without what strings contain, and without keys, which are not decoded more than once."""
+    plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")  # now every quote begins or ends a string
+    found = quotes = keys = 0
+    for start in range(0, len(plain), _WINDOW):
+        pieces = plain[start : start + _WINDOW].split(b'"')
+        outside = b"".join(pieces[quotes % 2 :: 2])
+        quotes += len(pieces) - 1
+        keys += outside.count(b":")
+        found += _memory(outside, 0)
+        if found + 24 * (quotes // 2 - keys) > memory:
+            return True
+    return False

@@ -310,6 +310,14 @@ def test_a_reply_of_one_gib_takes_no_more_memory_than_twice_the_limit(fault_serv
     assert grown <= most
 
 
+@on_linux
+def test_a_reply_of_small_values_takes_no_more_memory_than_its_bytes(fault_server):
+    body = b'{"Volumes": [' + b"[]," * (5 << 20) + b"[]]}"
+    seen, grown = growth(fault_server(send_and_close(reply(body))), "call")
+    assert seen == "ProtocolError False"
+    assert grown <= 40 * MIB
+
+
 def packed_zeros(size: int) -> bytes:
     """Return gzip of ``size`` zeros, which take a thousandth of that."""
     packer = zlib.compressobj(9, wbits=31)

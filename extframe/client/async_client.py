@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..concurrency.deadlines import check_timeout
@@ -14,7 +15,7 @@ from .async_base import AsyncClientBase
 from .async_files import Source, check_source, pieces_of
 from .client import ERROR_PAGE_LIMIT
 from .endpoint import path_of
-from .replies import UNTYPED, body_of, reader_of, refusal, whole
+from .replies import UNTYPED, decoded, reader_of, refusal, whole
 
 if TYPE_CHECKING:
     from .async_streams import AsyncResponseStream
@@ -98,13 +99,14 @@ class AsyncClient(AsyncClientBase):
         read = reader_of(reply)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        decode_by = monotonic() + seconds
         look = not (idempotent and self.endpoint.retry.lost)
 
         async def send(deadline: float) -> Response:
             return whole(await self._transport.exchange(path, body, deadline, look=look))
 
         try:
-            return read(body_of(await self._attempt(method, send, seconds, idempotent)))
+            return decoded(await self._attempt(method, send, seconds, idempotent), read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise
@@ -177,13 +179,14 @@ class AsyncClient(AsyncClientBase):
         check_source(data)
         read = reader_of(reply)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        decode_by = monotonic() + seconds
 
         async def send(deadline: float) -> Response:
             async with aclosing(pieces_of(data)) as pieces:
                 return whole(await self._transport.upload(path, pieces, deadline))
 
         try:
-            return read(body_of(await self._attempt(method, send, seconds)))
+            return decoded(await self._attempt(method, send, seconds), read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, BinaryIO, TypeVar, overload
 
 from ..concurrency.deadlines import check_timeout
@@ -13,7 +14,7 @@ from ..errors import ExtframeError
 from ..protocol import encode_json
 from .endpoint import path_of
 from .pending_call import PendingCall
-from .replies import UNTYPED, body_of, reader_of, refusal, whole
+from .replies import UNTYPED, decoded, reader_of, refusal, whole
 from .sync_base import SyncClientBase
 
 T = TypeVar("T")
@@ -119,11 +120,12 @@ class Client(SyncClientBase):
         read = reader_of(reply)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        decode_by = monotonic() + seconds
         try:
             response = self._attempt(
                 method, lambda deadline: whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
             )
-            return read(body_of(response))
+            return decoded(response, read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise
@@ -201,11 +203,12 @@ class Client(SyncClientBase):
         check_binary(data)
         read = reader_of(reply)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        decode_by = monotonic() + seconds
         try:
             response = self._attempt(
                 method, lambda deadline: whole(self._transport.upload(path, data, deadline)), seconds
             )
-            return read(body_of(response))
+            return decoded(response, read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise

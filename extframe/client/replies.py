@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import ConnectionLost, ProtocolError, RemoteError
-from ..protocol import decode_json, error_in, error_words, excerpt
-from ..text import quoted
+from ..errors import CallTimeout, ConnectionLost, ProtocolError, RemoteError
+from ..protocol import check_decoded_size, decode_json, error_in, error_words, excerpt
+from ..text import UNCHECKED, quoted
 
 if TYPE_CHECKING:
     from .http1 import Response
@@ -88,6 +89,8 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[Any]) -> Any:
 
 def _fields(body: bytes) -> dict[str, Any]:
     """Return the members of an object with undecoded values; empty if ``body`` is not an object."""
+    if len(body) > UNCHECKED:
+        check_decoded_size(body)
     try:
         return _fields_decoder.decode(body)
     except (ValueError, RecursionError):
@@ -179,6 +182,19 @@ def whole(response: Response) -> Response:
             raise ProtocolError(response.fault)
         raise ConnectionLost(f"the reply ended after {len(response.body)} bytes: {excerpt(response.body)}")
     return response
+
+
+def decoded(response: Response, read: Reader, deadline: float) -> Any:
+    """Return what ``read`` makes of the body of a response. A response that is too late is not decoded.
+
+    Raises:
+        RemoteError, ProtocolError: the response is an error, or is not what ``read`` expects.
+        CallTimeout: ``deadline``, a ``time.monotonic()`` value, has passed.
+    """
+    body = body_of(response)
+    if monotonic() >= deadline:
+        raise CallTimeout("timed out before the response was decoded", phase="decode")
+    return read(body)
 
 
 def body_of(response: Response) -> bytes:

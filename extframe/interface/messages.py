@@ -8,7 +8,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import msgspec
 
@@ -66,18 +66,33 @@ def encode(value: object) -> bytes:
 
 # --- lenient decoding ---------------------------------------------------------------------------------
 
-Reader = Callable[[Any, str], Any]
-"""Takes a decoded JSON value and its path, such as ``$.Volumes[3]``; returns it typed or raises ProtocolError."""
+Reader = Callable[[Any], Any]
+"""Takes a decoded JSON value and returns it typed; raises `Misfit`."""
+
+
+class Misfit(Exception):
+    """A JSON value does not have its type. ``steps`` lead from the value up to the root: ``[".Name", "[3]"]``."""
+
+    def __init__(self, text: str, *steps: str) -> None:
+        super().__init__(text)
+        self.steps = list(steps)
+
+    def within(self, step: str) -> Misfit:
+        """Add the step that leads to the value from the object or list that holds it."""
+        self.steps.append(step)
+        return self
 
 
 def read(value: object, as_kind: Reader) -> Any:
-    """Return a whole decoded body, typed.
+    """Return a whole decoded body, typed. The lists in ``value`` are emptied, to free their items early.
 
     Raises:
-        ProtocolError: the body does not have that type; the message has the path.
+        ProtocolError: the body does not have that type; the message has the path, such as ``$.Volumes[3]``.
     """
     try:
-        return as_kind(value, "$")
+        return as_kind(value)
+    except Misfit as wrong:
+        raise ProtocolError(f"{wrong} - at `${''.join(reversed(wrong.steps))}`") from None
     except RecursionError:  # a message type that contains itself, nested as deeply as JSON allows
         raise ProtocolError("Expected less nesting - at `$`") from None
 
@@ -98,78 +113,138 @@ def reader(kind: Any) -> Reader:
     return _leaf_reader(kind)
 
 
+_AS_DECODED = (str, int, bool, dict)  # types whose values are the decoder's own
+
+
+def _exact(kind: Any) -> Any:
+    """Return the type of the values that need no conversion to ``kind``; None if there is none."""
+    return kind if kind in (str, int, bool, dict) else None
+
+
 def _leaf_reader(kind: Any) -> Reader:
-    def read(value: Any, place: str) -> Any:
+    exact = _exact(kind)
+
+    def read(value: Any) -> Any:
+        if type(value) is exact:
+            return value
         try:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as wrong:
             text, _, inner = str(wrong).partition(" - at `$")
-            raise ProtocolError(f"{text} - at `{place}{inner or '`'}") from None
+            raise Misfit(text, inner.rstrip("`")) from None
 
     return read
 
 
+class _Field(NamedTuple):
+    name: str
+    key: str
+    exact: Any
+    reader: Reader
+
+    def read(self, item: Any) -> Any:
+        try:
+            return self.reader(item)
+        except Misfit as wrong:
+            raise wrong.within(f".{self.key}") from None
+
+
+_SPELLINGS_LIMIT = 256
+
+
+class _Fields(dict[str, "_Field | None"]):
+    """The fields of a message by their key as JSON spells it, None for unknown keys. Remembers spellings once seen."""
+
+    def __init__(self, kind: type[msgspec.Struct]) -> None:
+        self._kind = kind
+
+    @functools.cached_property
+    def _known(self) -> Mapping[str, _Field]:
+        # On first use only: a message type may contain itself.
+        fields = msgspec.structs.fields(self._kind)
+        return {
+            each.encode_name.lower(): _Field(each.name, each.encode_name, _exact(each.type), reader(each.type))
+            for each in fields
+        }
+
+    def __missing__(self, key: str) -> _Field | None:
+        field = self._known.get(key.lower())
+        if len(self) < _SPELLINGS_LIMIT:
+            self[key] = field
+        return field
+
+
 @functools.cache
 def _struct_reader(kind: type[msgspec.Struct]) -> Reader:
-    return _StructReader(kind)
+    fields, make = _Fields(kind), _constructor(kind)
 
-
-class _StructReader:
-    def __init__(self, kind: type[msgspec.Struct]) -> None:
-        self.kind = kind
-
-    @functools.cached_property
-    def fields(self) -> Mapping[str, tuple[str, str, Reader]]:
-        # On first use only: a message type may contain itself.
-        known = msgspec.structs.fields(self.kind)
-        return {field.encode_name.lower(): (field.name, field.encode_name, reader(field.type)) for field in known}
-
-    @functools.cached_property
-    def required(self) -> Mapping[str, str]:
-        return {field.name: field.encode_name for field in msgspec.structs.fields(self.kind) if field.required}
-
-    def __call__(self, value: Any, place: str) -> Any:
-        if not isinstance(value, dict):
-            raise _unexpected("object", value, place)
+    # Large replies are lists of thousands of messages, most fields of which are text: those are taken at once.
+    def read(value: Any) -> Any:
+        if type(value) is not dict:
+            raise _unexpected("object", value)
         found = {}
         for key, item in value.items():
-            field = self.fields.get(key.lower())
+            field = fields[key]
             if field is not None and item is not None:
-                name, spelling, read = field
-                found[name] = read(item, f"{place}.{spelling}")
-        return self.make(found, place)
+                found[field.name] = item if type(item) is field.exact else field.read(item)
+        return make(found)
 
-    def make(self, found: dict[str, Any], place: str) -> Any:
-        for name, spelling in self.required.items():
+    return read
+
+
+def _constructor(kind: type[msgspec.Struct]) -> Callable[[dict[str, Any]], Any]:
+    required = [(field.name, field.encode_name) for field in msgspec.structs.fields(kind) if field.required]
+
+    def make(found: dict[str, Any]) -> Any:
+        for name, key in required:
             if name not in found:
-                raise ProtocolError(f"Object missing required field `{spelling}` - at `{place}`")
+                raise Misfit(f"Object missing required field `{key}`")
         try:
-            return self.kind(**found)
+            return kind(**found)
         except (TypeError, ValueError) as wrong:  # raised by a __post_init__
-            raise ProtocolError(f"{text_of(wrong)} - at `{place}`") from None
+            raise Misfit(text_of(wrong)) from None
+
+    return make
 
 
 def _list_reader(kind: Any, members: tuple[Any, ...]) -> Reader:
     read_item = reader(members[0])
 
-    def read(value: Any, place: str) -> Any:
+    def read(value: Any) -> Any:
         if not isinstance(value, list):
-            raise _unexpected("array", value, place)
-        # A null crashes Docker's engine and Podman alike (moby volume/drivers/adapter.go).
-        return [read_item(item, f"{place}[{index}]") for index, item in enumerate(value) if item is not None]
+            raise _unexpected("array", value)
+        items, index = [], 0
+        try:
+            for index, item in enumerate(value):
+                # A null crashes Docker's engine and Podman alike (moby volume/drivers/adapter.go).
+                if item is not None:
+                    items.append(read_item(item))
+                    value[index] = None
+        except Misfit as wrong:
+            raise wrong.within(f"[{index}]") from None
+        return items
 
     return read
 
 
 def _map_reader(kind: Any, members: tuple[Any, ...]) -> Reader:
-    if members[0] is not str or members[1] is Any:
+    if members[0] is not str:
         return _leaf_reader(kind)
+    if members[1] is Any:
+        return _leaf_reader(dict)
     read_item = reader(members[1])
 
-    def read(value: Any, place: str) -> Any:
+    def read(value: Any) -> Any:
         if not isinstance(value, dict):
-            raise _unexpected("object", value, place)
-        return {key: read_item(item, f"{place}[{key!r}]") for key, item in value.items() if item is not None}
+            raise _unexpected("object", value)
+        items, key = {}, ""
+        try:
+            for key, item in value.items():
+                if item is not None:
+                    items[key] = read_item(item)
+        except Misfit as wrong:
+            raise wrong.within(f"[{key!r}]") from None
+        return items
 
     return read
 
@@ -202,9 +277,9 @@ def _choice_reader(kind: Any, choices: Mapping[Any, Any]) -> Reader:
     by_text = {text.lower(): choice for text, choice in choices.items() if isinstance(text, str)}
     read_exactly = _leaf_reader(kind)
 
-    def read(value: Any, place: str) -> Any:
+    def read(value: Any) -> Any:
         choice = by_text.get(value.lower()) if isinstance(value, str) else None
-        return read_exactly(value, place) if choice is None else choice
+        return read_exactly(value) if choice is None else choice
 
     return read
 
@@ -212,8 +287,8 @@ def _choice_reader(kind: Any, choices: Mapping[Any, Any]) -> Reader:
 _JSON_NAMES = {str: "str", bool: "bool", int: "int", float: "float", list: "array", dict: "object", type(None): "null"}
 
 
-def _unexpected(expected: str, value: object, place: str) -> ProtocolError:
-    return ProtocolError(f"Expected `{expected}`, got `{_JSON_NAMES[type(value)]}` - at `{place}`")
+def _unexpected(expected: str, value: object) -> Misfit:
+    return Misfit(f"Expected `{expected}`, got `{_JSON_NAMES[type(value)]}`")
 
 
 # --- times --------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
-from ..protocol import decode_json, error_in
-from ..text import text_of
+from ..protocol import check_decoded_size, decode_json, error_in
+from ..text import UNCHECKED, text_of
 from .arguments import check_of, exact_type
 from .json_lines import json_lines
 from .json_types import check_type, is_async_stream, is_stream
@@ -117,6 +117,8 @@ class Method:
         """
         if self.rpc.ignore_reply:
             return None
+        if len(body) > UNCHECKED:
+            check_decoded_size(body)
         try:
             reply = self._reply_decoder.decode(body)
         except _UNREADABLE:

@@ -13,15 +13,15 @@ from ..interface.drivers import routes
 from ..interface.methods import Method
 from ..logs import get_logger
 from ..protocol import ACTIVATE, encode_json
-from ..text import text_of
+from ..text import needs_more_than, text_of
 from .asgi import CLOSE, Disconnected, Receive, Scope, Send, TooLarge, read_body, send_error, send_json
 from .disconnect import DisconnectWatcher
 from .executor import Executor, Saturated
-from .json_size import has_too_many_values
 from .keyed_lock import KeyedLock
 from .log_limit import LimitedLogger
 from .streams import StreamReply, send_records
 
+MEMORY_PER_BYTE = 2  # of the limit of a body, for a decoded one
 BODY_LIMIT = 16 << 20  # bytes: authz requests carry bodies of up to 4 MiB twice, in base64
 THREADS = 64
 QUEUE_TIMEOUT = 30.0  # seconds
@@ -125,7 +125,7 @@ class PluginApp:
     async def _call(self, call: _Call, receive: Receive, send: Send) -> None:
         try:
             body = await read_body(receive, self._limit)
-            if has_too_many_values(body, self._limit):
+            if needs_more_than(body, MEMORY_PER_BYTE * self._limit):
                 raise TooLarge
             arguments = call.method.decode_request(body)
         except Disconnected:

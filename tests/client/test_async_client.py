@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import threading
 import weakref
@@ -46,6 +47,18 @@ def test_a_call_returns_the_reply(run, fault_server):
     assert [request.path for request in server.requests] == 3 * ["/VolumeDriver.Mount"]
     assert server.requests[0].body == b'{"Name":"photos"}\n'
     assert server.connections == 1
+
+
+def test_a_reply_whose_deadline_has_passed_is_not_decoded(run, fault_server, monkeypatch):
+    monkeypatch.setattr("extframe.client.replies.monotonic", lambda: math.inf)
+    server = fault_server(answer(b"not JSON"))
+
+    async def main():
+        async with AsyncClient(server.address) as client:
+            with pytest.raises(CallTimeout, match="timed out before the response was decoded"):
+                await client.call("A.B")
+
+    run(main)
 
 
 def test_concurrent_calls_get_their_own_replies(run, fault_server):

@@ -43,6 +43,7 @@ from extframe.errors import (
     RemoteError,
     SpecError,
 )
+from extframe.subsystems.volume import VolumeDriver
 
 PHOTOS = {"Name": "photos", "Opts": {"quota": "5G"}}
 
@@ -245,6 +246,39 @@ def test_a_reply_over_the_limit_is_a_protocol_error_that_names_the_setting(clien
     assert told.startswith("VolumeDriver.List on plugin 'rec' at ")
     assert "over 16777216 bytes, which is Limits.body; raise it with limits=Limits(body=...)" in told
     assert client.call("VolumeDriver.List") == {}
+
+
+MANY_VALUES = b'{"Volumes": [' + b"[]," * (5 << 20) + b"[]]}"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.call("VolumeDriver.List"),
+        lambda client: client.call("VolumeDriver.List", reply=VolumeReply),
+        lambda client: client.call("VolumeDriver.List", reply=None),
+        lambda client: VolumeDriver.remote(client).list(),
+    ],
+    ids=["dict", "type", "nothing", "driver"],
+)
+def test_a_reply_that_would_become_hundreds_of_mib_of_values_is_refused(client_of, call):
+    with pytest.raises(ProtocolError) as caught:
+        call(client_of(answer(MANY_VALUES)))
+    text = str(caught.value)
+    assert text.startswith("VolumeDriver.List on plugin 'rec' at ")
+    assert text.endswith("over 192 MiB of memory, the limit; request less at a time, or read the reply with stream()")
+
+
+@pytest.mark.parametrize(
+    "call", [lambda client: client.call("A.B"), lambda client: client.send_file("A.B", io.BytesIO())]
+)
+def test_a_reply_whose_deadline_has_passed_is_not_decoded(client_of, call, monkeypatch):
+    monkeypatch.setattr("extframe.client.replies.monotonic", lambda: math.inf)
+    with pytest.raises(CallTimeout, match="timed out before the response was decoded") as caught:
+        call(client_of(answer(b"not JSON")))
+    assert (caught.value.phase, caught.value.method, caught.value.timeout) == ("decode", "A.B", 10)
+    with pytest.raises(RemoteError, match="the plugin's words"):
+        call(client_of(answer(b"the plugin's words", status="500 Error")))
 
 
 def test_the_limit_can_be_set(client_of):
