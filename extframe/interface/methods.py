@@ -164,7 +164,8 @@ class Method:
         except _UNREADABLE:
             if not body.strip():
                 raise ProtocolError("the request is empty; expected a JSON object") from None
-            request = read(decode_json(body), self._read_request)
+            # Leniency is for replies: a plugin that acts on half a request, or on a repaired name, does harm.
+            request = read(decode_json(body, exact=True), self._read_request)
         return msgspec.structs.asdict(request)
 
     def encode_reply(self, result: Any) -> bytes:
