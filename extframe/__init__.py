@@ -28,7 +28,7 @@ _PUBLIC = {
     "interface.openapi": "openapi",
     "interface.messages": "Message format_time parse_time",
     "interface.remote": "remote",
-    "interface.streams": "closing",
+    "interface.records": "closing",
     "protocol": "Address Manifest PluginSpec TLSConfig",
     "registry.local": "LocalRegistry Registry",
     "server": "Served ServerTLS asgi_app caller_gone serve serving",

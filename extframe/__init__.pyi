@@ -36,8 +36,8 @@ from .interface.messages import Message as Message
 from .interface.messages import format_time as format_time
 from .interface.messages import parse_time as parse_time
 from .interface.openapi import openapi as openapi
+from .interface.records import closing as closing
 from .interface.remote import remote as remote
-from .interface.streams import closing as closing
 from .protocol import Address as Address
 from .protocol import Manifest as Manifest
 from .protocol import PluginSpec as PluginSpec

@@ -46,7 +46,9 @@ class ScriptedClient:
         return msgspec.Raw(self._answer(method))
 
     @contextmanager
-    def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
+    def stream(
+        self, method: str, arguments: object = None, *, timeout: float | None = None, follow: bool = False
+    ) -> Iterator[BinaryIO]:
         self.calls.append(Call(method, encode_json(arguments), timeout))
         self.open_streams += 1
         try:
@@ -79,9 +81,9 @@ class AsyncScriptedClient:
 
     @asynccontextmanager
     async def stream(
-        self, method: str, arguments: object = None, *, timeout: float | None = None
+        self, method: str, arguments: object = None, *, timeout: float | None = None, follow: bool = False
     ) -> AsyncIterator[Any]:
-        with self.script.stream(method, arguments, timeout=timeout) as stream:
+        with self.script.stream(method, arguments, timeout=timeout, follow=follow) as stream:
             yield AsyncBytes(stream, self.chunk)
 
 
@@ -104,7 +106,9 @@ class DriverClient:
         return reply(declared.encode_reply(function(**declared.decode_request(encode_json(arguments)))))
 
     @contextmanager
-    def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
+    def stream(
+        self, method: str, arguments: object = None, *, timeout: float | None = None, follow: bool = False
+    ) -> Iterator[BinaryIO]:
         declared, function = self.routes[method]
         records = function(**declared.decode_request(encode_json(arguments)))
         yield io.BytesIO(b"".join(map(declared.stream.pack, records)))

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import TransportError
 from .async_transport import AsyncTransport
-from .attempts import Attempts
 from .base import BaseClient
 from .client import Client
 from .loop_binding import LoopBinding
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from .attempts import Attempts
+    from .stream_rules import StreamRules
 
 R = TypeVar("R")
 
@@ -37,12 +39,14 @@ class AsyncClientBase(BaseClient):
         self._transport.bind(loop)
 
     async def _attempt(
-        self, method: str, send: Callable[[float], Awaitable[R]], seconds: float, idempotent: bool = False
+        self, attempts: Attempts, send: Callable[[float], Awaitable[R]], rules: StreamRules | None = None
     ) -> R:
-        """Return what ``send`` returns, which takes a deadline, after as many attempts as `Attempts` allows."""
-        self._binding.check()
-        attempts = Attempts(self.endpoint, method, seconds, idempotent, monotonic())
+        """Return what ``send`` returns, which takes a deadline, after as many attempts as are allowed.
+
+        ``rules`` are those of a stream, which ``send`` opens.
+        """
         try:
+            self._binding.check()
             while True:
                 transport = self._transport
                 try:
@@ -53,7 +57,10 @@ class AsyncClientBase(BaseClient):
                         attempts.give_up(failure, monotonic())
                         raise
                 else:
-                    attempts.succeed()
+                    if rules is None:
+                        attempts.succeed()
+                    else:
+                        rules.record_sent()
                     return result
         except BaseException:  # also where the task was cancelled: that says nothing about the plugin
             attempts.abandon()
@@ -97,11 +104,15 @@ class AsyncClientBase(BaseClient):
             transport.close()
 
     async def aclose(self) -> None:
-        """Close the connections and end the waits for a retry. Later calls raise ConnectError."""
+        """Close the connections, and the streams that follow, and end the waits for a retry.
+
+        Other calls under way go on to their end. Later ones raise ConnectError.
+        """
         self._close()
 
     def _close(self) -> None:
         self._is_closed = True
+        self._close_streams()
         self._transport.close()
         for pause in self._pauses:
             _end(pause)

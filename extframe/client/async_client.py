@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from time import monotonic
@@ -13,9 +12,9 @@ from ..errors import ExtframeError
 from ..protocol import encode_json
 from .async_base import AsyncClientBase
 from .async_files import Source, check_source, pieces_of
-from .client import ERROR_PAGE_LIMIT
 from .endpoint import path_of
-from .replies import UNTYPED, decoded, reader_of, refusal, whole
+from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal, whole
+from .stream_rules import StreamRules
 
 if TYPE_CHECKING:
     from .async_streams import AsyncResponseStream
@@ -106,28 +105,30 @@ class AsyncClient(AsyncClientBase):
             return whole(await self._transport.exchange(path, body, deadline, look=look))
 
         try:
-            return decoded(await self._attempt(method, send, seconds, idempotent), read, decode_by)
+            return decoded(await self._attempt(self._attempts(method, seconds, idempotent), send), read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise
 
     @asynccontextmanager
     async def stream(
-        self, method: str, arguments: object = None, *, timeout: float | None = None
+        self, method: str, arguments: object = None, *, timeout: float | None = None, follow: bool = False
     ) -> AsyncIterator[AsyncResponseStream]:
         """Send ``arguments`` as JSON to ``method`` and return the reply as a stream of bytes.
 
         ::
 
-            async with client.stream("LogDriver.ReadLogs", {"Info": info, "Config": {"Follow": True}}) as records:
+            config = {"Tail": 10, "Follow": True}
+            async with client.stream("LogDriver.ReadLogs", {"Info": info, "Config": config}, follow=True) as records:
                 await records.read(4)  # up to 4 bytes, as soon as there are any; b"" at the end
                 async for piece in records:
                     ...
 
-        Leaving the block closes the stream, whether it was read to its end or not.
+        Leaving the block closes the stream, whether it was read to its end or not. So does ``close``: a task that is
+        reading then gets a ValueError.
 
         Args:
-            method, arguments, timeout: as for ``Client.stream``.
+            method, arguments, timeout, follow: as for ``Client.stream``.
 
         Raises:
             ExtframeError: as `call`, also while reading.
@@ -135,14 +136,19 @@ class AsyncClient(AsyncClientBase):
         path = path_of(method)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        body_deadline = math.inf if timeout is None else None
 
         async def send(deadline: float) -> AsyncResponseStream:
-            return await self._transport.open(path, body, deadline, body_deadline=body_deadline)
+            return await self._transport.open(path, body, deadline, rules)
 
         try:
-            stream = await self._attempt(method, send, seconds)
+            attempts = self._attempts(method, seconds)
+            rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
+            stream = await self._attempt(attempts, send, rules)
             try:
+                if follow:
+                    with self._closed_with_client(stream):
+                        yield stream
+                    return
                 if stream.status != 200:
                     raise refusal(stream.status, stream.header("Location"), await _error_page(stream))
                 yield stream
@@ -186,7 +192,7 @@ class AsyncClient(AsyncClientBase):
                 return whole(await self._transport.upload(path, pieces, deadline))
 
         try:
-            return decoded(await self._attempt(method, send, seconds), read, decode_by)
+            return decoded(await self._attempt(self._attempts(method, seconds), send), read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise

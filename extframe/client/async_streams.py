@@ -3,54 +3,74 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from .http1 import Headers, find_header
+from .replies import ERROR_PAGE_LIMIT, refusal
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Callable
 
     from typing_extensions import Self
 
+    from ..errors import RemoteError
     from .exchange import StreamExchange
     from .loop_registration import LoopRegistration
-    from .streams import Release
+    from .stream_rules import StreamRules
+    from .streams import StreamOwner
 
 
 class AsyncResponseStream:
     """The body of a response: ``await stream.read(n)``, or ``async for piece in stream``.
 
-    Closing it before its end closes the connection. Reading raises CallTimeout after the deadline, ConnectionLost if
-    the connection ends before the body, and ProtocolError; the stream is closed then. A `read` that is cancelled loses
-    nothing: the next one continues.
+    Closing it before its end closes the connection, and a task that is reading gets a ValueError. Reading raises
+    CallTimeout after the deadline, ConnectionLost if the connection ends before the body, and ProtocolError; the stream
+    is closed then. A `read` that is cancelled loses nothing: the next one continues. The first read of a stream that
+    follows waits for the headers, too, and raises RemoteError if the status is not 200.
 
     Args:
-        exchange: its status and headers have arrived.
+        exchange: its request was sent.
         registration: that of its connection.
-        deadline: for reading, a ``time.monotonic()`` value.
-        release: takes the connection back.
-        describe: adds the address to errors.
+        rules: the deadlines.
+        owner: takes the connection back.
     """
 
     def __init__(
-        self,
-        exchange: StreamExchange,
-        registration: LoopRegistration,
-        deadline: float,
-        *,
-        release: Release,
-        describe: Callable[[BaseException], object],
+        self, exchange: StreamExchange, registration: LoopRegistration, rules: StreamRules, owner: StreamOwner
     ) -> None:
-        self.status = exchange.status
-        self.headers: Headers = exchange.headers
         self._exchange = exchange
         self._registration = registration
-        self._deadline = deadline
-        self._release = release
-        self._describe = describe
+        self._rules = rules
+        self._owner = owner
+        self._deadline: float | None = None  # of the body, once the headers have arrived
         self._unread: memoryview | None = memoryview(b"")  # None at the end
+        self._waiting: Future[bool] | None = None
         self._is_reading = False
         self._closed = False
+
+    async def wait_for_headers(self) -> None:
+        """Wait until ``status`` and ``headers`` have arrived.
+
+        Raises:
+            ExtframeError: as `AsyncTransport.open`; the stream is closed.
+        """
+        try:
+            await self._wait_for_headers()
+        except BaseException as failure:
+            self._end(failure)
+            raise
+
+    @property
+    def status(self) -> int:
+        """The status of the response. RuntimeError before its headers have arrived."""
+        return self._exchange.status
+
+    @property
+    def headers(self) -> Headers:
+        """The headers of the response. RuntimeError before they have arrived."""
+        return self._exchange.headers
 
     def header(self, name: str) -> str | None:
         """Return the value of the first header with this name, which may be given in any case."""
@@ -90,27 +110,59 @@ class AsyncResponseStream:
     async def _receive(self) -> None:
         self._is_reading = True
         try:
-            piece = self._exchange.take()
-            if piece is None:
-                await self._registration.run(self._advance, self._exchange, self._deadline)
-            else:
-                self._keep(piece)
+            deadline = await self._wait_for_headers() if self._deadline is None else self._deadline
+            if self._rules.follows and self._exchange.status != 200:
+                raise await self._refusal(deadline)
+            self._keep(await self._next_piece(deadline))
         except asyncio.CancelledError:
             raise  # what arrived meanwhile is kept
         except BaseException as failure:
-            self.close()
-            self._describe(failure)
+            self._end(failure)
             raise
         finally:
             self._is_reading = False
 
+    async def _wait_for_headers(self) -> float:
+        """Return the deadline of the body."""
+        exchange, rules = self._exchange, self._rules
+        # What was received while sending waits to be read: the loop would not report it.
+        if not exchange.has_headers and (exchange.connection.in_step or not exchange.advance()):
+            await self._run(exchange.advance, rules.headers_deadline)
+        rules.record_data()
+        self._deadline = rules.body_deadline(exchange.status, monotonic())
+        return self._deadline
+
+    async def _next_piece(self, deadline: float) -> bytes:
+        """Return the next piece of the body, nothing at its end."""
+        while (piece := self._exchange.take()) is None:
+            await self._run(self._advance, deadline)
+        return piece
+
     def _advance(self) -> bool:
         self._exchange.receive()
-        piece = self._exchange.take()
-        if piece is None:
-            return False
-        self._keep(piece)
+        self._rules.record_data()
         return True
+
+    async def _run(self, step: Callable[[], bool], deadline: float) -> None:
+        self._waiting = self._registration.run(step, self._exchange, deadline)
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    async def _refusal(self, deadline: float) -> RemoteError:
+        exchange, body = self._exchange, b""
+        while len(body) < ERROR_PAGE_LIMIT and (piece := await self._next_piece(deadline)):
+            body += piece
+        return refusal(exchange.status, self.header("Location"), body[:ERROR_PAGE_LIMIT])
+
+    def _end(self, failure: BaseException) -> None:
+        if not self._closed:
+            if self._deadline is None:
+                self._owner.abandon(self._exchange, failure)
+            self._owner.describe(failure)
+            self._rules.record_failure(failure, monotonic())
+        self.close()
 
     def _keep(self, piece: bytes) -> None:
         self._unread = memoryview(piece) if piece else None
@@ -126,6 +178,11 @@ class AsyncResponseStream:
 
     def close(self) -> None:
         """Close the stream, and its connection unless the body was read to its end."""
-        if not self._closed:
-            self._closed = True
-            self._release(self._exchange.connection, reusable=self._unread is None and self._exchange.keep_alive)
+        if self._closed:
+            return
+        self._closed = True
+        waiting = self._waiting
+        is_read = self._deadline is not None and self._unread is None
+        self._owner.release(self._exchange.connection, reusable=is_read and self._exchange.keep_alive)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(ValueError("the stream was closed while it was read"))

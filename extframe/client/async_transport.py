@@ -21,6 +21,7 @@ from .connection import SEND, Connection
 from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, Response, chunk
 from .loop_registration import LoopRegistration
+from .stream_rules import StreamRules
 
 E = TypeVar("E", bound=BaseExchange)
 
@@ -85,27 +86,22 @@ class AsyncTransport(BaseTransport):
         return response
 
     async def open(
-        self, path: str, body: bytes, deadline: float, *, body_deadline: float | None = None
+        self, path: str, body: bytes, deadline: float, rules: StreamRules | None = None
     ) -> AsyncResponseStream:
         """Send a request and return the response as a stream, once its headers have arrived.
 
         Args:
-            path, body, deadline, body_deadline: as in ``Transport.open``.
+            path, body, deadline, rules: as in ``Transport.open``.
 
         Raises:
             ExtframeError: as `exchange`; so does reading the stream.
         """
+        rules = rules or StreamRules(deadline)
         exchange = await self._send(StreamExchange, self._writer.request(path, body), deadline)
-        registration = registration_of(exchange.connection)
-        try:
-            if exchange.connection.in_step or not exchange.advance():
-                await registration.run(exchange.advance, exchange, deadline)
-        except BaseException as failure:
-            self.abandon(exchange, failure)
-            raise
-        if body_deadline is not None and exchange.status == 200:
-            deadline = body_deadline
-        return AsyncResponseStream(exchange, registration, deadline, release=self.release, describe=self._describe)
+        stream = AsyncResponseStream(exchange, registration_of(exchange.connection), rules, self)
+        if not rules.follows:
+            await stream.wait_for_headers()
+        return stream
 
     async def _send(self, kind: type[E], request: bytes, deadline: float, look: bool = True) -> E:
         """Return an exchange whose request was sent, or part of it if the plugin responded before it took all."""
@@ -124,7 +120,7 @@ class AsyncTransport(BaseTransport):
                 return exchange
             raise refusal(exchange.connection)
         except ExtframeError as failure:
-            self._describe(failure)
+            self.describe(failure)
             raise
 
     async def _send_again(self, kind: type[E], request: bytes, deadline: float, look: bool) -> E | None:

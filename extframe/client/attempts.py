@@ -100,8 +100,17 @@ class Attempts:
                 failure, self._started, now, is_probe=self._is_probe, responses=self._responses
             )
 
+    def follow(self) -> None:
+        """Record that the request of a stream that follows was sent, whose response may take days.
+
+        The call is not a probe any more. It ends with `succeed`, once the response begins, or with `give_up`.
+        """
+        self.abandon()
+        self._is_probe = False
+        self._failed.clear()
+
     def succeed(self) -> None:
-        """Record that the plugin responded."""
+        """Record that the plugin responded. A stream does so whenever bytes arrive."""
         circuit = self._endpoint.circuit
         circuit.responses += 1  # two threads may count one together: only whether it changed matters
         if circuit.failures or self._is_probe:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from ..concurrency.deadlines import check_timeout
+from .attempts import Attempts
 from .base_transport import BaseTransport
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from typing_extensions import Self
 
@@ -21,6 +24,13 @@ if TYPE_CHECKING:
     from .retry import Retry
 
 AnyTransport = TypeVar("AnyTransport", bound=BaseTransport)
+
+
+class SupportsClose(Protocol):
+    """A stream, of a thread or of a task."""
+
+    def close(self) -> None:
+        """Close it; its reader gets an error."""
 
 
 class BaseClient:
@@ -65,6 +75,8 @@ class BaseClient:
     def _attach(self, endpoint: Endpoint, pool: ConnectionPool | None) -> None:
         self.endpoint = endpoint
         self._pool = pool
+        self._following: set[SupportsClose] = set()
+        self._are_streams_closed = False
         self._open()
         endpoint.follow(self._reconnect)
 
@@ -130,6 +142,27 @@ class BaseClient:
             SpecError: the address is invalid.
         """
         self.endpoint.retarget(address, tls, peer_uids)
+
+    # Calls.
+
+    def _attempts(self, method: str, seconds: float, idempotent: bool = False) -> Attempts:
+        return Attempts(self.endpoint, method, seconds, idempotent, monotonic())
+
+    @contextmanager
+    def _closed_with_client(self, stream: SupportsClose) -> Iterator[None]:
+        """Have `_close_streams` close a stream that follows, whose reader would wait forever."""
+        self._following.add(stream)
+        try:
+            if self._are_streams_closed:
+                stream.close()
+            yield
+        finally:
+            self._following.discard(stream)
+
+    def _close_streams(self) -> None:
+        self._are_streams_closed = True
+        for stream in tuple(self._following):
+            stream.close()
 
     def __repr__(self) -> str:
         name = f"{self.plugin!r} at " if self.plugin else ""

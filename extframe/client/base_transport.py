@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..errors import ConnectError, ConnectionLost, ExtframeError
 from ..logs import get_logger
 from ..protocol import Address, TLSConfig
-from .connection import CONNECT, Connection, late
+from .connection import START, Connection, late
 from .connection_pool import ConnectionPool, IdleConnections
 from .exchange import READ, BaseExchange
 from .http1 import STATUS_LINE, UNIX_HOST, Limits, RequestWriter
@@ -76,6 +76,11 @@ class BaseTransport:
         if isinstance(failure, ConnectionLost) and connection.uses and exchange.phase is STATUS_LINE:
             self._record_close(connection)
         connection.close()
+        if failure is not None:
+            self.describe(failure)
+
+    def describe(self, failure: BaseException) -> None:
+        """Add the address to an error."""
         if isinstance(failure, ExtframeError):
             failure.address = self.address.text
 
@@ -103,7 +108,7 @@ class BaseTransport:
         if self._idle.closed:
             raise closed()
         if monotonic() >= deadline:
-            raise late(CONNECT)
+            raise late(START)
 
     def _reuse(self, kind: type[E], request: bytes, look: bool = True) -> E | None:
         """Send a request over a kept connection, as far as possible without waiting; return None if there is none.
@@ -149,10 +154,6 @@ class BaseTransport:
         opened, last_used, uses = connection.opened, connection.idle_since, connection.uses
         if self._keep_alive.record_close(monotonic(), opened=opened, last_used=last_used, uses=uses):
             logger.debug("the plugin at %s closes its connections after each response: none is kept", self.address)
-
-    def _describe(self, failure: BaseException) -> None:
-        if isinstance(failure, ExtframeError):
-            failure.address = self.address.text
 
 
 def is_sent(exchange: BaseExchange) -> bool:

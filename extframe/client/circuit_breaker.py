@@ -17,8 +17,9 @@ class Breaker:
     one probe at a time. Any response, including an error, or a new handshake closes the circuit.
 
     Failures are lost connections, connections that were refused until the call gave up, and deadlines that passed
-    while the plugin responded to no other call either: a slow method does not open the circuit while others respond. A
-    malformed response is not a failure, as no caller waited for it. Connections that are lost together count once.
+    without a byte from the plugin, over this or any other connection: a slow method does not open the circuit while
+    others respond. A malformed response is not a failure, as no caller waited for it. Connections that are lost
+    together count once. A stream that follows counts only if its connection is refused or lost before it begins.
 
     Args:
         failures: consecutive failures that open the circuit.
@@ -49,6 +50,10 @@ class Breaker:
 
             warn(f"Breaker({old}=...) is deprecated: use {new}", DeprecationWarning, stacklevel=5)
             object.__setattr__(self, new, value)
+
+
+NOT_SILENT = ("start", "name lookup", "headers", "body")
+"""Phases of a call in which a deadline says nothing about the plugin: it was not contacted, or began to respond."""
 
 
 class Circuit:
@@ -125,6 +130,7 @@ class Circuit:
         """
         with self._lock:
             if isinstance(failure, ProtocolError):
+                self.responses += 1
                 self.record_response()
             elif self._breaker is not None and self._counts(failure, began, responses):
                 self._count(self._breaker, failure, now, is_probe)
@@ -134,7 +140,8 @@ class Circuit:
         from .retry import nothing_listens  # not above: every program that builds a manager imports this module
 
         if isinstance(failure, CallTimeout):
-            return responses == self.responses  # else the plugin works, and this method is slow
+            # Otherwise the plugin works, and this method is slow.
+            return failure.phase not in NOT_SILENT and responses == self.responses
         if isinstance(failure, ConnectionLost):
             return began >= self._failed_at  # else it was lost together with others, when the plugin died
         return nothing_listens(failure)  # else no file descriptor was left, say, or the client was closed

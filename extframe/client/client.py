@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -14,12 +13,11 @@ from ..errors import ExtframeError
 from ..protocol import encode_json
 from .endpoint import path_of
 from .pending_call import PendingCall
-from .replies import UNTYPED, decoded, reader_of, refusal, whole
+from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal, whole
+from .stream_rules import StreamRules
 from .sync_base import SyncClientBase
 
 T = TypeVar("T")
-
-ERROR_PAGE_LIMIT = 64 * 1024  # bytes read of an error response to a streaming call
 
 
 class Client(SyncClientBase):
@@ -123,7 +121,8 @@ class Client(SyncClientBase):
         decode_by = monotonic() + seconds
         try:
             response = self._attempt(
-                method, lambda deadline: whole(self._transport.exchange(path, body, deadline)), seconds, idempotent
+                self._attempts(method, seconds, idempotent),
+                lambda deadline: whole(self._transport.exchange(path, body, deadline)),
             )
             return decoded(response, read, decode_by)
         except ExtframeError as failure:
@@ -142,20 +141,28 @@ class Client(SyncClientBase):
         return call if call.send() else None
 
     @contextmanager
-    def stream(self, method: str, arguments: object = None, *, timeout: float | None = None) -> Iterator[BinaryIO]:
+    def stream(
+        self, method: str, arguments: object = None, *, timeout: float | None = None, follow: bool = False
+    ) -> Iterator[BinaryIO]:
         """Send ``arguments`` as JSON to ``method`` and return the reply as a binary stream.
 
         ::
 
-            with client.stream("LogDriver.ReadLogs", {"Info": info, "Config": {"Follow": True}}) as records:
+            config = {"Tail": 10, "Follow": True}
+            with client.stream("LogDriver.ReadLogs", {"Info": info, "Config": config}, follow=True) as records:
                 records.read(4)
 
-        Leaving the block closes the stream, whether it was read to its end or not.
+        Leaving the block closes the stream, whether it was read to its end or not. So does ``close`` in any other
+        thread, at any time: a thread that is reading then gets a ValueError at once.
 
         Args:
             method, arguments: as in `call`.
             timeout: seconds for the whole call. Where None, the client's own applies until the reply begins, and
                 reading has no deadline: a plugin may keep a stream open for as long as it likes.
+            follow: whether the plugin may be silent for as long as it likes, as when a log is followed. Then the
+                timeout covers connecting and sending only, and the block is entered once the request is sent; the
+                first read waits for the reply, and raises what the plugin answered. The silence of such a stream does
+                not count for the circuit breaker. `close` of the client closes it.
 
         Raises:
             ExtframeError: as `call`, also while reading.
@@ -163,13 +170,16 @@ class Client(SyncClientBase):
         path = path_of(method)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        body_deadline = math.inf if timeout is None else None
         try:
+            attempts = self._attempts(method, seconds)
+            rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
             with self._attempt(
-                method,
-                lambda deadline: self._transport.open(path, body, deadline, body_deadline=body_deadline),
-                seconds,
+                attempts, lambda deadline: self._transport.open(path, body, deadline, rules), rules
             ) as stream:
+                if follow:
+                    with self._closed_with_client(stream):
+                        yield stream
+                    return
                 if stream.status != 200:
                     raise refusal(stream.status, stream.header("Location"), stream.read(ERROR_PAGE_LIMIT))
                 yield stream
@@ -206,7 +216,7 @@ class Client(SyncClientBase):
         decode_by = monotonic() + seconds
         try:
             response = self._attempt(
-                method, lambda deadline: whole(self._transport.upload(path, data, deadline)), seconds
+                self._attempts(method, seconds), lambda deadline: whole(self._transport.upload(path, data, deadline))
             )
             return decoded(response, read, decode_by)
         except ExtframeError as failure:

@@ -16,10 +16,11 @@ from typing import Protocol
 
 from ..errors import CallTimeout, ConnectionLost
 
-LOOKUP, CONNECT, SEND = "name lookup", "connect", "send"
+START, LOOKUP, CONNECT, SEND = "start", "name lookup", "connect", "send"
 
 # What a call was waiting for in each phase.
 _EVENTS = {
+    START: "the call to start",  # the deadline is very short, or the machine very busy
     LOOKUP: "the lookup of the plugin's host name",
     CONNECT: "the plugin to accept the connection",
     "TLS handshake": "the TLS handshake",

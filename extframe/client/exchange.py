@@ -211,6 +211,11 @@ class StreamExchange(BaseExchange):
             self._feed(data)
 
     @property
+    def has_headers(self) -> bool:
+        """Whether ``status`` and ``headers`` have arrived."""
+        return self._parser is not None and self._parser.head_done
+
+    @property
     def status(self) -> int:
         """The status of the response."""
         return self._response.status

@@ -11,12 +11,9 @@ import math
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .connection import LONGEST_WAIT, Connection, late
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable
 
 T = TypeVar("T")
 
@@ -66,7 +63,7 @@ class LoopRegistration:
 
     def run(
         self, step: Callable[[], T | None], exchange: _HasPhase, deadline: float, *, writes: bool = False
-    ) -> Awaitable[T]:
+    ) -> asyncio.Future[T]:
         """Call ``step`` whenever the connection is ready, until it returns something other than None and False.
 
         If the future is cancelled, the caller closes the connection.

@@ -22,6 +22,8 @@ UNTYPED: Any = object()
 
 TEXT_LIMIT = 2000  # characters of an error page quoted in a message; an Err is quoted whole
 
+ERROR_PAGE_LIMIT = 64 * 1024  # bytes read of an error response to a streaming call
+
 Reader = Callable[[bytes], Any]
 """Decodes the body of a reply with status 200."""
 

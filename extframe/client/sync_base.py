@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ..concurrency.event import Event
 from ..errors import ConnectError, TransportError
-from .attempts import Attempts
 from .base import BaseClient
 from .transport import Transport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from .attempts import Attempts
     from .session import PluginSession
+    from .stream_rules import StreamRules
 
 R = TypeVar("R")
 
@@ -30,9 +31,11 @@ class SyncClientBase(BaseClient):
         self._sessions: dict[int, PluginSession] = {}  # by process
         self._transport = self._new_transport(Transport)
 
-    def _attempt(self, method: str, send: Callable[[float], R], seconds: float, idempotent: bool = False) -> R:
-        """Return what ``send`` returns, which takes a deadline, after as many attempts as `Attempts` allows."""
-        attempts = Attempts(self.endpoint, method, seconds, idempotent, monotonic())
+    def _attempt(self, attempts: Attempts, send: Callable[[float], R], rules: StreamRules | None = None) -> R:
+        """Return what ``send`` returns, which takes a deadline, after as many attempts as are allowed.
+
+        ``rules`` are those of a stream, which ``send`` opens.
+        """
         try:
             while True:
                 transport = self._transport
@@ -44,7 +47,10 @@ class SyncClientBase(BaseClient):
                         attempts.give_up(failure, monotonic())
                         raise
                 else:
-                    attempts.succeed()
+                    if rules is None:
+                        attempts.succeed()
+                    else:
+                        rules.record_sent()
                     return result
         except BaseException:
             attempts.abandon()
@@ -90,8 +96,12 @@ class SyncClientBase(BaseClient):
             self._transport.close()
 
     def close(self) -> None:
-        """Close the connections and wake calls that wait for a retry. Later calls raise ConnectError."""
+        """Close the connections, and the streams that follow, and wake calls that wait for a retry.
+
+        Other calls under way go on to their end. Later ones raise ConnectError.
+        """
         self._closed.set()
+        self._close_streams()
         self._transport.close()
         self._close_session()
 

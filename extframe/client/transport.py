@@ -19,6 +19,7 @@ from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, STATUS_LINE, Response, chunk
 from .sockets import connect_now
 from .steps import run
+from .stream_rules import StreamRules
 from .streams import ResponseStream
 
 __all__ = ["ConnectionPool", "Transport"]
@@ -72,7 +73,7 @@ class Transport(BaseTransport):
                 return exchange
             raise refusal(exchange.connection)
         except ExtframeError as failure:
-            self._describe(failure)
+            self.describe(failure)
             raise
 
     def advance(self, exchange: Exchange) -> Response | None:
@@ -104,27 +105,24 @@ class Transport(BaseTransport):
             raise
         return self._receive(exchange, deadline)
 
-    def open(self, path: str, body: bytes, deadline: float, *, body_deadline: float | None = None) -> ResponseStream:
+    def open(self, path: str, body: bytes, deadline: float, rules: StreamRules | None = None) -> ResponseStream:
         """Send a request and return the response as a stream, once its headers have arrived.
+
+        A stream that follows is returned once the request is sent; its first read waits for the headers.
 
         Args:
             path, body, deadline: as in `exchange`.
-            body_deadline: for reading the body of a 200; ``math.inf`` for none, ``deadline`` where None. ``deadline``
-                always covers the body of any other status, as it is an error message.
+            rules: the deadlines of the stream; ``deadline`` for all of it where None.
 
         Raises:
             ExtframeError: as `exchange`; so does reading the stream.
         """
+        rules = rules or StreamRules(deadline)
         exchange = self._send(StreamExchange, self._writer.request(path, body), deadline)
-        try:
-            while not exchange.advance():
-                exchange.connection.wait_readable(deadline, exchange.phase)
-        except BaseException as failure:
-            self.abandon(exchange, failure)
-            raise
-        if body_deadline is not None and exchange.status == 200:
-            deadline = body_deadline
-        return ResponseStream(exchange, deadline, release=self.release, describe=self._describe)
+        stream = ResponseStream(exchange, rules, self)
+        if not rules.follows:
+            stream.wait_for_headers()
+        return stream
 
     def _send(self, kind: type[E], request: bytes, deadline: float) -> E:
         """Return an exchange whose request was sent, or part of it if the plugin responded before it took all."""
@@ -139,7 +137,7 @@ class Transport(BaseTransport):
                 return exchange
             raise refusal(exchange.connection)
         except ExtframeError as failure:
-            self._describe(failure)
+            self.describe(failure)
             raise
 
     def _receive(self, exchange: Exchange, deadline: float) -> Response:

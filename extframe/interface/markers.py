@@ -71,6 +71,10 @@ class rpc:  # noqa: N801 - a decorator
             host or raises it again.
         stream: the reply is a stream of records in this encoding; the result is an iterator over them. A result
             ``Iterator[T]`` without it is a stream of JSON lines.
+        follows: whether the plugin may be silent for as long as it likes before a record, the first one included. It is
+            True or False, or names the argument that says so, or a field of it: ``"config.follow"``. The timeout of
+            such a stream covers connecting and sending only; the call returns then, and iterating raises what the
+            plugin answered. Its silence does not count for the circuit breaker.
     """
 
     wire: str
@@ -85,6 +89,7 @@ class rpc:  # noqa: N801 - a decorator
     check: Callable[[Any], Any] | None = None
     fallback: Callable[[ProtocolError | RemoteError], Any] | None = None
     stream: StreamCodec | None = None
+    follows: bool | str = False
 
     def __post_init__(self) -> None:
         wire: object = self.wire  # a function if the parentheses were forgotten

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import reprlib
 from collections.abc import Callable, Iterable
 from types import NoneType
@@ -41,6 +42,7 @@ class Method:
         stream: the encoding of the records of a stream; None for a method with a single reply.
         doc: its docstring.
         is_async: whether it is declared in an AsyncInterface, for async code only.
+        follows: takes the request and returns whether its stream follows (`rpc`).
     """
 
     def __init__(self, function: Callable[..., Any], prefix: str, *, is_async: bool = False) -> None:
@@ -59,6 +61,7 @@ class Method:
             self.request = _request_struct(self)
             returned = NoneType if self.stream else self.result
             self.reply = reply_struct(self.wire, self.rpc, returned)
+            self.follows = _follows_getter(self)
             self._request_decoder = msgspec.json.Decoder(self.request)
             self._reply_decoder = msgspec.json.Decoder(self.reply)
         except (TypeError, NameError, ValueError) as wrong:
@@ -249,6 +252,25 @@ def _check_types(method: Method) -> None:
     elif not is_stream(method.result) or is_async_stream(method.result) != method.is_async:
         expected = "AsyncIterator[...]" if method.is_async else "Iterator[...]"
         raise TypeError(f"the result of a stream is {method.result}; expected {expected}")
+
+
+def _follows_getter(method: Method) -> Callable[[Any], bool]:
+    follows = method.rpc.follows
+    if follows is not False and method.stream is None:
+        raise TypeError("follows= is for streams, and this method returns no stream")
+    if isinstance(follows, bool):
+        return lambda request: follows
+    fields = {name: _plain(each.annotation) for name, each in method.signature.parameters.items()}
+    kind: Any = None
+    for name in follows.split("."):
+        if name not in fields:
+            raise TypeError(f"follows={follows!r}: there is no {name!r}; expected one of {', '.join(fields) or 'none'}")
+        kind = fields[name]
+        is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        fields = {field.name: field.type for field in msgspec.structs.fields(kind)} if is_struct else {}
+    if kind is not bool:
+        raise TypeError(f"follows={follows!r} is {kind}; expected bool")
+    return operator.attrgetter(follows)
 
 
 def _keys(signature: inspect.Signature) -> Iterable[tuple[str, Key]]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
 from .markers import StreamCodec
 from .methods import Method
+from .records import RecordIterator
 
 if TYPE_CHECKING:
     from .streams import Readable
@@ -127,9 +128,11 @@ def _remote_function(method: Method, is_async: bool) -> Callable[..., Any]:
     return (_streaming_async if is_async else _streaming)(method, method.stream)
 
 
-def _timeout(proxy: Any, method: Method) -> float | None:
-    timeout: float | None = proxy._timeout
-    return method.rpc.timeout if timeout is None else timeout
+def _opened(proxy: Any, method: Method, request: msgspec.Struct | None) -> Any:
+    """Return the stream of a call, a context manager."""
+    timeout = method.rpc.timeout if proxy._timeout is None else proxy._timeout
+    options = {"follow": True} if method.follows(request) else {}  # stubs that follow nothing need not know it
+    return proxy._client.stream(method.wire, request, timeout=timeout, **options)
 
 
 def _recovered(error: ProtocolError | RemoteError, client: object, method: Method) -> Any:
@@ -172,23 +175,11 @@ def _calling(method: Method) -> Callable[..., Any]:
 
 def _streaming(method: Method, codec: StreamCodec) -> Callable[..., Any]:
     def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
-        arguments = method.encode_arguments(*args, **kwargs)
-        opened = self._client.stream(method.wire, arguments, timeout=_timeout(self, method))
-        records = _records(opened, codec, self._client, method.wire)
-        next(records)  # sends the request, so that the call raises its errors; from now on close() ends the stream
-        return records
+        client = self._client
+        opened = _opened(self, method, method.encode_arguments(*args, **kwargs))
+        return RecordIterator(opened, codec, lambda error: _add_context(error, client, method.wire))
 
     return remote
-
-
-def _records(opened: AbstractContextManager[BinaryIO], codec: StreamCodec, client: object, wire: str) -> Iterator[Any]:
-    with opened as stream:
-        yield None
-        try:
-            yield from codec.unpack(stream)
-        except (ProtocolError, RemoteError) as error:
-            _add_context(error, client, wire)
-            raise
 
 
 # --- asynchronous -------------------------------------------------------------------------------------
@@ -211,8 +202,7 @@ def _calling_async(method: Method) -> Callable[..., Any]:
 
 def _streaming_async(method: Method, codec: StreamCodec) -> Callable[..., Any]:
     def remote(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        arguments = method.encode_arguments(*args, **kwargs)
-        opened = self._client.stream(method.wire, arguments, timeout=_timeout(self, method))
+        opened = _opened(self, method, method.encode_arguments(*args, **kwargs))
         return _records_async(opened, codec, self._client, method.wire)
 
     return remote
@@ -227,6 +217,9 @@ async def _records_async(
         try:
             async for record in unpack_async(codec, stream):
                 yield record
+        except ValueError:
+            if not getattr(stream, "closed", False):  # with the client
+                raise
         except (ProtocolError, RemoteError) as error:
             _add_context(error, client, wire)
             raise

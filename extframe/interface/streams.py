@@ -1,18 +1,13 @@
-"""Streams of records in async code: decode them as bytes arrive, and close them early. Knows no client."""
+"""Streams of records in async code: decode them as bytes arrive. Knows no client."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from .markers import StreamCodec
-
-T = TypeVar("T")
 
 CHUNK = 64 * 1024  # bytes
 
@@ -110,32 +105,3 @@ async def unpack_async(codec: StreamCodec, stream: Readable) -> AsyncIterator[An
             data = await stream.read(CHUNK)
             buffer.feed(data)
             missing = missing - len(data) if data else 0
-
-
-class closing(AbstractAsyncContextManager[AsyncIterator[T]], Generic[T]):  # noqa: N801 - as contextlib.closing
-    """Close a stream of records at the end of a block, also when it is left early.
-
-    ::
-
-        async with extframe.closing(logs.read_logs(info)) as entries:
-            async for entry in entries:
-                ...
-
-    Unlike ``contextlib.aclosing`` it accepts any AsyncIterator.
-
-    Args:
-        iterator: an async iterator; its ``aclose`` is awaited if it has one.
-    """
-
-    def __init__(self, iterator: AsyncIterator[T]) -> None:
-        self._iterator = iterator
-
-    async def __aenter__(self) -> AsyncIterator[T]:
-        return self._iterator
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        close = getattr(self._iterator, "aclose", None)
-        if close is not None:
-            await close()

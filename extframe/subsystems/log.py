@@ -90,7 +90,7 @@ def _reads_nothing(error: ProtocolError | RemoteError) -> LogCapability:
 
 
 class LogDriver(Interface, implements="LogDriver"):
-    """Logs of containers. Docker sets no deadlines for these calls; the client's apply, for streams until they open."""
+    """Logs of containers. Docker sets no deadlines for these calls; the client's apply, until a stream begins."""
 
     __mirror__ = "extframe.subsystems.async_log:AsyncLogDriver"
 
@@ -118,7 +118,7 @@ class LogDriver(Interface, implements="LogDriver"):
         """
         raise NotImplementedError
 
-    @rpc("ReadLogs", optional=True, stream=ENTRIES)
+    @rpc("ReadLogs", optional=True, stream=ENTRIES, follows="config.follow")
     def read_logs(
         self,
         info: LogInfo,
@@ -126,8 +126,10 @@ class LogDriver(Interface, implements="LogDriver"):
     ) -> Iterator[LogEntry]:
         """Yield a container's log entries; every line ends with a newline.
 
-        Reading an entry has no deadline. The iterator of a remote driver is a generator: ``close()`` or deleting
-        it ends the stream.
+        Waiting for an entry has no deadline. Plugins often send nothing before the first entry: with
+        ``config.follow`` the timeout covers connecting and sending only, the call returns then, and iterating raises
+        what the plugin answered. The iterator of a remote driver has ``close()``, which any thread may call at any
+        time and which ends the iteration at once; deleting the iterator ends the stream, too.
 
         Args:
             info: the container.

@@ -1,20 +1,45 @@
-"""The breaker: who is let through to a plugin that failed several times in a row, and what sets it to rights."""
+"""The circuit breaker: what opens it, which calls it admits, and what closes it."""
 
 from __future__ import annotations
 
+import errno
 import math
 import pickle
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from faultserver import answer, answer_with, close_after_read, eventually, in_turn, read_and_hang, reply, send_and_close
+from faultserver import (
+    answer,
+    answer_with,
+    close_after_read,
+    eventually,
+    in_turn,
+    read_and_hang,
+    reply,
+    send_and_close,
+    send_and_hang,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 from restarting import Restarting
 from served_client import ends_within, served_clients
 
 from extframe import Breaker, Client, LocalRegistry, PluginManager
-from extframe.errors import CallTimeout, ConnectError, ConnectionLost, PluginUnavailable, ProtocolError, RemoteError
+from extframe.client.attempts import Attempts
+from extframe.client.endpoint import Endpoint
+from extframe.client.stream_rules import StreamRules
+from extframe.errors import (
+    CallTimeout,
+    ConnectError,
+    ConnectionLost,
+    PluginUnavailable,
+    ProtocolError,
+    RemoteError,
+    TransportError,
+)
 
 THRICE = Breaker(failures=3, initial_delay=60, max_delay=60)  # no test lasts until a call is let through
 BRIEFLY = Breaker(failures=3, initial_delay=0.2, max_delay=60)
@@ -256,6 +281,106 @@ def test_the_names_of_version_0_1_are_accepted_with_a_warning():
         assert Breaker(longest=4.0) == Breaker(max_delay=4.0)
 
 
+# --- what counts, by table: nothing sleeps and nothing is sent --------------------------------------------
+
+COUNTS = {
+    "refused": True,
+    "no socket": True,
+    "reset before a byte was sent": True,
+    "no descriptor left": False,
+    "closed client": False,
+    "lost": True,
+    "late: connect": True,
+    "late: TLS handshake": True,
+    "late: send": True,
+    "late: status line": True,
+    "late: start": False,
+    "late: name lookup": False,
+    "late: headers": False,
+    "late: body": False,
+    "nonsense": False,
+}
+CAUSES = {
+    "refused": ConnectionRefusedError(),
+    "no socket": FileNotFoundError(),
+    "reset before a byte was sent": ConnectionResetError(),
+    "no descriptor left": OSError(errno.EMFILE, "too many"),
+}
+
+
+def failure_of(kind: str) -> TransportError:
+    name, _, phase = kind.partition(": ")
+    if name == "late":
+        return CallTimeout("late", phase=phase)
+    if name in ("lost", "nonsense"):
+        return {"lost": ConnectionLost, "nonsense": ProtocolError}[name](name)
+    failure = ConnectError(name)
+    failure.__cause__ = CAUSES.get(name)
+    return failure
+
+
+def fail_at(endpoint: Endpoint, kind: str, began: float, ended: float) -> Callable[[], None]:
+    """Begin a call; return the function that ends it."""
+    attempts = Attempts(endpoint, "A.B", 60, False, began)
+
+    def end() -> None:
+        attempts.give_up(failure_of(kind), ended)
+        attempts.abandon()
+
+    return end
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+def test_what_counts_as_a_failure(kind):
+    endpoint = Endpoint("unix:///unused.sock", breaker=THRICE)
+    for now in (0.0, 10.0, 20.0):
+        fail_at(endpoint, kind, now, now + 1)()
+    assert endpoint.circuit.is_open == COUNTS[kind]
+
+
+@pytest.mark.parametrize("kind", COUNTS)
+@pytest.mark.parametrize("response", ["reply", "handshake", "stream", "nonsense"])
+def test_a_call_that_is_late_does_not_count_if_anything_arrived_since_it_began(kind, response):
+    endpoint = Endpoint("unix:///unused.sock", breaker=Breaker(failures=1))
+    end = fail_at(endpoint, kind, 0.0, 10.0)
+    method = "Plugin.Activate" if response == "handshake" else "A.B"
+    other = Attempts(endpoint, method, 60, False, 1.0)
+    if response == "stream":
+        StreamRules(other.deadline, attempts=other).record_data()
+    elif response == "nonsense":
+        other.give_up(ProtocolError("nonsense"), 2.0)
+    else:
+        other.succeed()
+    end()
+    assert endpoint.circuit.is_open == (COUNTS[kind] and not kind.startswith("late"))
+
+
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(["begin", "begin", "answered", "late"]), st.integers(0, 9)), max_size=60)
+)
+def test_the_circuit_opens_only_after_late_calls_that_saw_no_response_at_all(steps):
+    endpoint = Endpoint("unix:///unused.sock", breaker=THRICE)
+    under_way: list[tuple[int, Attempts]] = []
+    last_response, late = -1, []
+    for now, (step, chosen) in enumerate(steps):
+        if step == "begin":
+            under_way.append((now, Attempts(endpoint, "A.B", 60, False, now)))
+        elif under_way:
+            began, attempts = under_way.pop(chosen % len(under_way))
+            if step == "answered":
+                attempts.succeed()
+                last_response, late = now, []
+            else:
+                attempts.give_up(CallTimeout("late", phase="status line"), now)
+                late.append(began)
+        assert endpoint.circuit.is_open == (sum(began > last_response for began in late) >= 3)
+        if endpoint.circuit.is_open:
+            break
+
+
+# --- over sockets -------------------------------------------------------------------------------------
+
+
 def test_a_slow_method_does_not_open_the_circuit_while_others_respond(client_of):
     def be_slow_in_one(request):
         if request.path == "/A.Slow":
@@ -269,3 +394,43 @@ def test_a_slow_method_does_not_open_the_circuit_while_others_respond(client_of)
             client.call("A.Fast")
     assert {type(call.exception()) for call in slow} == {CallTimeout}
     assert not is_open(client)
+
+
+def test_a_plugin_that_begins_to_respond_does_not_open_the_circuit(client_of):
+    client = client_of(send_and_hang(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), breaker=THRICE)
+    fail(client, 4, CallTimeout)
+    client.server.behaviour = answer()
+    assert client.call("A.B") == {}
+
+
+def test_a_deadline_that_passes_before_the_plugin_is_contacted_does_not_count(client_of):
+    client = client_of(answer(), breaker=THRICE)
+    for _ in range(4):
+        with pytest.raises(CallTimeout) as caught:
+            client.call("A.B", timeout=1e-12)
+        assert caught.value.phase == "start"
+    assert client.call("A.B") == {}
+    assert client.server.connections == 1
+
+
+def test_entries_of_a_log_show_that_the_plugin_works_while_one_method_is_slow(client_of):
+    def behaviour(peer):
+        request = peer.read_request()
+        if request.path == "/A.Slow":
+            peer.hang()
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.drip(b"1\r\nx\r\n" * 1000, pause=0.01)
+
+    client = client_of(behaviour, breaker=THRICE)
+    with client.stream("LogDriver.ReadLogs", follow=True) as log, ThreadPoolExecutor(1) as threads:
+        slow = threads.submit(lambda: [fail_slowly(client) for _ in range(4)])
+        while not slow.done():
+            assert log.read(1) == b"x"
+        assert slow.result() == [CallTimeout] * 4
+    assert client.next_try is None
+
+
+def fail_slowly(client: Client) -> type[BaseException]:
+    with pytest.raises(CallTimeout) as caught:
+        client.call("A.Slow", timeout=0.5)
+    return caught.type

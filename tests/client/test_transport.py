@@ -49,6 +49,7 @@ from extframe.client.connection_pool import ConnectionPool
 from extframe.client.exchange import Exchange
 from extframe.client.http1 import Limits, Response
 from extframe.client.steps import Steps
+from extframe.client.stream_rules import StreamRules
 from extframe.client.transport import Transport
 from extframe.errors import CallTimeout, ConnectError, ConnectionLost, ProtocolError, SpecError, TransportError
 from extframe.protocol import Address
@@ -846,14 +847,14 @@ def test_reading_a_stream_may_have_a_deadline_of_its_own(fault_server, transport
         peer.send(b"x" * 1000)
 
     transport = transport_to(fault_server(late))
-    with transport.open("/A.B", b"", soon(1), body_deadline=math.inf) as stream:
+    with transport.open("/A.B", b"", soon(1), StreamRules(soon(1), whole=False)) as stream:
         assert len(stream.read()) == 1000
 
 
 @pytest.mark.parametrize("behaviour", [read_and_hang, send_and_hang(b"HTTP/1.1 200 OK\r\n")])
 def test_a_stream_that_does_not_begin_fails_at_the_deadline(fault_server, transport_to, behaviour):
     with ends_within(8), pytest.raises(CallTimeout):
-        transport_to(fault_server(behaviour)).open("/A.B", b"", soon(0.3), body_deadline=math.inf)
+        transport_to(fault_server(behaviour)).open("/A.B", b"", soon(0.3), StreamRules(soon(0.3), whole=False))
 
 
 def test_a_stream_of_nonsense_is_a_protocol_error(fault_server, transport_to):

@@ -92,6 +92,12 @@ def use_logs(client: Client) -> None:
     for entry in entries:
         line: bytes = entry.line
         print(line, entry.time)
+    with extframe.closing(logs.read_logs(info, ReadConfig(follow=True))) as following:
+        first: LogEntry = next(following)
+        print(first.source)
+        following.close()
+    with client.stream("LogDriver.ReadLogs", {"Config": {"Follow": True}}, follow=True) as records:
+        records.close()
 
 
 def use_metrics_and_secrets(client: Client) -> bytes:

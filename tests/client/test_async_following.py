@@ -1,0 +1,177 @@
+"""Streams that follow in event loops: a plugin that is silent before the first byte, and readers that are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from faultserver import Peer, answer, eventually, reply
+
+from extframe import AsyncClient, AsyncLogDriver, Breaker, LogInfo, ReadConfig
+from extframe.errors import ConnectError, ConnectionLost, ProtocolError, RemoteError
+from extframe.subsystems.log_entries import LogEntry, pack_entry
+
+READ_LOGS = "LogDriver.ReadLogs"
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+FOLLOW = ReadConfig(follow=True)
+ENTRY = LogEntry(line=b"a line\n")
+
+
+@pytest.fixture
+def quiet_log(fault_server):
+    """Return a server that answers calls and is silent about a log; ``ended`` has the logs that were closed."""
+
+    def behaviour(peer: Peer) -> None:
+        while request := peer.read_request():
+            if request.path != f"/{READ_LOGS}":
+                peer.send(reply())
+            elif peer.wait_closed():
+                server.ended.append(peer.number)
+                return
+
+    server = fault_server(behaviour)
+    server.ended = []
+    return server
+
+
+async def entries_of(client: AsyncClient) -> list[LogEntry]:
+    return [entry async for entry in AsyncLogDriver.remote(client).read_logs(LogInfo(), FOLLOW)]
+
+
+async def started(server, count: int = 1) -> None:
+    while sum(request.path == f"/{READ_LOGS}" for request in server.requests) < count:
+        await asyncio.sleep(0.005)
+
+
+def test_a_log_that_is_followed_may_be_silent_for_longer_than_any_deadline(run, fault_server):
+    def behaviour(peer: Peer) -> None:
+        peer.read_request()
+        peer.wait(1.2)
+        record = pack_entry(ENTRY)
+        peer.send(HEAD + b"%x\r\n%b\r\n0\r\n\r\n" % (len(record), record))
+
+    server = fault_server(behaviour)
+
+    async def main():
+        async with AsyncClient(server.address, timeout=1) as client:
+            assert await entries_of(client) == [ENTRY]
+
+    run(main)
+
+
+def test_quiet_followers_do_not_open_the_circuit_breaker_and_are_cancelled(run, quiet_log):
+    async def main():
+        breaker = Breaker(failures=2, initial_delay=60, max_delay=60)
+        async with AsyncClient(quiet_log.address, timeout=1, breaker=breaker) as client:
+            followers = [asyncio.create_task(entries_of(client)) for _ in range(5)]
+            await started(quiet_log, 5)
+            await asyncio.sleep(1.2)  # longer than the timeout of the client
+            assert client.next_try is None
+            assert await client.call("A.B", timeout=30) == {}
+            for follower in followers:
+                follower.cancel()
+            ends = await asyncio.gather(*followers, return_exceptions=True)
+            assert {type(end) for end in ends} == {asyncio.CancelledError}
+            assert await client.call("A.B", timeout=30) == {}
+
+    run(main)
+    assert eventually(lambda: len(quiet_log.ended) == 5)
+
+
+def test_closing_the_client_ends_the_iteration_and_a_stream_that_is_read(run, quiet_log):
+    async def main():
+        client = AsyncClient(quiet_log.address)
+        follower = asyncio.create_task(entries_of(client))
+        async with client.stream(READ_LOGS, follow=True) as stream:
+            reader = asyncio.create_task(stream.read())
+            await started(quiet_log, 2)
+            await asyncio.sleep(0)
+            await client.aclose()
+            assert await follower == []
+            with pytest.raises(ValueError, match="closed while it was read"):
+                await reader
+        with pytest.raises(ConnectError, match="the client is closed"):
+            await entries_of(client)
+
+    run(main)
+
+
+def test_a_task_may_close_the_stream_that_another_reads(run, quiet_log):
+    async def main():
+        async with AsyncClient(quiet_log.address) as client, client.stream(READ_LOGS, follow=True) as stream:
+            reader = asyncio.create_task(stream.read())
+            await started(quiet_log)
+            stream.close()
+            with pytest.raises(ValueError, match="closed while it was read"):
+                await reader
+
+    run(main)
+
+
+def test_a_read_that_is_cancelled_before_the_headers_is_continued_by_the_next(run, fault_server):
+    def behaviour(peer: Peer) -> None:
+        peer.read_request()
+        for piece in (HEAD[:20], HEAD[20:], b"5\r\nfirst\r\n", b"0\r\n\r\n"):
+            peer.wait(0.05)
+            peer.send(piece)
+        peer.wait_closed()
+
+    server = fault_server(behaviour)
+
+    async def main():
+        body = b""
+        async with AsyncClient(server.address) as client, client.stream(READ_LOGS, follow=True) as stream:
+            while True:
+                try:
+                    piece = await asyncio.wait_for(stream.read(), 0.02)
+                except asyncio.TimeoutError:
+                    continue
+                if not piece:
+                    break
+                body += piece
+        assert body == b"first"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("response", "error", "message"),
+    [
+        (reply(b'{"Err": "no such container"}', status="500 No"), RemoteError, "no such container"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", ProtocolError, "is not HTTP"),
+        (b"", ConnectionLost, "without a response"),
+        (HEAD + b"5\r\nab", ConnectionLost, "before the body"),
+    ],
+)
+def test_errors_come_from_the_first_read_and_name_plugin_and_method(run, fault_server, response, error, message):
+    def behaviour(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(response)
+
+    server = fault_server(behaviour)
+
+    async def main():
+        async with AsyncClient(server.address, plugin="rec") as client:
+            async with aclosing(AsyncLogDriver.remote(client).read_logs(LogInfo(), FOLLOW)) as entries:
+                with pytest.raises(error, match=message) as caught:
+                    await anext(entries)
+            assert (caught.value.plugin, caught.value.method, caught.value.address) == (
+                "rec",
+                READ_LOGS,
+                server.address,
+            )
+
+    run(main)
+
+
+def test_a_stream_that_was_read_to_its_end_leaves_its_connection_for_the_next(run, fault_server):
+    server = fault_server(answer(pack_entry(ENTRY)))
+
+    async def main():
+        async with AsyncClient(server.address) as client:
+            for _ in range(3):
+                assert await entries_of(client) == [ENTRY]
+
+    run(main)
+    assert server.connections == 1
