@@ -22,6 +22,10 @@ from .errors import TransportError as TransportError
 from .handlers.failures import Failure as Failure
 from .handlers.hooks import hookimpl as hookimpl
 from .handlers.hooks import hookspec as hookspec
+from .handlers.plugin_events import PluginEvent as PluginEvent
+from .host.async_manager import AsyncPluginManager as AsyncPluginManager
+from .host.async_plugin import AsyncPlugin as AsyncPlugin
+from .host.async_watch import AsyncWatch as AsyncWatch
 from .host.lifecycle import State as State
 from .host.manager import PluginManager as PluginManager
 from .host.plugin import Plugin as Plugin
@@ -100,8 +104,11 @@ __all__ = [
     "AsyncLogDriver",
     "AsyncMetricsCollector",
     "AsyncNetworkDriver",
+    "AsyncPlugin",
+    "AsyncPluginManager",
     "AsyncSecretProvider",
     "AsyncVolumeDriver",
+    "AsyncWatch",
     "Authz",
     "AuthzChain",
     "AuthzRequest",
@@ -141,6 +148,7 @@ __all__ = [
     "NetworkDriver",
     "PartialLogMetadata",
     "Plugin",
+    "PluginEvent",
     "PluginManager",
     "PluginNotFound",
     "PluginSpec",

@@ -1,7 +1,8 @@
 """pytest fixtures and a fake plugin, for tests of hosts, handlers and plugins. Imports nothing heavy at import time.
 
 pytest loads this module as a plugin. `plugin_dir` is an empty plugin directory, `serve_plugin` serves drivers in it,
-`fake_plugin` creates plugins with scripted responses, and `plugin_manager` is a host that searches this directory only.
+`fake_plugin` creates plugins with scripted responses, and `plugin_manager` is a host that searches this directory only;
+`async_plugin_manager` is one for async tests, under pytest-asyncio or anyio.
 
 Under freezegun, extframe keeps using the real clock: deadlines and pauses would otherwise never end.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .host.async_manager import AsyncPluginManager
     from .host.manager import PluginManager
     from .server import Served
 
@@ -378,3 +380,18 @@ def plugin_manager(plugin_dir: Path) -> Iterator[PluginManager]:
 
     with PluginManager(LocalRegistry(plugin_dir)) as manager:
         yield manager
+
+
+@pytest.fixture
+def async_plugin_manager(plugin_dir: Path) -> Iterator[AsyncPluginManager]:
+    """An ``AsyncPluginManager`` that finds the plugins in ``plugin_dir``, with the installed handlers.
+
+    It belongs to the event loop of the test's first await, and is closed at the end. As the fixture itself is not
+    async, it needs no plugin of pytest's, and works with each.
+    """
+    from .host.async_manager import AsyncPluginManager
+    from .registry.local import LocalRegistry
+
+    manager = AsyncPluginManager(LocalRegistry(plugin_dir))
+    yield manager
+    manager._close_from_outside()

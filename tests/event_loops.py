@@ -36,6 +36,20 @@ def run_in(kind: str, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return result
 
 
+def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Do as `run_in`, in asyncio's own loop."""
+    return run_in("asyncio", main)
+
+
+async def eventually(is_true: Callable[[], object], seconds: float = 30.0) -> bool:
+    """Wait until ``is_true()``, for some seconds at most; return whether it is."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not is_true() and loop.time() < deadline:
+        await asyncio.sleep(0.005)
+    return bool(is_true())
+
+
 def open_sockets() -> set[str]:
     """Return the sockets that this process has open, as /proc names them."""
     found = set()

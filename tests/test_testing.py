@@ -257,6 +257,56 @@ def test_pytest_finds_the_fixtures_by_itself(pytester):
     pytester.runpytest_subprocess(timeout=60).assert_outcomes(passed=1)
 
 
+ASYNC_TESTS = """
+    import asyncio
+    import extframe
+    import pytest
+
+    MARK
+
+    class Photos(extframe.AsyncVolumeDriver):
+        async def path(self, name):
+            return f"/srv/{name}"
+
+    @pytest.mark.parametrize("number", [1, 2])
+    async def test_a_plugin_is_used(async_plugin_manager, serve_plugin, number):
+        serve_plugin(Photos(), name="photos")
+        volumes = await async_plugin_manager.driver("photos", extframe.AsyncVolumeDriver)
+        assert await volumes.path("holiday") == "/srv/holiday"
+        async_plugin_manager.handle("VolumeDriver", lambda name, client: asyncio.sleep(3600))  # runs at the end
+        async with async_plugin_manager.watch() as events:
+            serve_plugin(Photos(), name="more")
+            await events.__anext__()
+
+    async def test_serving_is_used_as_it_is(plugin_dir):
+        with extframe.serving(Photos(), name="photos", directory=plugin_dir) as plugin:
+            async with extframe.AsyncClient(plugin.address) as client:
+                assert await client.call("VolumeDriver.Path", {"Name": "a"}) == {"Mountpoint": "/srv/a"}
+
+    async def test_it_is_not_used(async_plugin_manager):
+        await async_plugin_manager.aclose()
+"""
+ASYNC_PLUGINS = {
+    "pytest-asyncio": ("", "-p pytest_asyncio.plugin --asyncio-mode=auto"),
+    "pytest-asyncio, strict": ("pytestmark = pytest.mark.asyncio", "-p pytest_asyncio.plugin"),
+    "anyio": (
+        "pytestmark = [pytest.mark.anyio, pytest.mark.parametrize('anyio_backend', ['asyncio'])]",
+        "-p anyio.pytest_plugin",
+    ),
+}
+
+
+@pytest.mark.parametrize("plugin", ASYNC_PLUGINS)
+def test_async_tests_have_a_manager_of_their_loop_which_leaves_nothing_open(pytester, monkeypatch, plugin):
+    mark, options = ASYNC_PLUGINS[plugin]
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(ASYNC_TESTS.replace("MARK", mark))
+    scope = "asyncio_default_fixture_loop_scope=function"
+    extra = ["-o", scope] if "asyncio" in plugin else []
+    command = ["-p", "extframe.testing", "-W", "error", *options.split(), *extra]
+    pytester.runpytest_subprocess(*command, timeout=60).assert_outcomes(passed=4)
+
+
 def test_nothing_hangs_under_freezegun(pytester):
     pytest.importorskip("freezegun")
     pytester.makepyfile("""

@@ -158,12 +158,19 @@ class HookRun:
             run.release()
 
     Nothing may come between `claim` and the `try`, such as the first step of a task, which may never be taken.
+
+    Args:
+        record: of the hook.
+        in_loop: whether an event loop calls the handlers, and awaits the async ones. Ctrl-C does not reach the threads
+            of the others then: a KeyboardInterrupt is the handler's own.
     """
 
-    def __init__(self, record: HookRecord) -> None:
+    def __init__(self, record: HookRecord, *, in_loop: bool = False) -> None:
         self.claimed: list[HookImpl] = []
         self.is_over = False
         self._record = record
+        self._in_loop = in_loop
+        self._interruptions = () if in_loop else (KeyboardInterrupt,)
         self._done: list[tuple[HookImpl, object]] = []
         self._failed: list[tuple[HookImpl, BaseException]] = []
         self._wrappers: list[tuple[HookImpl, Any]] = []
@@ -194,17 +201,33 @@ class HookRun:
                 current[me] = impl
                 yield impl
 
-    def call(self, impl: HookImpl, arguments: Mapping[str, object]) -> None:
-        """Call a handler in this thread, and note what it returned or raised: one that raises does not stop others."""
+    def call(self, impl: HookImpl, arguments: Mapping[str, object]) -> CoroutineType[Any, Any, object] | None:
+        """Call a handler in this thread, and note what it returned or raised: one that raises does not stop others.
+
+        Returns:
+            The coroutine that an event loop is to await, with `awaited` or `raised` to follow; None if it is done.
+        """
         try:
             result = call_handler(impl, arguments)
             if isinstance(result, NOT_RUN):
+                if self._in_loop and isinstance(result, CoroutineType):
+                    return result
                 require_run(impl, result)
             self.returned(impl, result)
-        except KeyboardInterrupt:
+        except self._interruptions:
             raise
         except BaseException as error:  # noqa: BLE001 - each handler is isolated
             self.raised(impl, error)
+        return None
+
+    def awaited(self, impl: HookImpl, result: object) -> None:
+        """Note what the coroutine of an async handler returned."""
+        try:
+            require_run(impl, result)
+        except TypeError as error:
+            self.raised(impl, error)
+        else:
+            self.returned(impl, result)
 
     def returned(self, impl: HookImpl, result: Any) -> None:
         """Note what a handler returned. A wrapper runs up to its ``yield``, and goes on in `finish_wrappers`."""
@@ -213,7 +236,7 @@ class HookRun:
             return
         try:
             _start(result)
-        except KeyboardInterrupt:
+        except self._interruptions:
             raise
         except BaseException as error:  # noqa: BLE001 - a wrapper that raises does not stop the others
             self.raised(impl, error)
@@ -223,6 +246,11 @@ class HookRun:
     def raised(self, impl: HookImpl, error: BaseException) -> None:
         """Note that a handler failed."""
         self._failed.append((impl, error))
+
+    @property
+    def has_wrappers(self) -> bool:
+        """Whether `finish_wrappers` has something to do."""
+        return bool(self._wrappers)
 
     def settle(self) -> None:
         """Record what was noted, also where a later handler was interrupted."""
@@ -239,7 +267,7 @@ class HookRun:
                 generator.send(self._record.results())
             except StopIteration as stop:
                 self._keep(impl, stop.value)
-            except KeyboardInterrupt:
+            except self._interruptions:
                 raise
             except BaseException as error:  # noqa: BLE001 - as above
                 self.raised(impl, error)

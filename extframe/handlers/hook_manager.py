@@ -162,6 +162,8 @@ class HookManager(pluggy.PluginManager):
             return "is an old-style hookwrapper; hooks that extframe calls require hookimpl(wrapper=True)"
         if not self._runs_async_handlers and _is_async(impl.function):
             return "is an async function; async handlers are not supported here: use AsyncPluginManager"
+        if inspect.isasyncgenfunction(impl.function):
+            return "is an async generator; a wrapper is a generator: def, and one yield"
         return None
 
     # Entry points.

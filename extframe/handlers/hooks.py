@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
@@ -123,11 +124,16 @@ class FunctionHandler:
     """
 
     def __init__(self, hook: str, function: Callable[[str, Client], object], *, trylast: bool = False) -> None:
-        @hookimpl(specname=hook, trylast=trylast)
         def call(name: str, client: Client) -> object:
             return function(name, client)
 
-        self.call = call  # on the instance, where pluggy 1.7 finds it as well
+        async def call_async(name: str, client: Client) -> object:
+            return await function(name, client)  # type: ignore[misc]
+
+        is_async = inspect.iscoroutinefunction(function)
+        self.call = hookimpl(specname=hook, trylast=trylast)(
+            call_async if is_async else call
+        )  # on the instance, where pluggy 1.7 finds it as well
         self._function = function
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 
@@ -11,12 +11,11 @@ from ..client.connection_pool import affordable
 from ..concurrency.deadlines import left
 from ..concurrency.event import Event
 from ..concurrency.threads import TICK, ThreadPool
-from ..errors import CallTimeout, DoesNotImplement, ExtframeError, HandlerError
+from ..errors import HandlerError
 from .activation import Activator
 from .handshake_pool import HandshakePool
 from .plugin import Plugin
-
-GRACE = 0.02  # seconds after the deadline in which get_all collects the timeouts
+from .usable_plugins import GRACE, usable_plugins
 
 Done = Callable[[str, Exception | None], object]
 """Called once for each plugin that was begun, in any thread: its name, and its failure or None."""
@@ -158,8 +157,7 @@ def use_all(activator: Activator, point: str, deadline: float) -> list[Plugin]:
     names = list(dict.fromkeys(activator.registry.scan(deadline)))
     rest = [name for name in names if not activator.is_ready(name, deadline)]
     results = dict.fromkeys(set(names).difference(rest)) | _activate_all(activator, rest, point, deadline)
-    found = [_usable(activator, name, point, results) for name in names]
-    return [plugin for plugin in found if plugin is not None]
+    return usable_plugins(activator.table, activator.dispatcher, names, point, results)
 
 
 def _activate_all(
@@ -183,25 +181,3 @@ def _activate_all(
     finally:
         activation.close()
     return dict(results)
-
-
-def _usable(activator: Activator, name: str, point: str, results: Mapping[str, Exception | None]) -> Plugin | None:
-    """Return a plugin that can be used, or None after noting why not."""
-    plugin = activator.table.known(name)
-    error = results[name] if name in results else _late(activator, name, plugin)
-    if error is not None or plugin is None:
-        activator.table.record_failure(name, error or _late(activator, name, plugin))
-        return None
-    activator.table.record_success(name)  # of a handler that was late, and has returned
-    try:
-        plugin.require(point)
-        activator.dispatcher.require(plugin, point)
-    except (DoesNotImplement, HandlerError):  # the failure of the handler is noted already
-        return None
-    return plugin
-
-
-def _late(activator: Activator, name: str, plugin: Plugin | None) -> ExtframeError:
-    if plugin is None:
-        return CallTimeout("there was no time left for it", plugin=name, phase="handshake")
-    return activator.dispatcher.late(plugin) if plugin.is_made else plugin.late()

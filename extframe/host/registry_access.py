@@ -31,7 +31,7 @@ class RegistryAccess:
     def __init__(self, registry: Registry, manifests: Mapping[str, Manifest] = {}) -> None:
         self.registry = registry
         self._manifests = manifests
-        self._name = type(registry).__qualname__
+        self.name = type(registry).__qualname__
 
     def is_local(self, method: str) -> bool:
         """Return whether a method is that of `LocalRegistry`, which does not wait."""
@@ -73,21 +73,25 @@ class RegistryAccess:
         try:
             if deadline is None or self.is_local(method):
                 return call()
-            return Worker(call, f"extframe {self._name}.{method}").result(deadline)
+            return Worker(call, f"extframe {self.name}.{method}").result(deadline)
         except ExtframeError:
             raise
         except TimeoutError as error:
             if deadline is None or left(deadline):  # the registry's own
                 raise self._error(act, plugin, error) from error
-            raise CallTimeout(
-                f"registry {self._name} did not {act} in time; its {method}() is still running",
-                plugin=plugin,
-                phase="registry",
-            ) from None
+            raise self.late(method, act, plugin) from None
         except Exception as error:
             raise self._error(act, plugin, error) from error
 
+    def late(self, method: str, act: str, plugin: str | None) -> CallTimeout:
+        """Return the error for a method that did not return in time."""
+        return CallTimeout(
+            f"registry {self.name} did not {act} in time; its {method}() is still running",
+            plugin=plugin,
+            phase="registry",
+        )
+
     def _error(self, act: str, plugin: str | None, error: Exception) -> ExtframeError:
         return ExtframeError(
-            f"registry {self._name} could not {act}: {type(error).__name__}: {text_of(error)}", plugin=plugin
+            f"registry {self.name} could not {act}: {type(error).__name__}: {text_of(error)}", plugin=plugin
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from async_user_code import StubClient
 
-from extframe import AsyncVolumeDriver, Volume, VolumeDriver
+from extframe import AsyncPluginManager, AsyncVolumeDriver, Volume, VolumeDriver
 
 
 async def use(client: StubClient) -> None:
@@ -20,6 +20,13 @@ async def use(client: StubClient) -> None:
     Volume("photos")  # mistake
     VolumeDriver.remote(client)  # mistake
     print(size, path)
+
+
+async def host(pm: AsyncPluginManager) -> None:
+    await pm.driver("rclone", VolumeDriver)  # mistake
+    pm.driver("rclone", AsyncVolumeDriver).mount("photos", id="c1")  # mistake
+    await pm.drivers(VolumeDriver)  # mistake
+    await pm.get("rclone", wait="1")  # mistake
 
 
 class Directories(AsyncVolumeDriver):

@@ -143,3 +143,26 @@ async def use_own(client: StubClient) -> int:
     text: str = await Translator.remote(client).translate("Hallo")
     copy: Copy = await AsyncBackup.remote(client).save("photos", text)
     return copy.size
+
+
+async def host() -> None:
+    async with extframe.AsyncPluginManager(extframe.LocalRegistry("plugins"), groups=()) as pm:
+        volumes: AsyncVolumeDriver = await pm.driver("rclone", AsyncVolumeDriver, wait=1.0)
+        path: str = await volumes.mount("photos", id="c1")
+        by_name: Any = await pm.driver("rclone", "VolumeDriver")
+        each: dict[str, AsyncVolumeDriver] = await pm.drivers(AsyncVolumeDriver)
+        plugin: extframe.AsyncPlugin = await pm.get("rclone", AsyncVolumeDriver)
+        plugins: list[extframe.AsyncPlugin] = await pm.get_all(VolumeDriver)
+        client: extframe.AsyncClient = plugin.client
+        again: AsyncVolumeDriver = plugin.driver(AsyncVolumeDriver)
+        names: list[str] = await pm.scan()
+        pm.handle("Backup", async_handler)
+        async with pm.watch() as events:
+            async for event in events:
+                kind: str = event.kind
+                print(kind, event.plugin and event.plugin.state)
+        print(path, by_name, each, plugins, client, again, names)
+
+
+async def async_handler(name: str, client: extframe.AsyncClient) -> None:
+    await client.call("Backup.List")

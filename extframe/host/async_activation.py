@@ -1,0 +1,193 @@
+"""From a name to an active plugin whose handlers have been called, in tasks. Decides little; waits for the others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+from ..client.async_client import AsyncClient
+from ..client.connection_pool import affordable
+from ..concurrency.deadlines import left
+from ..concurrency.tasks import OwnedTasks, set_done
+from ..errors import ExtframeError
+from ..handlers.async_lifecycle import AsyncLifecycleEvents
+from ..handlers.failures import Failures
+from ..protocol import Manifest, PluginSpec
+from ..registry.local import Registry
+from .async_dispatch import AsyncDispatcher
+from .async_plugin import AsyncPlugin
+from .async_registry_access import AsyncRegistryAccess
+from .lifecycle import State
+from .plugin import PluginListener
+from .plugin_table import PluginTable
+from .registry_access import RegistryAccess
+from .usable_plugins import GRACE, usable_plugins
+
+
+class AsyncActivator:
+    """Finds plugins, activates them and dispatches them to their handlers, as far as that is not done yet.
+
+    Args:
+        registry: where plugins are found.
+        connect: creates a plugin's client.
+        dispatcher: calls the handlers.
+        failures: where failures of plugins are noted.
+        events: receives the lifecycle events.
+        tasks: of the manager.
+        manifests: the manifests of plugins that are not sent a handshake, by name.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        connect: Callable[..., AsyncClient],
+        *,
+        dispatcher: AsyncDispatcher,
+        failures: Failures,
+        events: AsyncLifecycleEvents,
+        tasks: OwnedTasks,
+        manifests: Mapping[str, Manifest] = {},
+    ) -> None:
+        def create(spec: PluginSpec, listener: PluginListener) -> AsyncPlugin:
+            return AsyncPlugin(spec, connect, listener=listener)
+
+        self.registry = AsyncRegistryAccess(RegistryAccess(registry, manifests))
+        self.dispatcher = dispatcher
+        self.events = events
+        self.tasks = tasks
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_closed = False
+        self.table: PluginTable[AsyncPlugin] = PluginTable(
+            create, failures=failures, events=events, is_closed=lambda: self._is_closed
+        )
+
+    async def use(self, name: str, point: str | None, deadline: float) -> AsyncPlugin:
+        """Return a plugin that is active, and dispatched to its handlers.
+
+        Raises:
+            ExtframeError: as ``AsyncPluginManager.get`` does.
+        """
+        plugin = await self.activate(name, deadline)
+        await self.dispatcher.dispatch(plugin, deadline, again=point)
+        if point is not None:
+            plugin.require(point)
+            self.dispatcher.require(plugin, point)
+        return plugin
+
+    async def activate(self, name: str, deadline: float) -> AsyncPlugin:
+        """Return a plugin that is active; its handlers may not have been called yet.
+
+        Raises:
+            PluginNotFound, SpecError, ActivationError: the caller that gives up records them.
+        """
+        plugin = await self.find(name, deadline)
+        await plugin.activate(deadline)
+        self.table.record_success(name)
+        return plugin
+
+    async def find(self, name: str, deadline: float) -> AsyncPlugin:
+        """Return the plugin with the address that its source contains now.
+
+        A plugin that is active stays usable while its registry cannot be searched.
+
+        Raises:
+            PluginNotFound, SpecError: as the registry does.
+            ExtframeError: the registry could not be searched, or the manager is closed.
+        """
+        table, registry = self.table, self.registry
+        plugin = table.candidate(name)
+        if plugin is not None and await registry.stamp(plugin.spec, deadline) == plugin.spec.stamp:
+            return plugin
+        seen = table.seen(name)
+        try:
+            spec = await registry.find(name, deadline)
+        except ExtframeError as error:
+            again = table.to_check_again(name, error)
+            usable = table.not_found(name, seen, error, again and await registry.stamp(again, deadline))
+            if usable is None:
+                raise
+            return usable
+        return table.found(spec)
+
+    async def is_current(self, name: str, deadline: float) -> bool:
+        """Return whether a plugin is active and its source is unchanged."""
+        plugin = self.table.known(name)
+        return plugin is not None and self.table.is_current(plugin, await self.registry.stamp(plugin.spec, deadline))
+
+    async def look(self, deadline: float) -> tuple[list[str], dict[str, Hashable]]:
+        """Return the names of all plugins, and the stamps of the sources of those that are known.
+
+        Raises:
+            ExtframeError: the registry could not be searched.
+        """
+        return await self.registry.look({plugin.name: plugin.spec for plugin in self.table.plugins()}, deadline)
+
+    async def use_all(self, point: str, deadline: float) -> list[AsyncPlugin]:
+        """Return every plugin that can be used as an extension point; note the failures of the others.
+
+        Raises:
+            ExtframeError: the registry could not be searched, or the manager is closed.
+        """
+        self.table.check_open()
+        names, stamps = await self.look(deadline)
+        rest = [name for name in names if not self._is_ready(name, stamps)]
+        results = dict.fromkeys(set(names).difference(rest)) | await self._activate_all(rest, point, deadline)
+        self.table.check_open()
+        return usable_plugins(self.table, self.dispatcher, names, point, results)
+
+    def _is_ready(self, name: str, stamps: Mapping[str, Hashable]) -> bool:
+        """Return whether nothing is left to do before a plugin can be used."""
+        plugin = self.table.known(name)
+        if plugin is None or not self.table.is_current(plugin, stamps.get(name)):
+            return False
+        return not self.dispatcher.is_due(plugin)
+
+    async def _activate_all(self, names: Sequence[str], point: str, deadline: float) -> dict[str, Exception | None]:
+        """Return the failure of each plugin that was done by the deadline, or None."""
+        results: dict[str, Exception | None] = {}
+        slots = asyncio.Semaphore(affordable())  # each handshake has a file descriptor
+
+        async def use(name: str) -> None:
+            try:
+                async with slots:
+                    plugin = await self.activate(name, deadline)
+                await self.dispatcher.dispatch(plugin, deadline, again=point)
+                results[name] = None
+            except Exception as error:  # noqa: BLE001 - noted as the plugin's failure
+                results[name] = error
+
+        tasks = [self.tasks.start(use(name), f"extframe get_all {name}") for name in names]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=left(deadline + GRACE))
+        finally:
+            for task in tasks:
+                task.cancel()
+        return dict(results)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait some seconds, or until the manager is closed."""
+        await asyncio.wait({self.closed}, timeout=seconds)
+
+    def dispatch_all(self, handler: object, deadline: float) -> None:
+        """Have a handler that was just registered called for every active plugin. Returns at once.
+
+        Where it has not returned at the deadline, the failure is noted and it keeps running.
+        """
+        self.dispatcher.dispatch_to(
+            handler, lambda: [plugin for plugin in self.table.plugins() if plugin.state is State.ACTIVE], deadline
+        )
+
+    def close(self) -> None:
+        """Close every client and end all tasks; nothing is activated from now on."""
+        self._is_closed = True
+        set_done(self.closed)
+        self.tasks.cancel()
+        for plugin in self.table.plugins():
+            plugin.close()
+
+    def abandon(self) -> None:
+        """Close every client without the event loop, which may be closed, and its tasks with it."""
+        self._is_closed = True
+        for plugin in self.table.plugins():
+            plugin.client._close()

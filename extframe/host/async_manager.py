@@ -1,0 +1,298 @@
+"""AsyncPluginManager, what a host calls that runs in an event loop. Opens no connection itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from ..client.async_client import AsyncClient
+from ..client.circuit_breaker import Breaker
+from ..client.connection_pool import ConnectionPool
+from ..client.loop_binding import LoopBinding
+from ..concurrency import deadlines
+from ..concurrency.tasks import OwnedTasks
+from ..errors import ActivationError, PluginNotFound, SpecError
+from ..handlers.async_lifecycle import AsyncLifecycleEvents
+from ..interface.declarations import Interface
+from ..interface.remote import mirror_of
+from ..protocol import check_name
+from .async_activation import AsyncActivator
+from .async_dispatch import AsyncDispatcher
+from .async_watch import AsyncWatch
+from .base_manager import BaseManager
+from .pauses import Pauses
+from .plugin import point_of
+
+# Unlike PluginManager's module, this one imports at once everything that uses plugins: not on a loop that runs.
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ..client.http1 import Limits
+    from ..interface.async_interface import AsyncInterface
+    from ..registry.local import Registry
+    from .async_plugin import AsyncPlugin
+
+T = TypeVar("T", bound="AsyncInterface")
+
+
+class AsyncPluginManager(BaseManager):
+    """A pluggy.PluginManager that also finds and activates plugins, for hosts that run in an event loop.
+
+    ::
+
+        async with extframe.AsyncPluginManager() as pm:
+            volumes = await pm.driver("rclone", extframe.AsyncVolumeDriver)
+            await volumes.mount("photos", id="c1")
+
+    It makes the decisions of ``PluginManager``. Handlers may be ``async def``, which run on the loop, or ``def``,
+    which run in daemon threads as wrappers do; all are called one after the other, and given an ``AsyncClient``. A
+    registry that may block is called in a thread. Cancelling a task that waits for a plugin disturbs no other.
+
+    A manager belongs to the event loop of its first await. Its handlers can be registered in any thread.
+
+    Args:
+        registry, groups, timeout, breaker, implements, keep_alive, limits: as for ``PluginManager``.
+
+    Raises:
+        TypeError: an argument is of the wrong type; the message says what to write.
+    """
+
+    _runs_async_handlers = True
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        *,
+        groups: str | Sequence[str] = ("extframe",),
+        timeout: float = 60.0,
+        breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
+        implements: Mapping[str, Sequence[str]] = {},
+        keep_alive: bool = True,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(
+            registry,
+            groups=groups,
+            timeout=timeout,
+            breaker=breaker,
+            implements=implements,
+            keep_alive=keep_alive,
+            limits=limits,
+        )
+        self._binding = LoopBinding("this AsyncPluginManager", self._bind)
+        self._is_closed = False
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Create what finds and activates plugins, when a plugin is first used."""
+        tasks = OwnedTasks()
+        calls = {**self._handler_options(), "loop": loop, "tasks": tasks}
+        self._activator = AsyncActivator(
+            self._registry_or_default(),
+            partial(AsyncClient, pool=ConnectionPool(), **self._client_options()),
+            dispatcher=AsyncDispatcher(self.hook, **calls),
+            failures=self._failures,
+            events=AsyncLifecycleEvents(self.hook, **calls),
+            tasks=tasks,
+            manifests=self._manifests,
+        )
+        if self._is_closed:
+            self._activator.close()
+
+    def _bound(self) -> AsyncActivator:
+        """Return what finds and activates plugins.
+
+        Raises:
+            RuntimeError: the manager was first used in another event loop.
+        """
+        self._binding.check()
+        return self._activator
+
+    async def scan(self, *, timeout: float = 30.0) -> list[str]:
+        """Return the names of the plugins that the registry contains now, sorted. Opens no connection.
+
+        Args:
+            timeout: seconds to wait for the registry.
+
+        Raises:
+            ExtframeError: the registry could not be searched.
+            RuntimeError: the manager was first used in another event loop.
+        """
+        return await self._bound().registry.scan(deadlines.after(timeout))
+
+    async def get(
+        self,
+        name: str,
+        implements: str | type[Interface] | type[AsyncInterface] | None = None,
+        *,
+        wait: float = 0.0,
+        timeout: float = 30.0,
+    ) -> AsyncPlugin:
+        """Return an active plugin, activating it and dispatching it to its handlers if needed.
+
+        Handlers, and a handshake that other tasks wait for, continue if this task is cancelled.
+
+        Args:
+            name, implements, wait, timeout: as for ``PluginManager.get``.
+
+        Raises:
+            ExtframeError: as ``PluginManager.get``.
+            RuntimeError: the manager was first used in another event loop.
+        """
+        activator = self._bound()
+        check_name(name)
+        deadline = deadlines.after(timeout)
+        give_up = min(deadlines.after(wait), deadline)
+        point = None if implements is None else point_of(implements)
+        pauses = Pauses()
+        while True:
+            try:
+                return await activator.use(name, point, deadline)
+            except (PluginNotFound, SpecError, ActivationError) as failure:
+                pause = pauses.after(failure, give_up - monotonic())
+                if pause is None:
+                    activator.table.record_failure(name, failure)
+                    raise
+            await activator.pause(pause)
+
+    async def get_all(
+        self, implements: str | type[Interface] | type[AsyncInterface], *, timeout: float = 30.0
+    ) -> list[AsyncPlugin]:
+        """Return every plugin that can be used as an extension point, sorted by name.
+
+        All are activated concurrently. One that is dead, hangs or sends garbage does not affect the others: it is
+        left out and listed in ``failures()``.
+
+        Args:
+            implements: the extension point.
+            timeout: seconds for everything.
+
+        Raises:
+            ExtframeError: the registry could not be searched, or the manager is closed.
+            RuntimeError: the manager was first used in another event loop.
+        """
+        return await self._bound().use_all(point_of(implements), deadlines.after(timeout))
+
+    @overload
+    async def driver(self, name: str, interface: type[T], *, wait: float = 0.0, timeout: float = 30.0) -> T: ...
+    @overload
+    async def driver(self, name: str, interface: str, *, wait: float = 0.0, timeout: float = 30.0) -> Any: ...
+    async def driver(
+        self, name: str, interface: str | type[AsyncInterface], *, wait: float = 0.0, timeout: float = 30.0
+    ) -> Any:
+        """Return an object through which a plugin is used as one extension point.
+
+        Args:
+            name: the plugin's name.
+            interface: an async class, such as ``AsyncVolumeDriver``, returns the first handler result that is an
+                instance of it, otherwise ``interface.remote(client)``; a name returns the first handler result.
+            wait: as for ``get``.
+            timeout: as for ``get``.
+
+        Raises:
+            ExtframeError: as ``get`` does.
+            TypeError: the interface is not async; the message names the one that is.
+        """
+        check_async(interface)
+        return (await self.get(name, interface, wait=wait, timeout=timeout)).driver(interface)
+
+    async def drivers(self, interface: type[T], *, timeout: float = 30.0) -> dict[str, T]:
+        """Return a driver for every plugin that can be used as an extension point, by the plugin's name, sorted.
+
+        Args:
+            interface: the async class of the drivers, as for ``driver``.
+            timeout: as for ``get_all``, which says which plugins are left out.
+
+        Raises:
+            ExtframeError: as ``get_all`` does.
+            TypeError: the interface is not async; the message names the one that is.
+        """
+        check_async(interface)
+        return {plugin.name: plugin.driver(interface) for plugin in await self.get_all(interface, timeout=timeout)}
+
+    def watch(self, *, timeout: float = 10.0) -> AsyncWatch:
+        """Activate plugins as they appear, notice those that restart, change and disappear, and report it as data.
+
+        ::
+
+            async with pm.watch() as events:
+                async for event in events:
+                    print(event.kind, event.name)  # activated rclone
+
+        The lifecycle hooks report each step, too. The extra ``watch`` (``pip install 'extframe[watch]'``) uses inotify
+        instead of polling.
+
+        Args:
+            timeout: seconds for a plugin's handshake. One that does not answer does not delay the others.
+
+        Raises:
+            ExtframeError: the manager is closed.
+            RuntimeError: no event loop runs, or the manager was first used in another one.
+        """
+        activator = self._bound()
+        activator.table.check_open()
+        return AsyncWatch(activator, timeout=timeout)
+
+    async def aclose(self, *, timeout: float = 5.0) -> None:
+        """Close all watches and clients, wake tasks that wait for a plugin, and cancel async handlers that are running.
+
+        Handlers stay registered; ``get`` raises from now on.
+
+        Args:
+            timeout: seconds to wait for the cancelled handlers.
+
+        Raises:
+            RuntimeError: the manager was first used in another event loop.
+        """
+        deadline = deadlines.after(timeout)
+        self._is_closed = True
+        if self._is_used():
+            activator = self._bound()
+            activator.close()
+            await activator.tasks.close(deadline)
+
+    def _close_from_outside(self) -> None:
+        """Close the manager where its event loop does not run, and may be closed already."""
+        self._is_closed = True
+        loop = self._binding.loop
+        if loop is None:
+            return
+        if loop.is_closed() or loop.is_running():
+            self._activator.abandon()
+        else:
+            loop.run_until_complete(self.aclose())
+
+    async def __aenter__(self) -> Self:
+        self._bound()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # What HookManager calls.
+
+    def _handler_added(self, handler: object) -> None:
+        if self._is_used():
+            self._activator.dispatch_all(handler, deadlines.after(self._timeout))
+
+    def _handler_removed(self, handler: object) -> None:
+        if self._is_used():
+            self._activator.dispatcher.forget(self._activator.table.plugins(), handler)
+
+
+def check_async(interface: object) -> None:
+    """Do nothing if drivers of an interface can be awaited.
+
+    Raises:
+        TypeError: it is a sync interface.
+    """
+    if isinstance(interface, type) and issubclass(interface, Interface):
+        name = mirror_of(interface).__name__
+        raise TypeError(f"{interface.__name__} is not async: an AsyncPluginManager gives drivers of {name}")

@@ -1,0 +1,145 @@
+"""AsyncPlugin: one plugin of an async host, and its handshake made by tasks. Calls no handler."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import msgspec
+
+from ..client.async_client import AsyncClient
+from ..concurrency.locks import signal_safe_lock
+from ..concurrency.tasks import done_by, set_done
+from ..errors import ExtframeError
+from ..protocol import ACTIVATE, Manifest, PluginSpec
+from .lifecycle import State, Turn
+from .plugin import PluginBase, PluginListener, activation_error, closed_error, handshake_time
+
+if TYPE_CHECKING:
+    from ..interface.async_interface import AsyncInterface
+
+T = TypeVar("T", bound="AsyncInterface")
+
+
+class AsyncPlugin(PluginBase[AsyncClient]):
+    """A program outside the host that speaks the plugin protocol. ``AsyncPluginManager.get`` returns it, active.
+
+    ``client`` stays the same for as long as the manager knows the plugin: drivers that use it keep working after
+    the plugin restarts or moves to another address.
+
+    Args:
+        spec: what the registry found.
+        connect: creates the client; called as `AsyncClient` is.
+        listener: receives new states.
+    """
+
+    def __init__(
+        self, spec: PluginSpec, connect: Callable[..., AsyncClient], *, listener: PluginListener | None = None
+    ) -> None:
+        client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
+        # A lock, as a sync client in a thread may report a refused connection.
+        super().__init__(spec, client, signal_safe_lock(), listener=listener)
+        self._waiters: set[asyncio.Future[None]] = set()  # for the handshake under way
+        self._call: asyncio.Task[msgspec.Raw] | None = None  # of that handshake
+
+    @overload
+    def driver(self, interface: type[T]) -> T: ...
+    @overload
+    def driver(self, interface: str) -> Any: ...
+    def driver(self, interface: str | type[AsyncInterface]) -> Any:
+        """Return an object through which the plugin is used as one extension point.
+
+        Args:
+            interface: a class returns the first handler result that is an instance of it, otherwise
+                ``interface.remote(client)``; a name returns the first handler result.
+
+        Raises:
+            DoesNotImplement: the manifest lacks the extension point.
+            HandlerError: the driver was requested by name, and no handler returned one.
+            TypeError: the interface is not async.
+        """
+        return self._driver(interface)
+
+    async def activate(self, deadline: float) -> None:
+        """Make the handshake if it is due: one task makes it, others wait for the result.
+
+        If the task that makes it is cancelled, or its deadline passes, another one takes over.
+
+        Args:
+            deadline: a ``time.monotonic()`` value.
+
+        Raises:
+            ActivationError: the handshake failed; the cause is chained.
+            PluginNotFound, SpecError: the source of the plugin disappeared, or became unusable, during the handshake.
+        """
+        if self.is_made:
+            return
+        task = asyncio.current_task()
+        try:
+            if await self._wait_for_turn(task, deadline) is Turn.LEAD:
+                manifest = await self._shake_hands(task, deadline)
+                with self._lock:
+                    self._wake()
+                    self._record_success(task, manifest)
+        finally:
+            self._fail(task, None)
+
+    def is_led_by(self, task: asyncio.Task[Any] | None) -> bool:
+        """Return whether a task makes the handshake."""
+        return self._lifecycle.leads(task)
+
+    def close(self) -> None:
+        """Close the client. The handshake under way ends, and tasks that wait for it are woken and raise."""
+        with self._lock:
+            self._lifecycle.close()
+            self._wake()
+        if self._call is not None:
+            self._call.cancel()
+        self.client._close()
+
+    async def _wait_for_turn(self, task: asyncio.Task[Any] | None, deadline: float) -> Turn:
+        """Return LEAD if this task is to make the handshake, DONE if it was made."""
+        seen = None
+        while True:
+            with self._lock:
+                turn = self._ask(task, seen)
+                if turn is not Turn.WAIT:
+                    return turn
+                seen = self._lifecycle.handshakes if seen is None else seen
+                ended = asyncio.get_running_loop().create_future()
+                self._waiters.add(ended)
+            try:
+                if not await done_by(ended, deadline):
+                    raise self.late()
+            finally:
+                self._waiters.discard(ended)
+
+    async def _shake_hands(self, task: asyncio.Task[Any] | None, deadline: float) -> Manifest:
+        if self._spec.manifest is not None:  # this plugin has no handshake
+            return self._spec.manifest
+        try:
+            seconds = handshake_time(deadline)
+            call = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
+            self._call = asyncio.get_running_loop().create_task(call)
+            return Manifest.parse(bytes(await self._call))
+        except asyncio.CancelledError:
+            if self.state is State.CLOSED:
+                raise closed_error(self.name) from None
+            raise
+        except ExtframeError as failure:
+            self._fail(task, failure)
+            raise activation_error(self.spec, failure) from failure
+        finally:
+            self._call = None
+
+    def _fail(self, task: asyncio.Task[Any] | None, failure: ExtframeError | None) -> None:
+        """End the handshake, if this task makes it, with a failure, or with none where it was abandoned."""
+        if self._lifecycle.leads(task):
+            with self._lock:
+                self._wake()
+                self._record_failure(task, failure)
+
+    def _wake(self) -> None:
+        for waiter in list(self._waiters):  # all, as the one that would be chosen may be about to be cancelled
+            set_done(waiter)
