@@ -44,6 +44,12 @@ async def started(server, count: int = 1) -> None:
         await asyncio.sleep(0.005)
 
 
+async def reading(stream) -> None:
+    """Wait until a task waits for bytes of the stream."""
+    while stream._waiting is None:
+        await asyncio.sleep(0)
+
+
 def test_a_log_that_is_followed_may_be_silent_for_longer_than_any_deadline(run, fault_server):
     def behaviour(peer: Peer) -> None:
         peer.read_request()
@@ -86,7 +92,7 @@ def test_closing_the_client_ends_the_iteration_and_a_stream_that_is_read(run, qu
         async with client.stream(READ_LOGS, follow=True) as stream:
             reader = asyncio.create_task(stream.read())
             await started(quiet_log, 2)
-            await asyncio.sleep(0)
+            await reading(stream)
             await client.aclose()
             assert await follower == []
             with pytest.raises(ValueError, match="closed while it was read"):
@@ -101,7 +107,7 @@ def test_a_task_may_close_the_stream_that_another_reads(run, quiet_log):
     async def main():
         async with AsyncClient(quiet_log.address) as client, client.stream(READ_LOGS, follow=True) as stream:
             reader = asyncio.create_task(stream.read())
-            await started(quiet_log)
+            await reading(stream)
             stream.close()
             with pytest.raises(ValueError, match="closed while it was read"):
                 await reader
