@@ -44,10 +44,12 @@ class Key:
     Args:
         name: the key; by default the parameter's name in PascalCase.
         null: send an empty map or list as null, as Go does for one that was never set.
+        always: send the default, too, although the method has ``omit_defaults``.
     """
 
     name: str = ""
     null: bool = False
+    always: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import inspect
 import operator
 import reprlib
 from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import replace
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
@@ -278,7 +280,15 @@ def _keys(signature: inspect.Signature) -> Iterable[tuple[str, Key]]:
         notes = get_args(parameter.annotation)[1:] if get_origin(parameter.annotation) is Annotated else ()
         key = next((note for note in notes if isinstance(note, Key)), Key())
         pascal = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
-        yield name, Key(key.name or pascal, null=key.null)
+        yield name, replace(key, name=key.name or pascal)
+
+
+def _request_field(key: Key, default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return msgspec.field(name=key.name)
+    if key.always:  # msgspec omits no default that a function makes
+        return msgspec.field(default_factory=lambda: copy(default), name=key.name)
+    return msgspec.field(default=default, name=key.name)
 
 
 def _request_struct(method: Method) -> type[msgspec.Struct]:
@@ -286,7 +296,6 @@ def _request_struct(method: Method) -> type[msgspec.Struct]:
     for (name, key), parameter in zip(_keys(method.signature), method.signature.parameters.values(), strict=True):
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise TypeError(f"{parameter} cannot be a request field")
-        default = msgspec.NODEFAULT if parameter.default is parameter.empty else parameter.default
-        fields.append((name, parameter.annotation, msgspec.field(default=default, name=key.name)))
+        fields.append((name, parameter.annotation, _request_field(key, parameter.default)))
     title = method.wire.replace(".", "") + "Request"
     return msgspec.defstruct(title, fields, forbid_unknown_fields=True, omit_defaults=method.rpc.omit_defaults)

@@ -54,7 +54,7 @@ class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
         request_method: str = "",
         request_uri: str = "",
         request_body: bytes = b"",
-        request_headers: dict[str, str] = {},
+        request_headers: Annotated[dict[str, str], Key(always=True)] = {},
         request_peer_certificates: list[bytes] = [],
     ) -> AuthzResponse:
         """Return whether a request may be executed.
@@ -79,7 +79,7 @@ class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
         request_method: str = "",
         request_uri: str = "",
         request_body: bytes = b"",
-        request_headers: dict[str, str] = {},
+        request_headers: Annotated[dict[str, str], Key(always=True)] = {},
         request_peer_certificates: list[bytes] = [],
         response_status_code: int = 0,
         response_body: bytes = b"",

@@ -33,13 +33,13 @@ def driver(*replies: object, status: int = 200) -> tuple[Authz, ScriptedClient]:
 # --- the calls ----------------------------------------------------------------------------------------
 
 
-def test_a_request_has_what_is_set_and_no_more():
+def test_a_request_has_what_is_set_and_the_headers_which_plugins_rely_on():
     authz, client = driver()
     authz.authz_req()
-    assert (client.last.method, client.last.body) == ("AuthZPlugin.AuthZReq", b"{}\n")
+    assert (client.last.method, client.last.body) == ("AuthZPlugin.AuthZReq", b'{"RequestHeaders":{}}\n')
     authz.authz_res(request_method="GET", response_status_code=200)
     assert client.last.method == "AuthZPlugin.AuthZRes"
-    assert client.last.body == b'{"RequestMethod":"GET","ResponseStatusCode":200}\n'
+    assert client.last.body == b'{"RequestMethod":"GET","RequestHeaders":{},"ResponseStatusCode":200}\n'
 
 
 def test_a_whole_request_is_byte_for_byte_what_the_engine_sends():
