@@ -26,7 +26,8 @@ HANDSHAKE = "TLS handshake"
 def client_context(config: TLSConfig | None) -> ssl.SSLContext:
     """Return the context for a plugin's ``TLSConfig``, whose files are read now; the system's trust where None.
 
-    TLS 1.2 at least. The certificate must be for the host of the address, be that a name or a number.
+    TLS 1.2 at least. The certificate must be for the host of the address, a name or a number, by its subjectAltName:
+    the common name does not count, as in Go.
 
     Raises:
         SpecError: a file cannot be read or holds something else; the message has its key and path.
@@ -47,6 +48,7 @@ def client_context(config: TLSConfig | None) -> ssl.SSLContext:
 def _trust(context: ssl.SSLContext, config: TLSConfig) -> None:
     # As in Go, certificates in CAFile are trusted as they are, also an intermediate's or a plugin's own.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.hostname_checks_common_name = False  # as in Go since 1.15, so that both refuse the same plugins
     if not config.exclusive_root_pools:
         context.load_default_certs()
     if config.ca_file:
@@ -181,7 +183,8 @@ _TRUST_REMEDY = (
 )
 _NEW_CERTIFICATE = "give the plugin a certificate that is valid now; the clock of this machine may be wrong too"
 _RIGHT_NAME = (
-    "write a name or number that the certificate is for into Addr, or give the plugin a certificate for this one"
+    "write a name or number that the certificate is for into Addr, or give the plugin a certificate for this one in "
+    "its subjectAltName; the common name (CN) does not count, as in Docker"
 )
 # By OpenSSL's codes (x509_vfy.h). Trusting another authority would fix none of these.
 _REMEDIES = {9: _NEW_CERTIFICATE, 10: _NEW_CERTIFICATE, 62: _RIGHT_NAME, 64: _RIGHT_NAME}

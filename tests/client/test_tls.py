@@ -195,6 +195,13 @@ def test_a_host_name_that_is_not_the_certificates_is_refused_with_what_would_men
         call(f"https://localhost:{server.port}", trusted)
 
 
+def test_a_certificate_with_a_common_name_alone_is_refused_as_by_go(fault_server, authority, trusted):
+    named = authority.issue("localhost")
+    server = fault_server(answer(), kind="tcp", tls=named.server_context())
+    with pytest.raises(ConnectError, match=r"in its subjectAltName; the common name \(CN\) does not count"):
+        call(f"https://localhost:{server.port}", trusted)
+
+
 def test_a_certificate_of_another_authority_is_refused(fault_server, directory, trusted):
     foreign = Authority(directory, "foreign").issue("foreign server", *LOCAL)
     error = refused(fault_server(answer(), kind="tcp", tls=foreign.server_context()), trusted)
