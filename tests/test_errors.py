@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import pytest
 
-from extframe import errors
+from extframe import Client, LocalRegistry, Plugin, PluginManager, PluginSpec, VolumeDriver, errors
 from extframe.errors import (
     CallTimeout,
     ConnectError,
@@ -105,3 +106,20 @@ def test_not_found_is_status_404(status, not_found):
 
 def test_a_transport_error_is_no_os_error_with_a_number():
     assert (full(TransportError).errno, full(TransportError).strerror) == (None, None)
+
+
+# --- what cannot be pickled ---------------------------------------------------------------------------
+
+
+def test_what_belongs_to_a_process_is_not_pickled_and_says_what_to_send_instead(tmp_path):
+    with PluginManager(LocalRegistry(tmp_path), groups=()) as pm, Client("unix:///p.sock", plugin="p") as client:
+        plugin = Plugin(PluginSpec("p", "unix:///p.sock"))
+        for value, words in {
+            client: "send its address, 'unix:///p.sock', and create a Client from it there",
+            VolumeDriver.remote(client): "create the driver there: VolumeDriver.remote(Client(address))",
+            plugin: "send its name, 'p', and get it from a plugin manager there",
+            pm: "send the arguments of its registry, and create a PluginManager from them there",
+        }.items():
+            with pytest.raises(TypeError, match=re.escape(words)):
+                pickle.dumps(value)
+        plugin.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from ..concurrency.deadlines import check_timeout
 from .attempts import Attempts
@@ -163,6 +163,12 @@ class BaseClient:
         self._are_streams_closed = True
         for stream in tuple(self._following):
             stream.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied, as its connections belong to this process: send its address, "
+            f"{self.address!r}, and create a {type(self).__name__} from it there"
+        )
 
     def __repr__(self) -> str:
         name = f"{self.plugin!r} at " if self.plugin else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..concurrency.deadlines import check_timeout
 from ..handlers.hook_manager import HookManager
@@ -40,6 +40,13 @@ class BaseManager(HookManager):
         self._limits = limits
         self._manifests = manifests_of(implements)
         self._load(entry_point_groups(groups))
+
+    def __reduce__(self) -> NoReturn:
+        kind = type(self).__name__
+        raise TypeError(
+            f"a {kind} cannot be pickled or copied, as its connections and handlers belong to this process: send the "
+            f"arguments of its registry, and create a {kind} from them there"
+        )
 
     def failures(self) -> list[Failure]:
         """Return what failed and has not succeeded since, the oldest first: entry points, handlers, plugins."""

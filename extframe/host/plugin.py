@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Collection, Hashable
 from contextlib import AbstractContextManager
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -154,6 +154,12 @@ class PluginBase(Generic[C]):
         planned = None if self._listener is None else self._listener.planned_try(self.name)
         when = self.client.next_try if planned is None else planned
         return None if when is None else left(when)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied, as its connections belong to this process: send its name, "
+            f"{self.name!r}, and get it from a plugin manager there"
+        )
 
     def __repr__(self) -> str:
         return f"<Plugin {self.name!r} at {self.address}, {self.state.value}: {list(self.manifest.implements)}>"

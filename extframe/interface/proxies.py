@@ -7,7 +7,7 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 
@@ -74,6 +74,12 @@ class Proxy:
     def _bind(self, client: Any, timeout: float | None) -> None:
         self._client = client
         self._timeout = timeout
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied, as its connections belong to this process: send the plugin's name "
+            f"or address, and create the driver there: {self._interface_name}.remote(Client(address))"
+        )
 
     def __repr__(self) -> str:
         plugin, address = _identity(self._client)

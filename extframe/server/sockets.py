@@ -77,7 +77,7 @@ def listen_tcp(text: str) -> Listener:
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     try:
-        listening = socket.create_server(where[:2], family=family, backlog=BACKLOG)
+        listening = socket.create_server(where, family=family, backlog=BACKLOG)
     except OSError as refused:
         if refused.errno == errno.EADDRINUSE:
             raise OSError(errno.EADDRINUSE, f"another process listens at {text}") from refused

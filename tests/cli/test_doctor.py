@@ -21,7 +21,7 @@ from program import Program
 
 from extframe.cli.checks import CHECKS, handshakes, run_checks
 from extframe.cli.checks.context import CheckContext
-from extframe.cli.checks.diagnosis import Verdict
+from extframe.cli.checks.diagnosis import Verdict, problem
 from extframe.cli.shell import quote
 from extframe.registry.local import LocalRegistry
 
@@ -46,6 +46,10 @@ class Report:
     def __init__(self, text: str, code: int) -> None:
         self.rows: Rows = json.loads(text)
         self.code = code
+        for row in self.rows:  # whatever a test looks for
+            remedy = row["remedy"] or ""
+            assert not remedy.endswith((":", ";", ".", " ")), row
+            assert row["command"] or "; to " not in remedy, row
 
     def of(self, subject: object) -> Rows:
         """Return the rows about a subject that are not ok."""
@@ -1020,3 +1024,9 @@ def test_no_pip_command_has_a_package_name_that_is_not_one(diagnosed_with, packa
     rows = [row for row in diagnosed_with().rows if row["group"] == "handlers" and row["verdict"] == "problem"]
     assert rows
     assert all(row["command"] is None or ("touch" not in row["command"] and "-r" not in row["command"]) for row in rows)
+
+
+@pytest.mark.parametrize(("command", "remedy"), [("", "restart it"), ("true", "restart it; to see its response")])
+def test_a_remedy_introduces_a_command_only_if_there_is_one(command, remedy):
+    found = problem("photos", "does not respond", remedy="restart it; to see its response", command=command)
+    assert (found.remedy, found.command) == (remedy, command)

@@ -6,14 +6,17 @@ import contextlib
 import errno
 import json
 import os
+import re
+import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 from program import Program
 
-from extframe import SpecError, TLSConfig
+from extframe import Client, Interface, SpecError, TLSConfig, rpc
 from extframe.registry.local import LocalRegistry
-from extframe.server import ServerTLS
+from extframe.server import ServerTLS, listeners, serving
 from extframe.server.listeners import listen
 
 
@@ -170,3 +173,63 @@ def test_where_no_file_may_grow_serve_ends_with_an_error_and_no_file(short_path)
     assert "File too large" in said
     assert "photos.spec" in said
     assert [*short_path.iterdir()] == []
+
+
+def test_no_directory_means_the_default_one(short_path, monkeypatch):
+    monkeypatch.setattr(listeners, "SOCKETS", str(short_path))
+    listener = listen("photos", directory=None)
+    try:
+        assert listener.address == f"unix://{short_path}/photos.sock"
+    finally:
+        listener.close()
+
+
+@pytest.mark.parametrize("address", ["tcp://a b:0", "tcp://127.0.0.1:65536", "tcp://:0", "udp://h:0"])
+def test_an_error_about_an_address_shows_the_address_that_was_given(short_path, address):
+    with pytest.raises(SpecError, match=f"^{re.escape(repr(address))} is not a plugin address"):
+        listen("photos", address=address, spec_directory=short_path)
+
+
+def test_port_0_is_for_servers_only(short_path):
+    listener = listen("photos", address="tcp://127.0.0.1:0", spec_directory=short_path)
+    listener.close()
+    assert not listener.address.endswith(":0")
+    with pytest.raises(SpecError, match="its port is 0; expected a number from 1 to 65535"):
+        Client("tcp://127.0.0.1:0")
+
+
+class Greeter(Interface, implements="Greeter"):
+    @rpc("Greet", returns="Text")
+    def greet(self, name: str) -> str:
+        raise NotImplementedError
+
+
+class English(Greeter):
+    def greet(self, name: str) -> str:
+        return f"Hello, {name}."
+
+
+def zoned_addresses() -> list[str]:
+    """Return this machine's IPv6 addresses that need a zone, and the loopback address, which may have one."""
+    try:
+        lines = Path("/proc/net/if_inet6").read_text().split("\n")
+    except OSError:
+        return []
+    found = []
+    for number, index, _, scope, _, interface in filter(None, map(str.split, lines)):
+        address = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(number))
+        if address == "::1":
+            found.append(f"::1%25{int(index, 16)}")
+        elif scope == "20":  # link-local
+            found.append(f"{address}%25{interface}")
+    return found
+
+
+@pytest.mark.skipif(not zoned_addresses(), reason="this machine has no IPv6 addresses")
+def test_ipv6_addresses_have_zones(short_path):
+    for host in zoned_addresses():
+        with serving(English(), name="en", address=f"tcp://[{host}]:0", spec_directory=short_path) as plugin:
+            assert plugin.address.startswith(f"tcp://[{host}]:")
+            assert (short_path / "en.spec").read_text().strip() == plugin.address
+            with Client(LocalRegistry(short_path).find("en").address) as client:
+                assert Greeter.remote(client).greet("Ada") == "Hello, Ada."

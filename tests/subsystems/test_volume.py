@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from scripted_client import DriverClient, ScriptedClient
 
+from extframe import Client
 from extframe.errors import ProtocolError, RemoteError
 from extframe.interface import declaration, routes
+from extframe.server import serving
 from extframe.subsystems.volume import Volume, VolumeCapability, VolumeDriver
 
 
@@ -173,3 +176,27 @@ def test_a_reply_without_a_mount_point_is_refused_before_it_misleads_the_engine(
     for path in ("", "photos", None):
         with pytest.raises(TypeError, match=r"invalid reply to VolumeDriver\.Mount"):
             mount.encode_reply(path)
+
+
+def test_a_path_is_text_on_the_wire_in_both_directions(short_path):
+    class Volumes(VolumeDriver):
+        created = ()
+
+        def create(self, name, opts={}):
+            self.created = (name, opts)
+
+        def mount(self, name, id):
+            return Path("/mnt") / name
+
+        def get(self, name):
+            return Volume(name=name, mountpoint=Path("/mnt") / name)
+
+    driver = Volumes()
+    with serving(driver, name="photos", directory=short_path) as plugin, Client(plugin.address) as client:
+        volumes = VolumeDriver.remote(client)
+        volumes.create(Path("a"), {"dir": Path("/srv")})
+        assert driver.created == ("a", {"dir": "/srv"})
+        assert volumes.mount("a", id="1") == "/mnt/a"
+        assert volumes.get("a").mountpoint == "/mnt/a"
+        client.call("VolumeDriver.Create", {"Name": Path("b"), "Opts": {"dir": Path("/srv")}})
+        assert driver.created == ("b", {"dir": "/srv"})

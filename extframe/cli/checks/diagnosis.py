@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -24,7 +25,8 @@ class Diagnosis:
         subject: a directory, file, plugin, handler, package or limit.
         what: what was found.
         where: the file concerned, if any.
-        remedy: how to fix it, in words, without punctuation at the end.
+        remedy: how to fix it, in words, without punctuation at the end. A last part such as "; to see its response"
+            introduces the command, and is dropped if there is none.
         command: the shell command that does so, if any.
     """
 
@@ -35,11 +37,18 @@ class Diagnosis:
     remedy: str = ""
     command: str = ""
 
+    def __post_init__(self) -> None:
+        introduction = _INTRODUCTION.search(self.remedy)
+        if introduction is not None and not self.command:
+            object.__setattr__(self, "remedy", self.remedy[: introduction.start()])
+
     def as_json(self) -> dict[str, str | None]:
         """Return it for JSON; what does not apply is None."""
         texts = {key: text or None for key, text in asdict(self).items()}
         return {**texts, "verdict": self.verdict.value}
 
+
+_INTRODUCTION = re.compile(r"; to [^;]*$")
 
 ok = partial(Diagnosis, Verdict.OK)
 warning = partial(Diagnosis, Verdict.WARNING)
