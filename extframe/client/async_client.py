@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -188,8 +188,7 @@ class AsyncClient(AsyncClientBase):
         decode_by = monotonic() + seconds
 
         async def send(deadline: float) -> Response:
-            async with aclosing(pieces_of(data)) as pieces:
-                return whole(await self._transport.upload(path, pieces, deadline))
+            return whole(await self._transport.upload(path, pieces_of(data), deadline))
 
         try:
             return decoded(await self._attempt(self._attempts(method, seconds), send), read, decode_by)

@@ -7,7 +7,9 @@ that a connection is taken from the pool and the moment that it belongs to an ex
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -65,7 +67,7 @@ class AsyncTransport(BaseTransport):
         self.release(connection, reusable=response.keep_alive)
         return response
 
-    async def upload(self, path: str, pieces: AsyncIterator[bytes], deadline: float) -> Response:
+    async def upload(self, path: str, pieces: AsyncGenerator[bytes, None], deadline: float) -> Response:
         """Send pieces of bytes, none of them empty, and return the response. A response that arrives early ends it.
 
         Raises:
@@ -131,14 +133,14 @@ class AsyncTransport(BaseTransport):
             self._drop(kept.connection)
         return None
 
-    async def _send_pieces(self, upload: Upload, pieces: AsyncIterator[bytes], deadline: float) -> None:
+    async def _send_pieces(self, upload: Upload, pieces: AsyncGenerator[bytes, None], deadline: float) -> None:
         """Send the body of a request, in a task: the wait for a piece ends at the deadline, and when a response comes.
 
         Raises:
             CallTimeout: the deadline passed.
         """
         connection = upload.connection
-        feeder = self._feeders[connection] = self._loop.create_task(_feed(upload, pieces, deadline))
+        feeder = self._feeders[connection] = self._loop.create_task(_feed(upload, pieces))
         feeder.add_done_callback(_retrieve)
         try:
             await until(feeder, deadline, SEND)
@@ -203,17 +205,19 @@ def _retrieve(feeder: asyncio.Task[None]) -> None:
         feeder.exception()
 
 
-async def _feed(upload: Upload, pieces: AsyncIterator[bytes], deadline: float) -> None:
-    async for piece in pieces:
-        await _proceed(upload, chunk(piece), deadline)
-        if not upload.connection.in_step:
-            return
-    await _proceed(upload, LAST_CHUNK, deadline)
+async def _feed(upload: Upload, pieces: AsyncGenerator[bytes, None]) -> None:
+    """Send pieces without a deadline: at the deadline this is cancelled."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            await _proceed(upload, chunk(piece))
+            if not upload.connection.in_step:
+                return
+    await _proceed(upload, LAST_CHUNK)
 
 
-async def _proceed(upload: Upload, data: bytes, deadline: float) -> None:
+async def _proceed(upload: Upload, data: bytes) -> None:
     if not upload.proceed(data):
-        await _send_rest(upload, deadline)
+        await _send_rest(upload, math.inf)
 
 
 async def _send_rest(exchange: BaseExchange, deadline: float) -> bool:
