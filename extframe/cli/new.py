@@ -18,6 +18,7 @@ import click
 
 from ..errors import ExtframeError
 from .output import note, printable
+from .schema_file import as_text
 from .shell import can_quote, quote
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   extframe new plugin photos
+  extframe new plugin photos --language go
   extframe new handler acme-volumes --dir ~/projects
 """
 
@@ -57,11 +59,22 @@ _directory = click.option(
 @new.command(epilog=EPILOG)
 @_name
 @_directory
-def plugin(name: str, directory: str) -> None:
+@click.option(
+    "--language",
+    type=click.Choice(["python", "go", "typescript"]),
+    default="python",
+    show_default=True,
+    help="The language of the plugin. In Go and TypeScript its types are generated from an OpenAPI document.",
+)
+def plugin(name: str, directory: str, language: str) -> None:
     """Create a project with a working volume plugin."""
-    project = _create("plugin", name, directory)
-    package = _package(name)
-    _print_next_steps(project, f"extframe serve {package}.plugin:make_driver --name {name} --dir /tmp/plugins")
+    if language == "python":
+        package = _package(name)
+        last = f"extframe serve {package}.plugin:make_driver --name {name} --dir /tmp/plugins"
+        _print_next_steps(_create("plugin", name, directory), f"{_TEST} && {last}")
+        return
+    project = _create(f"plugin_{language}", name, directory, schema=_SCHEMA_VERSIONS[language])
+    _print_next_steps(project, _BUILD[language])
 
 
 @new.command(epilog=EPILOG)
@@ -69,11 +82,18 @@ def plugin(name: str, directory: str) -> None:
 @_directory
 def handler(name: str, directory: str) -> None:
     """Create a project with a working handler for volume plugins."""
-    _print_next_steps(_create("handler", name, directory), "extframe handlers")
+    _print_next_steps(_create("handler", name, directory), f"{_TEST} && extframe handlers")
 
 
-def _print_next_steps(project: Path, last: str) -> None:
-    commands = f"pip install -e '.[test,dev]' && python -m pytest && {last}"
+_TEST = "pip install -e '.[test,dev]' && python -m pytest"
+_BUILD = {
+    "go": "pip install openapi-generator-cli && go generate && go build",
+    "typescript": "npm install && npm run build",
+}
+_SCHEMA_VERSIONS = {"go": "3.0.3", "typescript": "3.1.0"}  # OpenAPI, as the generators read it
+
+
+def _print_next_steps(project: Path, commands: str) -> None:
     path = str(project) if not str(project).startswith("-") else f"./{project}"  # not an option of cd
     if can_quote(path):
         note(f"next: cd {quote(path)} && {commands}")
@@ -81,27 +101,40 @@ def _print_next_steps(project: Path, last: str) -> None:
         note(f"next, in that directory: {commands}")
 
 
-def _create(kind: str, name: str, directory: str) -> Path:
-    """Create all files of a project or none, and print their paths to stdout."""
+def _create(kind: str, name: str, directory: str, *, schema: str | None = None) -> Path:
+    """Create all files of a project or none, and print their paths to stdout.
+
+    ``schema`` is the version of OpenAPI of the file VolumeDriver.json; None for no such file.
+    """
     values = _values(name)
     project = Path(directory, name)
     if os.path.lexists(project):
         raise ExtframeError(f"{project} already exists: choose another name, or another --dir")
     try:
         project.parent.mkdir(parents=True, exist_ok=True)
-        written = _write_files(kind, project, values)
+        written = _write_files(kind, project, values, {} if schema is None else {"VolumeDriver.json": _schema(schema)})
     except OSError as error:
         raise ExtframeError(f"cannot write {error.filename or project}: {error.strerror}") from error
     click.echo("\n".join(printable(str(project / path)) for path in written))
     return project
 
 
-def _write_files(kind: str, project: Path, values: Mapping[str, str]) -> list[str]:
+def _schema(version: str) -> str:
+    from ..interface.openapi import openapi
+    from ..subsystems.volume import VolumeDriver
+
+    return as_text(openapi(VolumeDriver, version=version))
+
+
+def _write_files(kind: str, project: Path, values: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
     draft = Path(tempfile.mkdtemp(prefix=f".{project.name}-", dir=project.parent))
     try:
-        written = []
+        written = list(others)
+        for path, text in others.items():
+            (draft / path).write_text(text, encoding="utf-8")
         for path, template in _templates(files(__package__) / "templates" / kind):
             path = path.replace("__package__", values["package"]).removesuffix(_SUFFIX)
+            path = path.replace("dot-", ".")  # a wheel leaves out hidden files
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).write_text(Template(template).substitute(values))
             written.append(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import click
 
@@ -11,6 +10,7 @@ from ..errors import ExtframeError
 from ..text import text_of
 from .driver_loader import load
 from .options import verbose_option
+from .schema_file import as_text
 
 EPILOG = """\b
 Examples:
@@ -42,7 +42,7 @@ def schema(interfaces: Sequence[str], version: str, output: str | None) -> None:
 
     classes = [load(target) for target in interfaces]
     try:
-        text = _json(openapi(*classes, version=version))
+        text = as_text(openapi(*classes, version=version))
     except TypeError as wrong:
         raise ExtframeError(f"{', '.join(interfaces)}: {text_of(wrong)}") from wrong
     if output is None:
@@ -53,9 +53,3 @@ def schema(interfaces: Sequence[str], version: str, output: str | None) -> None:
             file.write(text)
     except OSError as wrong:
         raise ExtframeError(f"cannot write {output}: {wrong.strerror}") from wrong
-
-
-def _json(document: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -256,6 +256,8 @@ def _value(schema: Schema) -> Schema:
     made = {key: _inner(key, each) for key, each in schema.items() if key not in ("title", "description")}
     if "default" in made and made["default"] in (None, "", 0, False, [], {}):
         del made["default"]
+    if made.get("type") == "object" and not made.keys() & {"properties", "additionalProperties"}:
+        made["additionalProperties"] = True  # generators would take it for an object without keys
     options = made.get("anyOf", [])
     if len(options) == 2 and options[1] == {"type": "null"} and isinstance(options[0].get("type"), str):
         made = {**options[0], **{key: each for key, each in made.items() if key != "anyOf"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from environments import Environment, build_wheels
 from faultserver import eventually
 
-from extframe import Client
+from extframe import Client, VolumeDriver, openapi
 
 CHECKOUT = Path(__file__).parents[2]
 NAMES = {"plugin": "photo-book2", "handler": "acme_volumes"}
@@ -121,6 +122,26 @@ def test_the_script_of_a_new_plugin_parses_its_arguments(environment, project, t
         assert ended.returncode == code
         assert "usage: photo-book2" in ended.stdout + ended.stderr
     assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("language", "files", "version"),
+    [
+        ("go", {".gitignore", "README.md", "VolumeDriver.json", "go.mod", "main.go"}, "3.0.3"),
+        (
+            "typescript",
+            {".gitignore", "README.md", "VolumeDriver.json", "package.json", "src/main.ts", "tsconfig.json"},
+            "3.1.0",
+        ),
+    ],
+)
+def test_a_plugin_in_another_language_starts_from_its_schema(environment, tmp_path, language, files, version):
+    """tests/peers/test_languages.py builds and checks them."""
+    arguments = ("new", "plugin", "photo-book2", "--language", language, "--dir", tmp_path)
+    written = environment.run("-m", "extframe.cli", *arguments).splitlines()
+    project = tmp_path / "photo-book2"
+    assert {str(Path(path).relative_to(project)) for path in written} == files
+    assert json.loads((project / "VolumeDriver.json").read_text()) == openapi(VolumeDriver, version=version)
 
 
 # --- what it says -------------------------------------------------------------------------------------
