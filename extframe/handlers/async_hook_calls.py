@@ -19,6 +19,7 @@ from ..concurrency.locks import signal_safe_lock
 from ..concurrency.tasks import done_by, set_done
 from ..errors import CallTimeout, ExtframeError
 from .hook_claims import HookRecord, HookRun, Monitor, MonitoredCall
+from .hooks import FunctionHandler
 
 
 class AsyncHookCalls(HookRecord):
@@ -101,7 +102,7 @@ class AsyncHookCalls(HookRecord):
 async def _call(run: HookRun, impl: HookImpl, arguments: Mapping[str, object]) -> None:
     call = partial(run.call, impl, arguments)
     try:
-        if inspect.iscoroutinefunction(impl.function):
+        if inspect.iscoroutinefunction(impl.function) or _is_quick(impl.plugin):
             coroutine = call()
         else:
             coroutine = await call_in_thread(call, f"extframe handler {impl.plugin_name}")
@@ -110,6 +111,10 @@ async def _call(run: HookRun, impl: HookImpl, arguments: Mapping[str, object]) -
         return
     if coroutine is not None:
         await _await(run, impl, coroutine)
+
+
+def _is_quick(handler: object) -> bool:
+    return isinstance(handler, FunctionHandler) and handler.is_quick
 
 
 async def _await(run: HookRun, impl: HookImpl, coroutine: Coroutine[Any, Any, object]) -> None:

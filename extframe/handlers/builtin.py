@@ -31,24 +31,33 @@ def interface(hook: str) -> type[Interface]:
     return found
 
 
-def _handler(hook: str) -> FunctionHandler:
-    """Return the handler that creates a subsystem's typed driver; the subsystem is imported when the hook is called."""
+class BuiltinHandler(FunctionHandler):
+    """Creates a subsystem's typed driver. The subsystem is imported when the hook is first called."""
 
-    def driver(name: str, client: Client) -> object:
-        from ..interface.remote import remote
+    def __init__(self, hook: str) -> None:
+        def driver(name: str, client: Client) -> object:
+            from ..interface.remote import remote
 
-        return remote(interface(hook), client)
+            made: object = remote(interface(hook), client)
+            self._is_imported = True
+            return made
 
-    return FunctionHandler(hook, driver, trylast=True)
+        super().__init__(hook, driver, trylast=True)
+        self._is_imported = False
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the subsystem is imported."""
+        return self._is_imported
 
 
-volume_driver = _handler("volume_driver")
-network_driver = _handler("network_driver")
-ipam_driver = _handler("ipam_driver")
-authz = _handler("authz")
-log_driver = _handler("log_driver")
-metrics_collector = _handler("metrics_collector")
-secretprovider = _handler("secretprovider")
+volume_driver = BuiltinHandler("volume_driver")
+network_driver = BuiltinHandler("network_driver")
+ipam_driver = BuiltinHandler("ipam_driver")
+authz = BuiltinHandler("authz")
+log_driver = BuiltinHandler("log_driver")
+metrics_collector = BuiltinHandler("metrics_collector")
+secretprovider = BuiltinHandler("secretprovider")
 
 NAMES = tuple(_INTERFACES)
 """The names of the handlers; setup.cfg has an entry point for each."""

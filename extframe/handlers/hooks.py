@@ -136,6 +136,11 @@ class FunctionHandler:
         )  # on the instance, where pluggy 1.7 finds it as well
         self._function = function
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether an event loop may call it in its own thread, which costs less than another thread."""
+        return False
+
     def __repr__(self) -> str:
         return f"<handler {self._function!r}>"
 

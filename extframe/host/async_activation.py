@@ -23,6 +23,8 @@ from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
 from .usable_plugins import GRACE, usable_plugins
 
+BATCH = 8  # plugins that are begun in one step of the loop: each opens a connection
+
 
 class AsyncActivator:
     """Finds plugins, activates them and dispatches them to their handlers, as far as that is not done yet.
@@ -156,8 +158,12 @@ class AsyncActivator:
             except Exception as error:  # noqa: BLE001 - noted as the plugin's failure
                 results[name] = error
 
-        tasks = [self.tasks.start(use(name), f"extframe get_all {name}") for name in names]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            for name in names:
+                tasks.append(self.tasks.start(use(name), f"extframe get_all {name}"))
+                if not len(tasks) % BATCH:
+                    await asyncio.sleep(0)
             if tasks:
                 await asyncio.wait(tasks, timeout=left(deadline + GRACE))
         finally:

@@ -18,7 +18,7 @@ from ..errors import ExtframeError
 from ..handlers.plugin_events import PluginEvent
 from ..logs import get_logger
 from ..registry.notifications import ChangeMonitor, monitor_changes
-from .async_activation import AsyncActivator
+from .async_activation import BATCH, AsyncActivator
 from .async_plugin import AsyncPlugin
 from .watch_plan import FIRST_PAUSE, WatchPlan
 
@@ -158,8 +158,10 @@ class AsyncWatch:
         self._wake = asyncio.get_running_loop().create_future()
         if self._plan.scan_is_due(monotonic()):
             await self._scan(changes)
-        for name in self._plan.due(monotonic()):
+        for count, name in enumerate(self._plan.due(monotonic()), 1):
             self._tasks.start(self._activate(name), f"extframe watch {name}")
+            if not count % BATCH:
+                await asyncio.sleep(0)
         await done_by(self._wake, min(self._plan.next_time(), monotonic() + changes.poll_interval))
         if changes.descriptor is None:
             self._note_change()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import re
 import threading
@@ -11,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import faultserver
 import pytest
-from event_loops import NEW_LOOP, eventually, run, run_in
+from event_loops import NEW_LOOP, eventually, open_sockets, run, run_in
 from faultserver import FaultServer, answer, hang, send_and_close
 from program import Program
 
@@ -34,6 +36,7 @@ from extframe import (
 from extframe.testing import Call, Error, FakePlugin, Fault
 
 MANIFEST = {"Implements": ["VolumeDriver"]}
+SEED = int(os.environ.get("EXTFRAME_SEED", "13"))
 
 
 @pytest.fixture
@@ -423,14 +426,43 @@ def test_a_handler_that_hangs_in_a_thread_does_not_keep_the_program_from_ending(
     assert "handler 'VolumeDriver:hang' has not returned" in output
 
 
+def test_a_forked_child_uses_the_manager_in_a_loop_of_its_own(short_path: Path, photos: FakePlugin) -> None:
+    source = f"""
+        import asyncio, os
+        import extframe
+
+        pm = extframe.AsyncPluginManager(extframe.LocalRegistry({str(short_path)!r}))
+
+        async def use():
+            volumes = await pm.driver("photos", extframe.AsyncVolumeDriver)
+            return [volume.name for volume in await volumes.list()]
+
+        async def main():
+            print(await use(), flush=True)
+            if not os.fork():
+                print("child", asyncio.run(use()), flush=True)
+                os._exit(0)
+            os.wait()
+            print("parent", await use())
+            await pm.aclose()
+
+        asyncio.run(main())
+    """
+    with Program(source, measured=False) as program:
+        code, output = program.end()
+    assert code == 0, output
+    assert output.splitlines() == ["['holiday']", "child ['holiday']", "parent ['holiday']"]
+
+
 # --- random cancellations -----------------------------------------------------------------------------
 
 
-async def use_and_cancel(pm: AsyncPluginManager, names: list[str], generator: random.Random) -> None:
+async def use_and_cancel(pm: AsyncPluginManager, fakes: list[FakePlugin], generator: random.Random) -> None:
     """Use some plugins in tasks, cancel most of them at a random moment, and check that the others succeed."""
-    uses = [pm.get(name, "VolumeDriver") for name in generator.choices(names, k=3)]
+    names = [fake.name for fake in fakes]
+    uses = [pm.get(name, "VolumeDriver", wait=60, timeout=60) for name in generator.choices(names, k=3)]
     tasks = [asyncio.ensure_future(use) for use in (*uses, pm.get_all("VolumeDriver"))]
-    for _ in range(generator.randrange(8)):
+    for _ in range(generator.choice([0, 1, 2, 4, 8, 16])):
         await asyncio.sleep(0)
     for task in generator.sample(tasks, 3):
         task.cancel()
@@ -438,8 +470,9 @@ async def use_and_cancel(pm: AsyncPluginManager, names: list[str], generator: ra
     assert [each for each in results if isinstance(each, Exception)] == []
 
 
+@pytest.mark.parametrize("loop", NEW_LOOP)
 def test_random_cancellations_leave_one_call_of_each_handler_and_nothing_behind(
-    pm: AsyncPluginManager, short_path: Path, caplog: pytest.LogCaptureFixture
+    pm: AsyncPluginManager, short_path: Path, caplog: pytest.LogCaptureFixture, loop: str
 ) -> None:
     names = [f"plugin{number}" for number in range(5)]
     given: list[tuple[str, str]] = []
@@ -455,18 +488,24 @@ def test_random_cancellations_leave_one_call_of_each_handler_and_nothing_behind(
     async def main() -> None:
         pm.handle("VolumeDriver", on_loop)
         pm.handle("VolumeDriver", in_thread)
-        generator = random.Random(13)
+        generator = random.Random(SEED)
         fakes = [FakePlugin(short_path, name, ["VolumeDriver"]) for name in names]
         for fake in fakes:
             fake.answer("VolumeDriver.List", {"Volumes": []})
         async with pm:
             for _ in range(300):
-                await use_and_cancel(pm, names, generator)
+                await use_and_cancel(pm, fakes, generator)
+                if generator.random() < 0.1 and len(given) == 2 * len(names):
+                    restarted = generator.choice(fakes)
+                    restarted.refuse()
+                    restarted.accept()
             assert len(await pm.get_all("VolumeDriver")) == len(names)
         for fake in fakes:
             fake.close()
 
+    before = open_sockets()
     with caplog.at_level(logging.WARNING):
-        run(main)
+        run_in(loop, main)
+    assert faultserver.eventually(lambda: not open_sockets() - before, 30)  # the fakes' threads close theirs
     assert sorted(given) == sorted((kind, name) for kind in ("async", "def") for name in names)
     assert caplog.records == []
