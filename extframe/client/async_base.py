@@ -39,11 +39,16 @@ class AsyncClientBase(BaseClient):
         self._transport.bind(loop)
 
     async def _attempt(
-        self, attempts: Attempts, send: Callable[[float], Awaitable[R]], rules: StreamRules | None = None
+        self,
+        attempts: Attempts,
+        send: Callable[[float], Awaitable[R]],
+        rules: StreamRules | None = None,
+        *,
+        check: Callable[[R], object] | None = None,
     ) -> R:
-        """Return what ``send`` returns, which takes a deadline, after as many attempts as are allowed.
+        """Return what ``send`` gives, which takes a deadline, after as many attempts as are allowed.
 
-        ``rules`` are those of a stream, which ``send`` opens.
+        ``rules`` are those of a stream, which ``send`` opens. ``check`` may raise what ``send`` may.
         """
         try:
             self._binding.check()
@@ -51,6 +56,8 @@ class AsyncClientBase(BaseClient):
                 transport = self._transport
                 try:
                     result = await send(attempts.deadline)
+                    if check is not None:
+                        check(result)
                 except TransportError as failure:
                     wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)
                     if wait is None or await self._is_closed_after(wait) or not attempts.may_continue(monotonic()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -101,11 +101,12 @@ class AsyncClient(AsyncClientBase):
         decode_by = monotonic() + seconds
         look = not (idempotent and self.endpoint.retry.lost)
 
-        async def send(deadline: float) -> Response:
-            return whole(await self._transport.exchange(path, body, deadline, look=look))
+        def send(deadline: float) -> Awaitable[Response]:
+            return self._transport.exchange(path, body, deadline, look=look)
 
         try:
-            return decoded(await self._attempt(self._attempts(method, seconds, idempotent), send), read, decode_by)
+            attempts = self._attempts(method, seconds, idempotent)
+            return decoded(await self._attempt(attempts, send, check=whole), read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise
@@ -137,8 +138,8 @@ class AsyncClient(AsyncClientBase):
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
 
-        async def send(deadline: float) -> AsyncResponseStream:
-            return await self._transport.open(path, body, deadline, rules)
+        def send(deadline: float) -> Awaitable[AsyncResponseStream]:
+            return self._transport.open(path, body, deadline, rules)
 
         try:
             attempts = self._attempts(method, seconds)
@@ -187,11 +188,12 @@ class AsyncClient(AsyncClientBase):
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         decode_by = monotonic() + seconds
 
-        async def send(deadline: float) -> Response:
-            return whole(await self._transport.upload(path, pieces_of(data), deadline))
+        def send(deadline: float) -> Awaitable[Response]:
+            return self._transport.upload(path, pieces_of(data), deadline)
 
         try:
-            return decoded(await self._attempt(self._attempts(method, seconds), send), read, decode_by)
+            attempts = self._attempts(method, seconds)
+            return decoded(await self._attempt(attempts, send, check=whole), read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise

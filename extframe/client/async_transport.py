@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
-from functools import partial
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..concurrency.async_threads import call_in_thread
 from ..errors import CallTimeout, ExtframeError
@@ -44,8 +43,8 @@ class AsyncTransport(BaseTransport):
         self._feeders: dict[Connection, asyncio.Task[None]] = {}  # of uploads under way
         self._idle.clear()
 
-    async def exchange(self, path: str, body: bytes, deadline: float, *, look: bool = True) -> Response:
-        """Send a request and return the response, whatever its status is.
+    def exchange(self, path: str, body: bytes, deadline: float, *, look: bool = True) -> Coroutine[Any, Any, Response]:
+        """Send a request, and return the response when it is awaited, whatever its status is; it must be, at once.
 
         Args:
             path, body, deadline: as in ``Transport.exchange``.
@@ -55,17 +54,14 @@ class AsyncTransport(BaseTransport):
         Raises:
             ExtframeError: as ``Transport.exchange``.
         """
-        exchange = await self._send(Exchange, self._writer.request(path, body), deadline, look)
-        connection = exchange.connection
-        try:
-            response = None if connection.in_step else exchange.advance()  # it may have been received while sending
-            if response is None:
-                response = await _receive(exchange, deadline)
-        except BaseException as failure:
-            self.abandon(exchange, failure)
-            raise
-        self.release(connection, reusable=response.keep_alive)
-        return response
+        request = self._writer.request(path, body)
+        kept = self._reuse(Exchange, request, look) if self._is_open(deadline) else None
+        if kept is not None and kept.wants is READ:
+            return self._receive(kept, deadline)  # so are most: one coroutine less saves a twentieth of a call
+        return self._exchange(kept, request, deadline, look)
+
+    async def _exchange(self, kept: Exchange | None, request: bytes, deadline: float, look: bool) -> Response:
+        return await self._receive(await self._send(Exchange, request, deadline, look, kept), deadline)
 
     async def upload(self, path: str, pieces: AsyncGenerator[bytes, None], deadline: float) -> Response:
         """Send pieces of bytes, none of them empty, and return the response. A response that arrives early ends it.
@@ -74,15 +70,28 @@ class AsyncTransport(BaseTransport):
             ExtframeError: as `exchange`; and whatever ``pieces`` raises.
         """
         upload = await self._send(Upload, self._writer.chunked_head(path), deadline)
-        connection = upload.connection
         try:
-            if connection.in_step:
+            if upload.connection.in_step:
                 await self._send_pieces(upload, pieces, deadline)
-            response = None if connection.in_step else upload.advance()
-            if response is None:
-                response = await _receive(upload, deadline)
         except BaseException as failure:
             self.abandon(upload, failure)
+            raise
+        return await self._receive(upload, deadline)
+
+    async def _receive(self, exchange: Exchange, deadline: float) -> Response:
+        """Return the response once all of it has arrived, or enough, as `Exchange.settle` says."""
+        connection = exchange.connection
+        try:
+            # It may have been received while the request was sent: the loop would not report it.
+            response = (
+                await registration_of(connection).run(exchange.progress, exchange, deadline)
+                if connection.in_step
+                else exchange.progress()
+            )
+            if not isinstance(response, Response):
+                response = await _receive_rest(exchange, deadline)
+        except BaseException as failure:
+            self.abandon(exchange, failure)
             raise
         self.release(connection, reusable=response.keep_alive)
         return response
@@ -105,18 +114,25 @@ class AsyncTransport(BaseTransport):
             await stream.wait_for_headers()
         return stream
 
-    async def _send(self, kind: type[E], request: bytes, deadline: float, look: bool = True) -> E:
-        """Return an exchange whose request was sent, or part of it if the plugin responded before it took all."""
+    async def _send(
+        self, kind: type[E], request: bytes, deadline: float, look: bool = True, kept: E | None = None
+    ) -> E:
+        """Return an exchange whose request was sent, or part of it if the plugin responded before it took all.
+
+        ``kept`` is one that was begun over a kept connection.
+        """
         try:
-            self._check_open(deadline)
-            exchange = await self._send_again(kind, request, deadline, look)
-            if exchange is not None:
-                return exchange
-            await self._connect_queue.turn()
-            self._check_open(deadline)
-            exchange = await self._send_again(kind, request, deadline, look)  # one may have become free meanwhile
-            if exchange is not None:
-                return exchange
+            for waits in (False, True):  # for its turn to connect, in which a connection may become free
+                if waits:
+                    await self._connect_queue.turn()
+                if kept is None:
+                    self._check_open(deadline)
+                    kept = self._reuse(kind, request, look)
+                while kept is not None:
+                    if kept.wants is READ or await _send_rest(kept, deadline):
+                        return kept
+                    self._drop(kept.connection)
+                    kept = self._reuse(kind, request, look)
             exchange = self._start(kind, await self._connect(deadline), request)
             if is_sent(exchange) or await _send_rest(exchange, deadline):
                 return exchange
@@ -124,14 +140,6 @@ class AsyncTransport(BaseTransport):
         except ExtframeError as failure:
             self.describe(failure)
             raise
-
-    async def _send_again(self, kind: type[E], request: bytes, deadline: float, look: bool) -> E | None:
-        """Return an exchange over a kept connection; None if there is none."""
-        while (kept := self._reuse(kind, request, look)) is not None:
-            if kept.wants is READ or await _send_rest(kept, deadline):
-                return kept
-            self._drop(kept.connection)
-        return None
 
     async def _send_pieces(self, upload: Upload, pieces: AsyncGenerator[bytes, None], deadline: float) -> None:
         """Send the body of a request, in a task: the wait for a piece ends at the deadline, and when a response comes.
@@ -174,21 +182,19 @@ class AsyncTransport(BaseTransport):
         return True
 
 
-async def _receive(exchange: Exchange, deadline: float) -> Response:
-    """Return the response once all of it has arrived, or enough, as `Exchange.settle` says."""
-    registration, step = registration_of(exchange.connection), partial(_advance, exchange)
-    received = await registration.run(step, exchange, deadline)
+async def _receive_rest(exchange: Exchange, deadline: float) -> Response:
+    """Return the response, a part of which may have arrived."""
+    registration = registration_of(exchange.connection)
+    received: Response | bool | None = None
     while not isinstance(received, Response):
+        patience = exchange.patience if exchange.phase is BODY else math.inf
         try:
-            received = await registration.run(step, exchange, min(deadline, monotonic() + exchange.patience))
-        except CallTimeout:  # noqa: PERF203 - for responses that do not arrive at once
-            received = exchange.settle() or await registration.run(step, exchange, deadline)
+            received = await registration.run(exchange.progress, exchange, min(deadline, monotonic() + patience))
+        except CallTimeout:
+            received = exchange.settle()
+            if received is None:
+                received = await registration.run(exchange.progress, exchange, deadline)
     return received
-
-
-def _advance(exchange: Exchange) -> Response | bool:
-    """Return the response, or whether part of its body has arrived."""
-    return exchange.advance() or exchange.phase is BODY
 
 
 def registration_of(connection: Connection) -> LoopRegistration:

@@ -104,6 +104,9 @@ class BaseTransport:
 
     # The steps of a request.
 
+    def _is_open(self, deadline: float) -> bool:
+        return not self._idle.closed and monotonic() < deadline
+
     def _check_open(self, deadline: float) -> None:
         if self._idle.closed:
             raise closed()

@@ -114,6 +114,14 @@ class Exchange(BaseExchange):
         data = self.connection.receive_now()
         return None if data is None else self.read(data)
 
+    def progress(self) -> Response | bool:
+        """Do as `advance` does; return the response, or whether a part of its body has arrived.
+
+        Raises:
+            ConnectionLost, ProtocolError: as `advance`.
+        """
+        return self.advance() or self.phase is BODY
+
     @property
     def patience(self) -> float:
         """The seconds of silence in the body after which `settle` is worth a try, so that it costs little."""
