@@ -11,13 +11,16 @@ from .text import cut, printable
 
 MESSAGE_LIMIT, TRACEBACK_LIMIT = 4_000, 40_000  # characters
 
+INDENT = "    "  # of the lines of a traceback
+
 _root = logging.getLogger("extframe")
 
 
 class _Escape(logging.Filter):
-    """Escapes unprintable text, so that a plugin's words cannot move a cursor or look like a log line of their own.
+    """Escapes unprintable text, so that text from a plugin cannot move a cursor or look like a log line of its own.
 
-    A printable record is left unchanged, for handlers that use its message and arguments.
+    The message and arguments of a printable record are left unchanged, for handlers that use them. The lines of a
+    traceback are indented: text of several lines may be in any exception, and a log line is not indented.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -26,16 +29,14 @@ class _Escape(logging.Filter):
             record.msg, record.args = printable(cut(message, MESSAGE_LIMIT)), None
         if record.exc_info and record.exc_info[1]:
             text = "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            shown = cut(_escaped(text, record.exc_info[1]), TRACEBACK_LIMIT)
-            if shown != text:
-                record.exc_text = shown  # formatters prefer it to exc_info
+            record.exc_text = _escaped(text, record.exc_info[1])  # formatters prefer it to exc_info
         return True
 
 
 def _escaped(trace: str, error: BaseException) -> str:
     for words in filter(None, _words_in(error)):
         trace = trace.replace(words, printable(cut(words, MESSAGE_LIMIT)))
-    return "\n".join(map(printable, trace.split("\n")))
+    return "\n".join(INDENT + printable(line) for line in cut(trace, TRACEBACK_LIMIT).split("\n"))
 
 
 def _words_in(error: BaseException | None) -> Iterator[str]:

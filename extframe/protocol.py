@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +59,29 @@ def _name_fault(name: str) -> str | None:
         length = len(name.encode())
     except UnicodeEncodeError:
         return "it is not valid Unicode"
-    return f"it is longer than {NAME_LIMIT} bytes" if length > NAME_LIMIT else None
+    return f"it is longer than {NAME_LIMIT} bytes" if length > NAME_LIMIT else encoding_fault(name)
+
+
+def encoding_fault(path: str) -> str | None:
+    """Return why no file can have this path in the process's locale; None if one can."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        return f"file names are {encoding} in this process's locale; set LC_ALL=C.UTF-8 or PYTHONUTF8=1"
+    return None
+
+
+def check_path(path: str) -> str:
+    """Return the path of a file or directory if one can exist.
+
+    Raises:
+        SpecError: the encoding of the process's locale lacks one of its characters.
+    """
+    fault = None if path.isascii() else encoding_fault(path)
+    if fault is not None:
+        raise SpecError(f"{quoted(path)} cannot be a path: {fault}", source=path)
+    return path
 
 
 def hook_name(point: str) -> str:
@@ -183,6 +206,9 @@ def _unix_address(text: str) -> Address:
         raise ValueError(f"it has no path; {_EXPECTED}")
     if len(path.encode("utf-8", "surrogateescape")) > UNIX_PATH_LIMIT:
         raise ValueError(f"the path of a unix socket has at most {UNIX_PATH_LIMIT} bytes; use a shorter directory")
+    fault = None if path.isascii() else encoding_fault(path)
+    if fault is not None:
+        raise ValueError(fault)
     return Address(text=f"unix://{path}", path=path)
 
 

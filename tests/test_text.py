@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 import traceback
 
+import msgspec
 import pytest
-from faultserver import FaultServer, answer
+from faultserver import FaultServer, answer, answer_with, reply
 from lab import SyncLab
 from wire import post
 
-from extframe import Client, Failure, HandlerError, Interface, LocalRegistry, PluginManager, ProtocolError, rpc
+from extframe import (
+    ActivationError,
+    Client,
+    Failure,
+    HandlerError,
+    Interface,
+    LocalRegistry,
+    PluginManager,
+    ProtocolError,
+    RemoteError,
+    rpc,
+)
 from extframe.interface import declaration
 from extframe.logs import get_logger
 from extframe.server import serving
@@ -117,7 +130,64 @@ def test_a_record_in_which_all_prints_keeps_its_arguments_for_whoever_sorts_by_t
 def test_a_traceback_in_the_log_has_no_control_characters_of_a_plugin(caplog):
     error = ValueError("\x1b]0;title\x07")
     record = written(caplog, "failed", exc_info=error)
-    text = logging.Formatter().format(record)
-    assert text == "failed\n" + "".join(traceback.format_exception(error)).rstrip().replace("\x1b", r"\x1b").replace(
-        "\x07", r"\x07"
+    shown = "".join(traceback.format_exception(error)).rstrip().replace("\x1b", r"\x1b").replace("\x07", r"\x07")
+    assert logging.Formatter().format(record) == "failed\n" + textwrap.indent(shown, "    ")
+
+
+def chained(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
+
+
+FORGED = "no\nERROR all is lost\r\nERROR all\x85ERROR all\u2028ERROR all\vERROR all\fERROR all"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(FORGED),
+        RuntimeError("why", FORGED),
+        RemoteError(FORGED, plugin=FORGED),
+        chained(HandlerError("handler 'backup' failed"), RemoteError(FORGED)),
+        chained(RuntimeError("why"), KeyError(FORGED)),
+    ],
+    ids=["foreign", "tuple", "error of a plugin", "cause", "foreign cause"],
+)
+def test_no_line_of_a_traceback_looks_like_a_line_of_the_log(caplog, error):
+    caplog.handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    written(caplog, "failed", exc_info=error)
+    first, *others = caplog.text.splitlines()
+    assert first == "WARNING failed"
+    assert others
+    assert all(line.startswith("    ") for line in others)
+    assert "\n" not in str(Failure("handler 'backup'", error))
+
+
+def test_an_err_of_megabytes_is_cut_in_the_log_and_in_failures(short_path, caplog):
+    body = msgspec.json.encode({"Err": "no\nERROR forged " * 600_000})
+    scripted = {"/Plugin.Activate": b'{"Implements": ["VolumeDriver"]}'}
+    large = FaultServer(answer(body, status="500 Error"), path=str(short_path / "large.sock"))
+    later = FaultServer(
+        answer_with(lambda request: reply(scripted.get(request.path, body))), path=str(short_path / "later.sock")
     )
+
+    def calling(name: str, client: Client) -> None:
+        client.call("VolumeDriver.List")
+
+    def repeating(name: str, client: Client) -> None:
+        try:
+            client.call("VolumeDriver.List")
+        except RemoteError as error:
+            raise RuntimeError(error.message) from None
+
+    with large, later, PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm:
+        pm.handle("VolumeDriver", calling)
+        pm.handle("VolumeDriver", repeating)
+        with pytest.raises(ActivationError):
+            pm.get("large")
+        pm.get("later")
+        shown = [text for failure in pm.failures() for text in (str(failure), repr(failure))]
+    assert len(shown) == 6
+    assert max(map(len, shown)) < 10_000
+    assert "\nERROR" not in caplog.text
+    assert len(caplog.text) < 200_000

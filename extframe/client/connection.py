@@ -52,6 +52,19 @@ class Registration(Protocol):
         """Have the loop forget the connection; return whether it may be closed now, or is going to be by the loop."""
 
 
+class ClosedWhenCollected(socket.socket):
+    """A socket that does not warn when it is collected open.
+
+    A manager may be dropped without being closed. In a reference cycle, Python may collect a socket before the object
+    that would close it.
+    """
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        super(socket.socket, self).close()  # of the class in C: __init__ may have failed
+
+
 class Connection:
     """A connected socket, used by one thread or task at a time. Deadlines are ``time.monotonic()`` values.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -14,12 +15,13 @@ from requests.exceptions import InvalidURL
 from requests_unixsocket.adapters import UnixAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from urllib3.connectionpool import HTTPConnectionPool
 
+from .connection import ClosedWhenCollected
 from .http1 import ACCEPT, UNIX_HOST
 from .sockets import check_peer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from ..protocol import Address
 
@@ -63,6 +65,8 @@ class PluginSession(requests.Session):
             self.mount(self.base, _SocketAdapter(address.path, peer_uids))
         else:
             self.mount(self.base, HTTPAdapter() if tls is None else _TLSAdapter(tls))
+        # Sockets warn when they are collected open, and in a cycle they may be collected before their pool.
+        weakref.finalize(self, _close_all, self.adapters)
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Make a request ready to be sent; its URL may be a path or a method of the plugin."""
@@ -107,6 +111,11 @@ class PluginSession(requests.Session):
     def _absolute(self, url: Any) -> str:
         text = str(url)
         return text if "://" in text.partition("?")[0] else self.base + text.removeprefix("/")
+
+
+def _close_all(adapters: Mapping[str, BaseAdapter]) -> None:
+    for adapter in adapters.values():
+        adapter.close()
 
 
 def _base(address: Address) -> str:
@@ -168,7 +177,7 @@ class _SocketConnection(UnixHTTPConnection):  # type: ignore[misc]  # it has no 
     peer_uids: Collection[int] | None
 
     def connect(self) -> None:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock = ClosedWhenCollected(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(self.timeout)  # by now that of the request
             sock.connect(self.unix_socket_url)

@@ -18,7 +18,7 @@ from typing import Any
 from ..concurrency.deadlines import left
 from ..errors import CallTimeout, ConnectError, ExtframeError
 from ..protocol import Address
-from .connection import CONNECT, LOOKUP, late
+from .connection import CONNECT, LOOKUP, ClosedWhenCollected, late
 from .steps import WRITABLE, Blocking, Pause, Ready, Steps, run
 
 _NO_DESCRIPTOR = "raise the limit on file descriptors (ulimit -n), or close what the program does not need"
@@ -119,7 +119,7 @@ def _user(uid: int) -> str:
 
 def _connect_at_once(path: str) -> socket.socket:
     """Return a connected socket. BlockingIOError means that the backlog is full, for which there is nothing to poll."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = ClosedWhenCollected(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.connect(path)
@@ -158,7 +158,7 @@ def _connecting_tcp(address: Address, deadline: float) -> Steps[socket.socket]:
 
 
 def _connecting_to(target: Any, family: int, kind: int, protocol: int, deadline: float) -> Steps[socket.socket]:
-    sock = socket.socket(family, kind, protocol)
+    sock = ClosedWhenCollected(family, kind, protocol)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

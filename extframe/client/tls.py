@@ -14,13 +14,17 @@ import stat
 
 from ..errors import CallTimeout, ConnectError, ConnectionLost, SpecError
 from ..protocol import TLSConfig
-from .connection import Connection
+from .connection import ClosedWhenCollected, Connection
 from .steps import READABLE, WRITABLE, Ready, Steps, run
 
 HANDSHAKE = "TLS handshake"
 
 
 # --- contexts -----------------------------------------------------------------------------------------
+
+
+class _TLSSocket(ClosedWhenCollected, ssl.SSLSocket):
+    """The socket of a TLS connection."""
 
 
 def client_context(config: TLSConfig | None) -> ssl.SSLContext:
@@ -34,6 +38,7 @@ def client_context(config: TLSConfig | None) -> ssl.SSLContext:
     """
     config = config or TLSConfig()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _TLSSocket
     context.minimum_version = ssl.TLSVersion(config.min_version or ssl.TLSVersion.TLSv1_2)
     if config.insecure_skip_verify:
         context.check_hostname = False

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from ..text import cut, text_of
+from ..text import cut, printable, text_of
 
 TEXT_LIMIT = 2_000  # characters of an exception in the text of a failure; the exception itself has all of them
 
@@ -33,7 +33,11 @@ class Failure:
 
     def __str__(self) -> str:
         origin = f" of {self.distribution} {self.version}" if self.distribution else ""
-        return f"{self.what}{origin}: {type(self.exception).__name__}: {cut(text_of(self.exception), TEXT_LIMIT)}"
+        text = cut(text_of(self.exception), TEXT_LIMIT)
+        return printable(f"{self.what}{origin}: {type(self.exception).__name__}: {text}")
+
+    def __repr__(self) -> str:
+        return f"<Failure {self}>"
 
 
 class Failures:

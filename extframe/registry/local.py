@@ -16,7 +16,7 @@ from itertools import chain
 
 from ..errors import ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
-from ..protocol import SPEC_READERS, Address, PluginSpec, check_name
+from ..protocol import SPEC_READERS, Address, PluginSpec, check_name, check_path
 from .base import Registry as Registry
 from .ownership import check_writers, fix_with
 from .ownership import writers as writers
@@ -88,6 +88,7 @@ class LocalRegistry:
 
     Raises:
         TypeError: ``specs`` is a single path, or given without ``sockets``.
+        SpecError: the locale's encoding lacks a character of a path.
     """
 
     def __init__(
@@ -104,8 +105,8 @@ class LocalRegistry:
             raise TypeError(f"specs= is given without sockets=: name both, or write LocalRegistry({specs[0]!r})")
         if specs is None:
             specs = DOCKER_SPECS if sockets is None else [sockets]
-        self.sockets = os.path.abspath(DOCKER_SOCKETS if sockets is None else sockets)
-        self.specs = tuple(os.path.abspath(directory) for directory in specs)
+        self.sockets = check_path(os.path.abspath(DOCKER_SOCKETS if sockets is None else sockets))
+        self.specs = tuple(check_path(os.path.abspath(directory)) for directory in specs)
         self.directories = tuple(dict.fromkeys((self.sockets, *self.specs)))
         self.allow_unsafe = allow_unsafe
         self.peer_uids = frozenset(peer_uids)

@@ -114,13 +114,9 @@ class PluginApp:
 
     async def _activate(self, send: Send) -> None:
         if self._executor.saturated:
-            await send_error(send, 503, f"the plugin is stuck: {self._busy()}")
+            await send_error(send, 503, f"the plugin is stuck: {self._executor.busy}")
         else:
             await send_json(send, 200, self._manifest)
-
-    def _busy(self) -> str:
-        limit, seconds = self._executor.limit, self._executor.queue_timeout
-        return f"all {limit} threads have been busy for {seconds:g} seconds (threads=, queue_timeout=)"
 
     async def _call(self, call: _Call, receive: Receive, send: Send) -> None:
         try:
@@ -176,8 +172,8 @@ class PluginApp:
     def _failure(self, method: Method, error: BaseException) -> tuple[int, str]:
         """Return the status and message for what a driver raised, and log it."""
         if isinstance(error, Saturated):
-            self._log.warning("refused a call: %s", self._busy())
-            return 503, f"{method.wire} was not called: {self._busy()}"
+            self._log.warning("refused a call: %s", self._executor.busy)
+            return 503, f"{method.wire} was not called: {self._executor.busy}"
         if isinstance(error, RemoteError):  # raised on purpose, to choose message and status
             logger.info("%s: answered with an error: %s", method.wire, error.message)
             return error.status if 400 <= error.status <= 599 else 500, error.message or "failed"

@@ -11,6 +11,9 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+from ..concurrency.threads import start
+from ..errors import ExtframeError
+
 T = TypeVar("T")
 
 
@@ -44,6 +47,13 @@ class Executor:
         """Whether every thread is busy and no call has ended for ``queue_timeout`` seconds."""
         return self._unfinished >= self.limit and time.monotonic() - self._last_progress > self.queue_timeout
 
+    @property
+    def busy(self) -> str:
+        """Why a call got no thread, as text."""
+        if self._threads < self.limit:
+            return f"the system started only {self._threads} of {self.limit} threads for {self.queue_timeout:g} seconds"
+        return f"all {self.limit} threads have been busy for {self.queue_timeout:g} seconds (threads=, queue_timeout=)"
+
     async def run(self, work: Callable[[], T], on_end: Callable[[], object] | None = None) -> T:
         """Return what ``work`` returns, or raise what it raises. It sees the caller's context variables.
 
@@ -72,8 +82,8 @@ class Executor:
             self._last_progress = time.monotonic()
         if self._threads < self.limit:
             thread = threading.Thread(target=_serve, args=(self._jobs,), name="extframe-worker", daemon=True)
-            with suppress(RuntimeError):  # the system has no thread left
-                thread.start()
+            with suppress(ExtframeError):  # the system has no thread left
+                start(thread)
                 self._threads += 1
                 return
         asyncio.get_running_loop().call_later(self.queue_timeout, _expire, job)

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ..concurrency.threads import start
 from ..logs import get_logger
 from .asgi import App
 from .connection import UNAVAILABLE, Connection
@@ -106,7 +107,7 @@ class HTTPServer:
                 self._ready.set()
 
         thread = threading.Thread(target=run, name="extframe-server", daemon=True)
-        thread.start()
+        start(thread)
         self._ready.wait()
         try:
             if not failures:

@@ -13,7 +13,7 @@ import msgspec
 
 from ..errors import SpecError
 from ..logs import get_logger
-from ..protocol import Address, TLSConfig, check_name
+from ..protocol import Address, TLSConfig, check_name, check_path
 from ..registry.local import LocalRegistry
 from .sockets import Listener, OwnFile, inherit, inherit_from_systemd, listen_tcp
 from .tls import ServerTLS
@@ -87,7 +87,10 @@ def _directories(options: ListenOptions) -> tuple[StrPath, StrPath]:
     if directory is None and app is not None:
         registry = LocalRegistry.for_app(app)
         return registry.sockets, spec_directory or registry.specs[0]
-    return directory or SOCKETS, spec_directory or directory or SPECS
+    chosen = directory or SOCKETS, spec_directory or directory or SPECS
+    for each in chosen:
+        check_path(os.fspath(each))
+    return chosen
 
 
 def listen_as_started(name: str, **options: Unpack[ListenOptions]) -> Listener:

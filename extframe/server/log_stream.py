@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from ..concurrency.threads import start
+
 LINES_LIMIT = 1000
 BYTES_LIMIT = 1 << 20
 FLUSH_TIMEOUT = 1.0  # seconds, at the end
@@ -29,7 +31,7 @@ class LogStream:
         self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="extframe-log", daemon=True)
-        self._thread.start()
+        start(self._thread)
 
     def write(self, text: str) -> int:
         """Queue ``text``."""

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 
 from ..errors import SpecError
+from ..protocol import check_path
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def server_context(tls: ServerTLS) -> ssl.SSLContext:
 
 def _check_readable(path: str) -> None:
     # OpenSSL's errors do not name the path, and it would read a FIFO for ever.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open(check_path(path), os.O_RDONLY | os.O_NONBLOCK)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise SpecError(f"{path}: not a regular file; expected a file in PEM form")
