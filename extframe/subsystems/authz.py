@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -15,6 +15,20 @@ from ..interface.messages import Message
 from ..interface.methods import Key, rpc
 from ..logs import get_logger
 from ..text import text_of
+from .authz_http import Headers, common_name, is_body_shown, peer_certificates, shown_headers
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = [
+    "BODY_LIMIT",
+    "Authz",
+    "AuthzChain",
+    "AuthzRequest",
+    "AuthzResponse",
+    "is_body_shown",
+    "shown_headers",
+]
 
 logger = get_logger(__name__)
 
@@ -115,6 +129,60 @@ class AuthzRequest:
     response_body: bytes = b""
     response_headers: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def from_http(
+        cls,
+        method: str,
+        uri: str,
+        headers: Headers,
+        body: bytes = b"",
+        *,
+        tls: ssl.SSLObject | ssl.SSLSocket | None = None,
+        user: str | None = None,
+    ) -> AuthzRequest:
+        """Return what Docker's engine shows plugins of an HTTP request.
+
+        That are the bodies that `is_body_shown` allows and the headers that `shown_headers` returns. A body that is not
+        shown does not count for the limit of a chain.
+
+        Args:
+            method: the HTTP method.
+            uri: path and query as the client sent them.
+            headers: the header fields, a mapping or pairs.
+            body: the whole body.
+            tls: the client's connection, if it uses TLS and was asked for a certificate: for the name and certificates
+                of the client.
+            user: the name of a client that was authenticated in another way; overrides that of its certificate.
+        """
+        certificates = peer_certificates(tls) if tls is not None else []
+        name = common_name(tls) if tls is not None and certificates else ""
+        return cls(
+            user=name if user is None else user,
+            user_authn_method="TLS" if certificates else "",
+            request_method=method,
+            request_uri=uri,
+            request_body=body if is_body_shown(uri, headers) else b"",
+            request_headers=shown_headers(headers),
+            request_peer_certificates=certificates,
+        )
+
+    def with_response(self, status: int, headers: Headers, body: bytes = b"") -> AuthzRequest:
+        """Return this request with its response, by the rules of `from_http`.
+
+        Docker's engine shows of a response what it still has in its buffer, 64 KiB at most; this shows the whole body.
+
+        Args:
+            status: the HTTP status; 0 if none was set.
+            headers: the header fields, a mapping or pairs.
+            body: the whole body.
+        """
+        return replace(
+            self,
+            response_status_code=status,
+            response_headers=shown_headers(headers, of_response=True),
+            response_body=body if is_body_shown(self.request_uri, headers) else b"",
+        )
+
 
 class AuthzChain:
     """Several authorization plugins, all of which must allow a request.
@@ -126,7 +194,8 @@ class AuthzChain:
     ...     def authz_req(self, **request):
     ...         return AuthzResponse(allow=request["request_method"] == "GET", msg="read only")
     >>> chain = AuthzChain({"policy": ReadOnly()})
-    >>> chain.check_request(AuthzRequest(request_method="POST", request_uri="/v1.41/volumes/create"))
+    >>> request = AuthzRequest.from_http("POST", "/v1.41/volumes/create", {"Content-Type": "application/json"}, b"{}")
+    >>> chain.check_request(request)
     AuthzResponse(allow=False, msg='authorization denied by plugin policy: read only', err='')
 
     Args:
