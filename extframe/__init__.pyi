@@ -46,8 +46,9 @@ from .protocol import Address as Address
 from .protocol import Manifest as Manifest
 from .protocol import PluginSpec as PluginSpec
 from .protocol import TLSConfig as TLSConfig
+from .registry.base import Registry as Registry
+from .registry.chain import RegistryChain as RegistryChain
 from .registry.local import LocalRegistry as LocalRegistry
-from .registry.local import Registry as Registry
 from .server import Served as Served
 from .server import ServerTLS as ServerTLS
 from .server import asgi_app as asgi_app
@@ -92,6 +93,10 @@ from .subsystems.secret import SecretProvider as SecretProvider
 from .subsystems.volume import Volume as Volume
 from .subsystems.volume import VolumeCapability as VolumeCapability
 from .subsystems.volume import VolumeDriver as VolumeDriver
+from .supervisor.status import PluginStatus as PluginStatus
+from .supervisor.status import ProcessExit as ProcessExit
+from .supervisor.status import ProcessState as ProcessState
+from .supervisor.supervisor import Supervisor as Supervisor
 
 __all__ = [
     "ActivationError",
@@ -152,11 +157,15 @@ __all__ = [
     "PluginManager",
     "PluginNotFound",
     "PluginSpec",
+    "PluginStatus",
     "PluginUnavailable",
     "PortConfig",
+    "ProcessExit",
+    "ProcessState",
     "ProtocolError",
     "ReadConfig",
     "Registry",
+    "RegistryChain",
     "RemoteError",
     "Retry",
     "Secret",
@@ -167,6 +176,7 @@ __all__ = [
     "State",
     "StaticRoute",
     "StreamCodec",
+    "Supervisor",
     "TLSConfig",
     "TransportError",
     "Volume",

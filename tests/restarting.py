@@ -9,5 +9,8 @@ class Restarting:
     def __init__(self) -> None:
         self.refused: list[float] = []
 
+    def why(self, failure: Exception) -> str | None:
+        return None
+
     def connection_refused(self, began: float) -> None:
         self.refused.append(began)

@@ -6,11 +6,14 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from ..concurrency.deadlines import check_timeout
-from ..errors import CallTimeout, ExtframeError, SpecError
+from ..errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError
 from ..protocol import ACTIVATE, Address, TLSConfig
 from .circuit_breaker import Breaker, Circuit
 from .http1 import Limits
 from .retry import Retry
+
+_UNREACHED = (ConnectError, ConnectionLost, CallTimeout)
+"""Failures whose reason may be that the plugin's process has ended."""
 
 
 class ClientListener(Protocol):
@@ -19,6 +22,12 @@ class ClientListener(Protocol):
     @property
     def was_active(self) -> bool:
         """Whether the plugin has been active: if nothing listens then, it is restarting (`Retry.restart`)."""
+
+    def why(self, failure: Exception) -> str | None:
+        """Return why the plugin cannot be reached, as the predicate of a sentence; None if that is not known.
+
+        Called for a call that failed, and may take a moment.
+        """
 
     def connection_refused(self, began: float) -> object:
         """Handle a refused connection, one sign of a restart. The attempt began at this ``time.monotonic()`` value."""
@@ -88,6 +97,9 @@ class Endpoint:
         """Add plugin, method, address and timeout to an error; one raised by another client has them already."""
         if failure.method is None:
             failure.plugin, failure.method, failure.address = self.plugin, method.lstrip("/"), self.address.text
+            if isinstance(failure, _UNREACHED) and self.listener is not None and not is_handshake(method):
+                reason = self.listener.why(failure)
+                failure.message = f"the plugin {reason}" if reason else failure.message
         if isinstance(failure, CallTimeout) and failure.timeout is None:
             failure.timeout = seconds
             failure.message += f"; the timeout was {seconds:.3g} s"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ..client.client import Client
 from ..concurrency.event import Event
-from ..errors import ExtframeError
+from ..errors import ActivationError, ExtframeError
 from ..handlers.failures import Failures
 from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
@@ -47,7 +47,13 @@ class Activator:
         self.registry = RegistryAccess(registry, manifests)
         self.dispatcher = dispatcher
         self.closed = closed
-        self.table: PluginTable[Plugin] = PluginTable(create, failures=failures, events=events, is_closed=closed.is_set)
+        self.table: PluginTable[Plugin] = PluginTable(
+            create,
+            failures=failures,
+            events=events,
+            is_closed=closed.is_set,
+            why=self.registry.why if self.registry.explains else None,
+        )
 
     def use(self, name: str, point: str | None, deadline: float) -> Plugin:
         """Return a plugin that is active, and dispatched to its handlers.
@@ -70,9 +76,19 @@ class Activator:
                 records them.
         """
         plugin = self.find(name, deadline)
-        plugin.activate(deadline)
+        try:
+            plugin.activate(deadline)
+        except ActivationError:
+            if not self._has_restarted(plugin, deadline):
+                raise
+            plugin = self.find(name, deadline)
+            plugin.activate(deadline)
         self.table.record_success(name)
         return plugin
+
+    def _has_restarted(self, plugin: Plugin, deadline: float) -> bool:
+        """Return whether the source of a plugin that was active has changed since it was found."""
+        return plugin.was_active and self.registry.stamp(plugin.spec, deadline) not in (None, plugin.spec.stamp)
 
     def find(self, name: str, deadline: float | None = None) -> Plugin:
         """Return the plugin with the address that its source contains now.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from ..protocol import Manifest
+    from ..registry.base import Registry
 
 
 def check_registry(registry: object) -> None:
@@ -17,6 +18,10 @@ def check_registry(registry: object) -> None:
         TypeError: it is not; the message says what to write instead.
     """
     if registry is None:
+        return
+    if isinstance(registry, list | tuple) and registry:
+        for each in registry:
+            check_registry(each)
         return
     if isinstance(registry, str | os.PathLike):
         path = os.fspath(registry)
@@ -29,6 +34,15 @@ def check_registry(registry: object) -> None:
     for method in ("scan", "find", "stamp"):
         if not callable(getattr(registry, method, None)):
             raise TypeError(f"{registry!r} is not a registry: it has no method {method}; see extframe.Registry")
+
+
+def chained(registry: Registry | Sequence[Registry] | None) -> Registry | None:
+    """Return several registries as one."""
+    if registry is None or not isinstance(registry, list | tuple):
+        return cast("Registry | None", registry)
+    from ..registry.chain import RegistryChain
+
+    return RegistryChain(*registry)
 
 
 def entry_point_groups(groups: Any) -> Sequence[str]:

@@ -9,7 +9,7 @@ from ..client.async_client import AsyncClient
 from ..client.connection_pool import affordable
 from ..concurrency.deadlines import left
 from ..concurrency.tasks import OwnedTasks, set_done
-from ..errors import ExtframeError
+from ..errors import ActivationError, ExtframeError
 from ..handlers.async_lifecycle import AsyncLifecycleEvents
 from ..handlers.failures import Failures
 from ..protocol import Manifest, PluginSpec
@@ -53,14 +53,19 @@ class AsyncActivator:
         def create(spec: PluginSpec, listener: PluginListener) -> AsyncPlugin:
             return AsyncPlugin(spec, connect, listener=listener)
 
-        self.registry = AsyncRegistryAccess(RegistryAccess(registry, manifests))
+        access = RegistryAccess(registry, manifests)
+        self.registry = AsyncRegistryAccess(access)
         self.dispatcher = dispatcher
         self.events = events
         self.tasks = tasks
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_closed = False
         self.table: PluginTable[AsyncPlugin] = PluginTable(
-            create, failures=failures, events=events, is_closed=lambda: self._is_closed
+            create,
+            failures=failures,
+            events=events,
+            is_closed=lambda: self._is_closed,
+            why=access.why if access.explains else None,
         )
 
     async def use(self, name: str, point: str | None, deadline: float) -> AsyncPlugin:
@@ -83,9 +88,19 @@ class AsyncActivator:
             PluginNotFound, SpecError, ActivationError: the caller that gives up records them.
         """
         plugin = await self.find(name, deadline)
-        await plugin.activate(deadline)
+        try:
+            await plugin.activate(deadline)
+        except ActivationError:
+            if not await self._has_restarted(plugin, deadline):
+                raise
+            plugin = await self.find(name, deadline)
+            await plugin.activate(deadline)
         self.table.record_success(name)
         return plugin
+
+    async def _has_restarted(self, plugin: AsyncPlugin, deadline: float) -> bool:
+        """Return whether the source of a plugin that was active has changed since it was found."""
+        return plugin.was_active and await self.registry.stamp(plugin.spec, deadline) not in (None, plugin.spec.stamp)
 
     async def find(self, name: str, deadline: float) -> AsyncPlugin:
         """Return the plugin with the address that its source contains now.

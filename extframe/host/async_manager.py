@@ -13,12 +13,12 @@ from ..client.circuit_breaker import Breaker
 from ..client.connection_pool import ConnectionPool
 from ..client.loop_binding import LoopBinding
 from ..concurrency import deadlines
+from ..concurrency.async_threads import call_in_thread
 from ..concurrency.tasks import OwnedTasks
 from ..errors import ActivationError, PluginNotFound, SpecError
 from ..handlers.async_lifecycle import AsyncLifecycleEvents
 from ..interface.declarations import Interface
 from ..interface.remote import mirror_of
-from ..protocol import check_name
 from .async_activation import AsyncActivator
 from .async_dispatch import AsyncDispatcher
 from .async_watch import AsyncWatch
@@ -67,7 +67,7 @@ class AsyncPluginManager(BaseManager):
 
     def __init__(
         self,
-        registry: Registry | None = None,
+        registry: Registry | Sequence[Registry] | None = None,
         *,
         groups: str | Sequence[str] = ("extframe",),
         timeout: float = 60.0,
@@ -145,7 +145,6 @@ class AsyncPluginManager(BaseManager):
             RuntimeError: the manager was first used in another event loop.
         """
         activator = self._bound()
-        check_name(name)
         deadline = deadlines.after(timeout)
         give_up = min(deadlines.after(wait), deadline)
         point = None if implements is None else point_of(implements)
@@ -239,9 +238,9 @@ class AsyncPluginManager(BaseManager):
         return AsyncWatch(activator, timeout=timeout)
 
     async def aclose(self, *, timeout: float = 5.0) -> None:
-        """Close all watches and clients, wake tasks that wait for a plugin, and cancel async handlers that are running.
+        """Close all watches, clients and registries, and cancel async handlers that are running.
 
-        Handlers stay registered; ``get`` raises from now on.
+        Tasks that wait for a plugin are woken. Handlers stay registered; ``get`` raises from now on.
 
         Args:
             timeout: seconds to wait for the cancelled handlers.
@@ -255,11 +254,15 @@ class AsyncPluginManager(BaseManager):
             activator = self._bound()
             activator.close()
             await activator.tasks.close(deadline)
+        if hasattr(self._registry, "close"):
+            await call_in_thread(self._close_registry, "extframe registry.close")
 
     def _close_from_outside(self) -> None:
         """Close the manager where its event loop does not run, and may be closed already."""
         self._is_closed = True
         loop = self._binding.loop
+        if loop is None or loop.is_closed() or loop.is_running():
+            self._close_registry()
         if loop is None:
             return
         if loop.is_closed() or loop.is_running():

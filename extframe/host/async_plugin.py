@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 
 from ..client.async_client import AsyncClient
+from ..concurrency.async_threads import call_in_thread
 from ..concurrency.locks import signal_safe_lock
 from ..concurrency.tasks import done_by, set_done
 from ..errors import ExtframeError
 from ..protocol import ACTIVATE, Manifest, PluginSpec
 from .lifecycle import State, Turn
-from .plugin import PluginBase, PluginListener, activation_error, closed_error, handshake_time
+from .plugin import PluginBase, PluginListener, closed_error, handshake_time
 
 if TYPE_CHECKING:
     from ..interface.async_interface import AsyncInterface
@@ -128,8 +130,10 @@ class AsyncPlugin(PluginBase[AsyncClient]):
                 raise closed_error(self.name) from None
             raise
         except ExtframeError as failure:
+            if self.explains:
+                await call_in_thread(partial(self._explain, failure), "extframe registry.why")
             self._fail(task, failure)
-            raise activation_error(self.spec, failure) from failure
+            raise self._activation_error(failure) from failure
         finally:
             self._call = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..concurrency.async_threads import call_in_thread
 from ..concurrency.tasks import result_by
@@ -46,6 +46,14 @@ class AsyncRegistryAccess:
             return await self._in_thread("stamp", lambda: self._access.stamp(spec), "check", spec.name, deadline)
         except TimeoutError:
             return None
+
+    def changes(self) -> Any:
+        """Return an object whose ``fileno()`` is readable after a change; see `RegistryAccess.changes`."""
+        return self._access.changes()
+
+    def starts_on_use(self, name: str) -> bool:
+        """Return whether the use of a plugin would start it; see `RegistryAccess.starts_on_use`."""
+        return self._access.starts_on_use(name)
 
     async def look(self, specs: Mapping[str, PluginSpec], deadline: float) -> tuple[list[str], dict[str, Hashable]]:
         """Return the names of all plugins, as `scan` does, and the stamps of those whose specs are given.

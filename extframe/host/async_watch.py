@@ -51,7 +51,7 @@ class AsyncWatch:
         self._news: asyncio.Future[None] | None = None  # of the caller that waits for an event
         self._tasks = OwnedTasks()
         self._handshakes: dict[AsyncPlugin, asyncio.Task[None] | None] = {}
-        self._plan = WatchPlan(self._table, self._abandon)
+        self._plan = WatchPlan(self._table, self._abandon, activator.registry.starts_on_use)
         self._slots = asyncio.Semaphore(affordable())  # each handshake has a file descriptor
         self._changes: ChangeMonitor | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -82,11 +82,30 @@ class AsyncWatch:
             # In an empty context: the loop would keep that of this task alive.
             Context().run(loop.add_reader, descriptor, self._note_change)
             self._stop.append(lambda: loop.is_closed() or loop.remove_reader(descriptor))
+        self._follow_registry(loop)
         self._stop.append(self._activator.events.subscribe(self._note_event))
         self._stop.append(self._table.listen(lambda plugin: call_in_loop(loop, lambda: self._note_loss(plugin))))
         self._tasks.start(self._run(self._changes), "extframe watch")
         self._activator.closed.add_done_callback(self._manager_closed)
         return self
+
+    def _follow_registry(self, loop: asyncio.AbstractEventLoop) -> None:
+        changes = self._activator.registry.changes()
+        if changes is None:
+            return
+
+        def note() -> None:
+            changes.drain()
+            self._plan.changed(monotonic())
+            self._wake_up()
+
+        def stop() -> None:
+            if not loop.is_closed():
+                loop.remove_reader(changes.fileno())
+            changes.close()
+
+        Context().run(loop.add_reader, changes.fileno(), note)
+        self._stop.append(stop)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..concurrency.deadlines import check_timeout
 from ..handlers.hook_manager import HookManager
-from .arguments import check_registry, entry_point_groups, manifests_of
+from .arguments import chained, check_registry, entry_point_groups, manifests_of
 
 if TYPE_CHECKING:
     from ..client.circuit_breaker import Breaker
@@ -22,7 +22,7 @@ class BaseManager(HookManager):
 
     def __init__(
         self,
-        registry: Registry | None,
+        registry: Registry | Sequence[Registry] | None,
         *,
         groups: str | Sequence[str],
         timeout: float,
@@ -33,7 +33,7 @@ class BaseManager(HookManager):
     ) -> None:
         check_registry(registry)
         super().__init__()
-        self._registry = registry
+        self._registry = chained(registry)
         self._timeout = check_timeout(timeout)
         self._breaker = breaker
         self._keep_alive = keep_alive
@@ -58,6 +58,13 @@ class BaseManager(HookManager):
         from ..registry.local import LocalRegistry
 
         return LocalRegistry()
+
+    def _close_registry(self) -> None:
+        """Close the registry that the manager was given, if it can be closed."""
+        if self._registry is not None and hasattr(self._registry, "close"):
+            from .registry_access import RegistryAccess
+
+            RegistryAccess(self._registry).close()
 
     def _client_options(self) -> dict[str, Any]:
         return {

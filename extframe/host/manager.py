@@ -40,7 +40,8 @@ class PluginManager(BaseManager):
     Thread-safe. No lock is held while bytes move or a handler runs: handlers may call any method of the manager.
 
     Args:
-        registry: where plugins are found; ``LocalRegistry()`` if None.
+        registry: where plugins are found; ``LocalRegistry()`` if None. Several are a `RegistryChain`. ``close`` closes
+            it.
         groups: the entry-point groups to load handlers from; ``()`` for none. Names in the environment
             variable ``EXTFRAME_DISABLE`` (separated by commas) are blocked.
         timeout: the default timeout of calls to plugins, in seconds; also for handlers that are registered while
@@ -57,7 +58,7 @@ class PluginManager(BaseManager):
 
     def __init__(
         self,
-        registry: Registry | None = None,
+        registry: Registry | Sequence[Registry] | None = None,
         *,
         groups: str | Sequence[str] = ("extframe",),
         timeout: float = 60.0,
@@ -137,10 +138,8 @@ class PluginManager(BaseManager):
         """
         self._loop_warning.check()
         activator = self._activator
-        from ..protocol import check_name
         from .plugin import point_of
 
-        check_name(name)
         deadline = deadlines.after(timeout)
         give_up = min(deadlines.after(wait), deadline)
         point = None if implements is None else point_of(implements)
@@ -237,9 +236,10 @@ class PluginManager(BaseManager):
         return watch
 
     def close(self, *, timeout: float = 5.0) -> None:
-        """Close all watches and clients, and wake threads that wait for a plugin.
+        """Close all watches, clients and registries, and wake threads that wait for a plugin.
 
-        Handlers stay registered; ``get`` raises from now on.
+        Handlers stay registered; ``get`` raises from now on. A `Supervisor` stops the plugins that it started, which
+        takes as long as the slowest needs, at most its ``stop_timeout``.
 
         Args:
             timeout: seconds to wait for watches. Handlers that are running are not waited for.
@@ -252,6 +252,7 @@ class PluginManager(BaseManager):
             watch.close(deadlines.left(deadline))
         if self._is_used():
             self._activator.close()
+        self._close_registry()
 
     def __enter__(self) -> Self:
         return self

@@ -64,6 +64,13 @@ class PluginListener(Protocol):
     def state_changed(self, plugin: Any, state: State, reason: str) -> object:
         """Handle a new state. Called under the plugin's lock, so that changes arrive in order; returns at once."""
 
+    @property
+    def explains(self) -> bool:
+        """Whether the registry explains failures."""
+
+    def why(self, spec: PluginSpec, failure: Exception) -> str | None:
+        """Return the registry's reason for a failure, as the predicate of a sentence; may take a moment."""
+
     def planned_try(self, name: str) -> float | None:
         """Return when a watch activates a failed plugin again, a ``time.monotonic()`` value, or None."""
 
@@ -94,6 +101,7 @@ class PluginBase(Generic[C]):
         self.client = client
         self.hook_calls: dict[str, HookRecord] = {}  # by hook; the dispatcher fills it
         self._spec = spec
+        self._explained: tuple[Exception, str] | None = None  # the last failed handshake, and the registry's reason
         self._pending_spec: PluginSpec | None = None  # applied when the handshake under way has ended
         self._lock = lock
         self._listener = listener
@@ -212,15 +220,36 @@ class PluginBase(Generic[C]):
         if turn is Turn.CLOSED:
             raise closed_error(self.name)
         if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
-            raise activation_error(self.spec, failure) from failure
+            raise self._activation_error(failure) from failure
         return turn
 
     def late(self) -> ActivationError:
         """Return the error for a handshake of another caller that did not end in time."""
         failure = CallTimeout("another caller's handshake did not end in time", phase="handshake")
-        error = activation_error(self.spec, failure)
+        error = self._activation_error(failure)
         error.__cause__ = failure
         return error
+
+    # Why it failed.
+
+    @property
+    def explains(self) -> bool:
+        """Whether the registry explains failures, for which it may need a moment."""
+        return self._listener is not None and self._listener.explains
+
+    def why(self, failure: Exception) -> str | None:
+        """Return the registry's reason for a failure: the process that it started has exited, say."""
+        return None if self._listener is None else self._listener.why(self._spec, failure)
+
+    def _explain(self, failure: ExtframeError) -> None:
+        """Ask for the reason of a failed handshake, once for all callers that wait for it. Not under the lock."""
+        reason = self.why(failure)
+        self._explained = (failure, reason) if reason else None
+
+    def _activation_error(self, failure: Exception) -> ActivationError:
+        explained = self._explained
+        reason = explained[1] if explained is not None and explained[0] is failure else None
+        return activation_error(self.spec, failure, reason)
 
     # What happens to it.
 
@@ -431,10 +460,11 @@ class Plugin(PluginBase[Client]):
 
     def _fail(self, failure: ExtframeError) -> ActivationError:
         """End the handshake, and return the error to raise from ``failure``."""
+        self._explain(failure)
         with self._lock:
             self._ended.notify_all()
             self._record_failure(threading.get_ident(), failure)
-        return activation_error(self.spec, failure)
+        return self._activation_error(failure)
 
 
 class PendingHandshake:
@@ -506,8 +536,14 @@ def handshake_time(deadline: float) -> float:
     return seconds
 
 
-def activation_error(spec: PluginSpec, cause: Exception) -> ActivationError:
-    """Return the error for a handshake that failed. The caller chains the cause, which then names the plugin too."""
+def activation_error(spec: PluginSpec, cause: Exception, reason: str | None = None) -> ActivationError:
+    """Return the error for a handshake that failed. The caller chains the cause, which then names the plugin too.
+
+    Args:
+        spec: of the plugin.
+        cause: what failed.
+        reason: what the registry says about it, as the predicate of a sentence.
+    """
     if isinstance(cause, ExtframeError):
         cause.plugin, cause.method, cause.address = spec.name, ACTIVATE, spec.address
     why = cause.message if isinstance(cause, ExtframeError) else str(cause)
@@ -519,8 +555,9 @@ def activation_error(spec: PluginSpec, cause: Exception) -> ActivationError:
             "; it has no handshake. If it is a managed plugin of Docker's, which needs none, name what it implements: "
             f"PluginManager(implements={{{spec.name!r}: [...]}})"
         )
+    failed = f"at {spec.address} was not activated: {why}{remedy}"
     return ActivationError(
-        f"plugin {spec.name!r} at {spec.address} was not activated: {why}{remedy}",
+        f"plugin {spec.name!r} {reason or failed}",
         plugin=spec.name,
         method=ACTIVATE,
         address=spec.address,

@@ -20,6 +20,14 @@ from .plugin import PluginBase
 REMEMBERED = 256
 """Removed plugins that are remembered: if one comes back, it is the same, and its handlers are not called again."""
 
+_REASONS = {
+    PluginNotFound: "its source is gone",
+    SpecError: "its source cannot be used",
+    ActivationError: "it cannot be started",
+}
+_DEFINITE = tuple(_REASONS)
+"""What a registry raises if it could search: the plugin is not there, or cannot be used."""
+
 P = TypeVar("P", bound=PluginBase[Any])
 
 logger = get_logger(__name__)
@@ -42,11 +50,19 @@ class PluginTable(Generic[P]):
         failures: where failures of plugins are noted.
         events: receives the lifecycle events.
         is_closed: returns whether the manager is closed.
+        why: returns the registry's reason for a failure, or None; None if the registry gives none.
     """
 
     def __init__(
-        self, create: Callable[..., P], *, failures: Failures, events: Events, is_closed: Callable[[], bool]
+        self,
+        create: Callable[..., P],
+        *,
+        failures: Failures,
+        events: Events,
+        is_closed: Callable[[], bool],
+        why: Callable[[PluginSpec, Exception], str | None] | None = None,
     ) -> None:
+        self._why = why
         self._planned_tries: dict[str, float] = {}
         self._create = create
         self._failures = failures
@@ -113,7 +129,7 @@ class PluginTable(Generic[P]):
 
     def to_check_again(self, name: str, error: ExtframeError) -> PluginSpec | None:
         """Return the spec whose stamp `not_found` needs: another caller may have found the plugin meanwhile."""
-        return self.seen(name) if isinstance(error, PluginNotFound | SpecError) else None
+        return self.seen(name) if isinstance(error, _DEFINITE) else None
 
     def not_found(self, name: str, seen: PluginSpec | None, error: ExtframeError, stamp: Hashable = None) -> P | None:
         """Note that a search failed.
@@ -130,7 +146,7 @@ class PluginTable(Generic[P]):
             The plugin if it can be used all the same; None if the caller is to raise the error.
         """
         plugin = self._plugins.get(name)
-        if not isinstance(error, PluginNotFound | SpecError):
+        if not isinstance(error, _DEFINITE):
             if plugin is None or not plugin.is_made:
                 return None
             self.record_search(error)
@@ -139,7 +155,9 @@ class PluginTable(Generic[P]):
             return plugin  # it is back, and another caller has found it
         is_gone = isinstance(error, PluginNotFound)
         if plugin is not None and seen is not None:
-            plugin.mark_missing(seen, error, "its source " + ("is gone" if is_gone else "cannot be used"))
+            plugin.mark_missing(
+                seen, error, next(reason for kind, reason in _REASONS.items() if isinstance(error, kind))
+            )
         if is_gone:
             self._mark_removed(name)
         return None
@@ -235,6 +253,15 @@ class PluginTable(Generic[P]):
     def planned_try(self, name: str) -> float | None:
         """Return what `plan_try` recorded. See `PluginListener`."""
         return self._planned_tries.get(name)
+
+    @property
+    def explains(self) -> bool:
+        """Whether the registry explains failures. See `PluginListener`."""
+        return self._why is not None
+
+    def why(self, spec: PluginSpec, failure: Exception) -> str | None:
+        """Return the registry's reason for a failure. See `PluginListener`."""
+        return None if self._why is None else self._why(spec, failure)
 
     # The end.
 

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..concurrency.deadlines import left
 from ..concurrency.threads import Worker
 from ..errors import CallTimeout, ExtframeError
+from ..logs import get_logger
 from ..protocol import Manifest, PluginSpec
-from ..registry.local import LocalRegistry, Registry
-from ..text import text_of
+from ..registry.base import Registry, errors_of, name_of, waits
 
 T = TypeVar("T")
+
+logger = get_logger(__name__)
 
 
 class RegistryAccess:
     """A registry as a manager uses it.
 
-    ``LocalRegistry`` is called in the caller's thread, as it only reads directories. Any other registry may ask a
-    server: where there is a deadline it is called in a thread of its own, which is left behind when the deadline
+    Methods that never wait, as those of `LocalRegistry`, are called in the caller's thread. Any other registry may ask
+    a server: where there is a deadline it is called in a thread of its own, which is left behind when the deadline
     passes.
 
     Args:
@@ -31,11 +34,11 @@ class RegistryAccess:
     def __init__(self, registry: Registry, manifests: Mapping[str, Manifest] = {}) -> None:
         self.registry = registry
         self._manifests = manifests
-        self.name = type(registry).__qualname__
+        self.name = name_of(registry)
 
     def is_local(self, method: str) -> bool:
-        """Return whether a method is that of `LocalRegistry`, which does not wait."""
-        return getattr(type(self.registry), method, None) is getattr(LocalRegistry, method)
+        """Return whether a method never waits."""
+        return not waits(self.registry, method)
 
     def scan(self, deadline: float | None = None) -> list[str]:
         """Return the names of all plugins, as ``Registry.scan`` does.
@@ -53,7 +56,7 @@ class RegistryAccess:
         """Return the address of a plugin, as ``Registry.find`` does.
 
         Raises:
-            PluginNotFound, SpecError: as ``Registry.find`` does.
+            PluginNotFound, SpecError, ActivationError: as ``Registry.find`` does.
             ExtframeError, CallTimeout: as `scan` does.
         """
         spec = self._call("find", lambda: self.registry.find(name), f"find plugin {name!r}", name, deadline)
@@ -69,19 +72,52 @@ class RegistryAccess:
         except ExtframeError:
             return None
 
-    def _call(self, method: str, call: Callable[[], T], act: str, plugin: str | None, deadline: float | None) -> T:
+    # What a registry may have. An error here is logged, as nothing depends on it.
+
+    def changes(self) -> Any:
+        """Return an object whose ``fileno()`` is readable after a change; None if the registry has none."""
+        return self._optional("changes")
+
+    @property
+    def explains(self) -> bool:
+        """Whether the registry has ``why``."""
+        return callable(getattr(self.registry, "why", None))
+
+    def why(self, spec: PluginSpec, error: Exception) -> str | None:
+        """Return the registry's reason for which a plugin could not be used, as the predicate of a sentence."""
+        reason = self._optional("why", spec, error)
+        return reason if isinstance(reason, str) and reason else None
+
+    def starts_on_use(self, name: str) -> bool:
+        """Return whether the plugin does not run, and its use would start it."""
+        return bool(self._optional("starts_on_use", name))
+
+    def close(self) -> None:
+        """Close the registry, if it can be."""
+        self._optional("close")
+
+    def _optional(self, method: str, *arguments: object) -> Any:
+        found = getattr(self.registry, method, None)
+        if not callable(found):
+            return None
         try:
+            with errors_of(self.registry, f"call {method}()"):
+                return found(*arguments)
+        except ExtframeError as error:
+            with suppress(Exception):  # of a log handler
+                logger.warning("%s", error, exc_info=error)
+            return None
+
+    def _call(self, method: str, call: Callable[[], T], act: str, plugin: str | None, deadline: float | None) -> T:
+        with errors_of(self.registry, act, plugin):
             if deadline is None or self.is_local(method):
                 return call()
-            return Worker(call, f"extframe {self.name}.{method}").result(deadline)
-        except ExtframeError:
-            raise
-        except TimeoutError as error:
-            if deadline is None or left(deadline):  # the registry's own
-                raise self._error(act, plugin, error) from error
-            raise self.late(method, act, plugin) from None
-        except Exception as error:
-            raise self._error(act, plugin, error) from error
+            try:
+                return Worker(call, f"extframe {self.name}.{method}").result(deadline)
+            except TimeoutError as error:
+                if left(deadline) or isinstance(error, ExtframeError):  # the registry's own
+                    raise
+                raise self.late(method, act, plugin) from None
 
     def late(self, method: str, act: str, plugin: str | None) -> CallTimeout:
         """Return the error for a method that did not return in time."""
@@ -89,9 +125,4 @@ class RegistryAccess:
             f"registry {self.name} did not {act} in time; its {method}() is still running",
             plugin=plugin,
             phase="registry",
-        )
-
-    def _error(self, act: str, plugin: str | None, error: Exception) -> ExtframeError:
-        return ExtframeError(
-            f"registry {self.name} could not {act}: {type(error).__name__}: {text_of(error)}", plugin=plugin
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import select
 import threading
 from collections import deque
 from collections.abc import Hashable
@@ -16,6 +16,7 @@ from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
 from ..concurrency.locks import signal_safe_lock
 from ..concurrency.threads import start
+from ..concurrency.wake_pipe import WakePipe
 from ..errors import ExtframeError
 from ..logs import get_logger
 from ..registry.notifications import monitor_changes
@@ -48,13 +49,16 @@ class Watch:
         self._closing = Event()
         self._start_lock = signal_safe_lock()  # guards both
         self._is_running = self._is_cancelled = False
-        self._wake = _Wake()
+        self._wake = WakePipe()
         self._changes = monitor_changes(getattr(self._registry.registry, "directories", ()))
         self._plugins = ConcurrentActivation(activator, self._note_result, "extframe handlers", wait_for_handlers=False)
-        self._plan = WatchPlan(self._table, self._plugins.abandon)
+        self._plan = WatchPlan(self._table, self._plugins.abandon, self._registry.starts_on_use)
         self._plugins.listen(self._wake.descriptor)
         if self._changes.descriptor is not None:
             self._plugins.listen(self._changes.descriptor)
+        self._registry_changes = self._registry.changes()
+        if self._registry_changes is not None:
+            self._plugins.listen(self._registry_changes.fileno())
         self._stop_listening = self._table.listen(self._note_loss)
         self._thread = threading.Thread(target=self._run, name="extframe watch", daemon=True)
         try:
@@ -137,14 +141,23 @@ class Watch:
             self._plan.begun(name)
         self._plugins.turn(min(self._plan.next_time(), monotonic() + self._changes.poll_interval))
         self._wake.drain()
-        if self._changes.has_changed():
+        if self._changes.has_changed() or self._registry_has_changed():
             self._plan.changed(monotonic())
+
+    def _registry_has_changed(self) -> bool:
+        changes = self._registry_changes
+        if changes is None or not select.select([changes], [], [], 0)[0]:
+            return False
+        changes.drain()
+        return True
 
     def _release(self) -> None:
         self._stop_listening()
         self._plugins.close()
         self._plan.close()
         self._changes.close()
+        if self._registry_changes is not None:
+            self._registry_changes.close()
         self._wake.close()
 
     def _scan(self) -> None:
@@ -176,33 +189,3 @@ class Watch:
             self._plan.ended(name, error, is_current, monotonic())
         while self._lost:
             self._plan.lost(self._lost.popleft(), monotonic())
-
-
-class _Wake:
-    """A file descriptor that any thread can make readable."""
-
-    def __init__(self) -> None:
-        self.descriptor, self._other_end = os.pipe()
-        os.set_blocking(self.descriptor, False)
-        os.set_blocking(self._other_end, False)
-        self._lock = signal_safe_lock()  # without it, `up` might write to another file whose number is the same
-        self._closed = False
-
-    def up(self) -> None:
-        """Make it readable."""
-        with self._lock, suppress(BlockingIOError):  # it is full, so it is readable
-            if not self._closed:
-                os.write(self._other_end, b"!")
-
-    def drain(self) -> None:
-        """Make it unreadable."""
-        with suppress(BlockingIOError):
-            while os.read(self.descriptor, 4096):
-                pass
-
-    def close(self) -> None:
-        """Close the descriptors."""
-        with self._lock:
-            self._closed = True
-            os.close(self.descriptor)
-            os.close(self._other_end)

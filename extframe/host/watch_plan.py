@@ -51,9 +51,16 @@ class WatchPlan(Generic[P]):
     Args:
         table: the plugins that the manager knows.
         abandon: ends the handshake of a plugin, if the watch makes one; returns whether it did.
+        starts_on_use: returns whether a plugin does not run and would be started: the watch leaves it alone.
     """
 
-    def __init__(self, table: PluginTable[P], abandon: Callable[[P], bool]) -> None:
+    def __init__(
+        self,
+        table: PluginTable[P],
+        abandon: Callable[[P], bool],
+        starts_on_use: Callable[[str], bool] = lambda name: False,
+    ) -> None:
+        self._starts_on_use = starts_on_use
         self._table = table
         self._abandon = abandon
         self._entries: dict[str, _Entry] = {}
@@ -134,10 +141,11 @@ class WatchPlan(Generic[P]):
     def due(self, now: float) -> list[str]:
         """Return the plugins that are to be activated now. For each, `begun` and `ended` follow."""
         due = [name for name, entry in self._entries.items() if entry.next_try <= now]
+        dormant = {name for name in due if self._starts_on_use(name)}
         for name in due:
-            self._entries[name].under_way, self._entries[name].next_try = True, math.inf
+            self._entries[name].under_way, self._entries[name].next_try = name not in dormant, math.inf
             self._table.plan_try(name, None)
-        return due
+        return [name for name in due if name not in dormant]
 
     def begun(self, name: str) -> None:
         """Note that a plugin was searched, and that its handshake begins."""

@@ -18,6 +18,7 @@ from ..errors import ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
 from ..protocol import SPEC_READERS, Address, PluginSpec, check_name, check_path
 from .base import Registry as Registry
+from .base import never_waits
 from .ownership import check_writers, fix_with
 from .ownership import writers as writers
 from .search_errors import UNREACHABLE, is_access_denied, is_systems_fault, search_error, text_of_os_error
@@ -150,6 +151,7 @@ class LocalRegistry:
         unsafe = ", allow_unsafe=True" if self.allow_unsafe else ""
         return f"{type(self).__name__}({self.sockets!r}, {list(self.specs)!r}{unsafe})"
 
+    @never_waits
     def scan(self) -> list[str]:
         """Return the names for which ``find`` has an answer, sorted, without duplicates.
 
@@ -199,6 +201,7 @@ class LocalRegistry:
         if self._reported.setdefault(directory, mine) is mine:
             logger.warning("cannot read the plugin directory %s: %s; its plugins are ignored", directory, reason)
 
+    @never_waits
     def find(self, name: str) -> PluginSpec:
         """Return where plugin ``name`` listens, and which file says so. Looks once, without waiting.
 
@@ -244,6 +247,7 @@ class LocalRegistry:
         found = candidates(self.places, check_name(name))
         return list(dict.fromkeys(each.path for each in found if _is_source(each)))  # a directory may be given twice
 
+    @never_waits
     def stamp(self, spec: PluginSpec) -> Hashable:
         """Return the current identity of the socket or spec file that ``spec`` was read from.
 

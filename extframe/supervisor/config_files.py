@@ -88,7 +88,7 @@ class ConfigFiles:
             raise SpecError(message, plugin=name, source=path, remedy=remedy) from error
         except SpecError as wrong:
             raise SpecError(f"{path}: {wrong}", plugin=name, source=path, remedy=wrong.remedy) from wrong
-        return ConfigFile(parse_config(content, name, path), stamp_of(status))
+        return ConfigFile(parse_config(content, name, path), (path, stamp_of(status)))
 
     def stamp(self, name: str) -> Hashable:
         """Return the identity of a plugin's file now; None if there is none, or the file system cannot say."""
@@ -97,6 +97,15 @@ class ConfigFiles:
         except (PluginNotFound, SpecError):
             return None
         return path, stamp_of(status)
+
+    def sources(self, name: str) -> list[str]:
+        """Return the files of a plugin: the one that counts, then those that it hides.
+
+        Raises:
+            SpecError: the name is invalid.
+        """
+        paths = [os.path.join(directory, check_name(name) + EXTENSION) for directory in self.directories]
+        return [path for path in paths if os.path.lexists(path)]
 
     def _search(self, name: str) -> tuple[str, os.stat_result]:
         failed: dict[str, OSError] = {}

@@ -1,8 +1,9 @@
-"""Where the supervisor of a host program has its files: configuration, run directory, environments. No I/O."""
+"""Where the supervisor of a host program has its files: configuration, run directory, environments. Creates none."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 
 from ..protocol import check_name
@@ -45,6 +46,18 @@ def directories_of(app: str) -> Directories:
     own = (xdg("XDG_CONFIG_HOME", f"{home}/.config"), f"{home}/.local/lib")
     return Directories(
         (*(f"{each}/{app}/plugins.d" for each in own), *configs),
-        os.path.join(xdg("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}"), app, "supervisor"),
+        os.path.join(_runtime_directory(), app, "supervisor"),
         os.path.join(xdg("XDG_DATA_HOME", f"{home}/.local/share"), app, "environments"),
     )
+
+
+def default_run_directory() -> str:
+    """Return the run directory of host programs without a name."""
+    base = "/run" if os.geteuid() == 0 else _runtime_directory()
+    return os.path.join(base, "extframe", "supervisor")
+
+
+def _runtime_directory() -> str:
+    """Return this user's directory for sockets: containers and macOS have no ``/run/user/UID``."""
+    directory = xdg("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
+    return directory if os.path.isdir(directory) else os.path.join(tempfile.gettempdir(), f"extframe-{os.geteuid()}")

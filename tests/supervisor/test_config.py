@@ -131,15 +131,15 @@ def test_the_directories_of_docker_are_rejected():
         ConfigFiles(["/etc/docker/plugins/"])
 
 
-def test_each_user_has_directories_of_a_host(monkeypatch):
+def test_each_user_has_directories_of_a_host(monkeypatch, short_path):
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert directories_of("myhost").configs == ("/etc/myhost/plugins.d", "/usr/lib/myhost/plugins.d")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setenv("XDG_CONFIG_HOME", "/c")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/r")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short_path))
     monkeypatch.setenv("XDG_DATA_HOME", "/d")
     found = directories_of("myhost")
     assert (found.configs[0], found.run, found.environments) == (
-        "/c/myhost/plugins.d", "/r/myhost/supervisor", "/d/myhost/environments",
+        "/c/myhost/plugins.d", f"{short_path}/myhost/supervisor", "/d/myhost/environments",
     )  # fmt: skip
     assert found.configs[2:] == ("/etc/myhost/plugins.d", "/usr/lib/myhost/plugins.d")

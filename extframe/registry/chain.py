@@ -1,0 +1,188 @@
+"""Several registries as one: the first that has a plugin counts. Searches nothing itself."""
+
+from __future__ import annotations
+
+import select
+import sys
+from collections.abc import Hashable
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ActivationError, ExtframeError, PluginNotFound, SpecError
+from ..logs import get_logger
+from ..protocol import PluginSpec
+from .base import Registry, errors_of, never_waits
+
+logger = get_logger(__name__)
+
+
+class RegistryChain:
+    """Registries in the order of their precedence: ``RegistryChain(Supervisor.for_app("myhost"), LocalRegistry())``.
+
+    ``scan`` returns the plugins of all of them. The first registry that has a name counts, even if what it has cannot
+    be used. A registry that cannot be searched hides nothing: its plugins of the last scan stay in the list, and the
+    others are searched. ``PluginManager([first, second])`` is the same.
+
+    Args:
+        registries: one or more, the most important first.
+
+    Raises:
+        TypeError: there is none.
+    """
+
+    def __init__(self, *registries: Registry) -> None:
+        if not registries:
+            raise TypeError("RegistryChain needs at least one registry")
+        self.registries = registries
+        self._owners: dict[str, int] = {}  # name -> the registry that has it
+        self._last: dict[int, list[str]] = {}  # what the last scan of each registry returned
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self.registries))})"
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The directories of all registries that have some; none if another registry has to be polled."""
+        if not self._is_observable():
+            return ()
+        found = (directory for each in self.registries for directory in getattr(each, "directories", ()))
+        return tuple(dict.fromkeys(found))
+
+    @never_waits
+    def scan(self) -> list[str]:
+        """Return the names of the plugins of all registries, sorted, without duplicates.
+
+        Raises:
+            ExtframeError: a registry cannot be searched, and has never been.
+        """
+        owners: dict[str, int] = {}
+        for index, registry in enumerate(self.registries):
+            for name in self._scan(index, registry):
+                owners.setdefault(name, index)
+        self._owners = owners
+        return sorted(owners)
+
+    def _scan(self, index: int, registry: Registry) -> list[str]:
+        try:
+            with errors_of(registry, "list plugins"):
+                names = registry.scan()
+        except ExtframeError as error:
+            if index not in self._last:
+                raise
+            logger.warning("%s; its plugins of the last scan are used", error)
+            return self._last[index]
+        self._last[index] = names
+        return names
+
+    @never_waits
+    def find(self, name: str) -> PluginSpec:
+        """Return where a plugin listens, from the first registry that has it.
+
+        Raises:
+            PluginNotFound: none has it; the message lists every place that was searched.
+            SpecError, ActivationError: as that registry does.
+            ExtframeError: a registry cannot be searched, and no other has the plugin.
+        """
+        missing: list[str] = []
+        failed: list[ExtframeError] = []
+        for index, registry in enumerate(self.registries):
+            try:
+                with errors_of(registry, f"find plugin {name!r}", name):
+                    spec = registry.find(name)
+            except PluginNotFound as error:  # noqa: PERF203 - few registries, and each has its turn
+                missing.append(error.message.removeprefix(f"no plugin {name!r}: "))
+            except (SpecError, ActivationError):
+                self._owners[name] = index
+                raise
+            except ExtframeError as error:
+                failed.append(error)
+            else:
+                self._owners[name] = index
+                return replace(spec, stamp=(index, spec.stamp))
+        if failed:
+            raise ExtframeError("; ".join(str(error) for error in failed), plugin=name) from failed[0]
+        raise PluginNotFound(f"no plugin {name!r}: {'; '.join(missing)}", plugin=name)
+
+    @never_waits
+    def stamp(self, spec: PluginSpec) -> Hashable:
+        """Return the identity of what ``spec`` was made from; None if that is gone, or an earlier registry has it."""
+        index, inner = _split(spec)
+        for registry in self.registries[:index]:
+            sources = getattr(registry, "sources", None)
+            if sources is not None and sources(spec.name):
+                return None
+        stamp = self.registries[index].stamp(inner)
+        return None if stamp is None else (index, stamp)
+
+    def changes(self) -> Changes | None:
+        """Return an object whose ``fileno()`` is readable after a change in a registry; None if that cannot be seen."""
+        if not self._is_observable() or sys.platform != "linux":
+            return None
+        return Changes([registry.changes() for registry in self.registries if hasattr(registry, "changes")])
+
+    def _is_observable(self) -> bool:
+        """Return whether no registry has to be polled."""
+        return all(hasattr(each, "changes") or getattr(each, "directories", ()) for each in self.registries)
+
+    def why(self, spec: PluginSpec, error: Exception) -> str | None:
+        """Return what the registry that has the plugin says about a failure."""
+        index, inner = _split(spec)
+        found: str | None = _optional(self.registries[index], "why", inner, error)
+        return found
+
+    def starts_on_use(self, name: str) -> bool:
+        """Return whether the plugin does not run, and its use would start it."""
+        index = self._owners.get(name)
+        return index is not None and bool(_optional(self.registries[index], "starts_on_use", name))
+
+    def close(self) -> None:
+        """Close every registry.
+
+        Raises:
+            ExtframeError: one could not be closed; the others are.
+        """
+        failed: list[ExtframeError] = []
+        for registry in self.registries:
+            try:
+                with errors_of(registry, "close"):
+                    _optional(registry, "close")
+            except ExtframeError as error:  # noqa: PERF203 - few registries, and each is closed
+                failed.append(error)
+        if failed:
+            raise failed[0]
+
+
+class Changes:
+    """Several objects with ``fileno()`` as one. Linux only."""
+
+    def __init__(self, members: list[Any]) -> None:
+        self._members = members
+        self._poll = select.epoll()
+        for member in members:
+            self._poll.register(member.fileno(), select.EPOLLIN)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when one of theirs is."""
+        return self._poll.fileno()
+
+    def drain(self) -> None:
+        """Drain every member."""
+        for member in self._members:
+            _optional(member, "drain")
+
+    def close(self) -> None:
+        """Close every member."""
+        self._poll.close()
+        for member in self._members:
+            _optional(member, "close")
+
+
+def _split(spec: PluginSpec) -> tuple[int, PluginSpec]:
+    stamp: Any = spec.stamp  # `find` made it
+    return stamp[0], replace(spec, stamp=stamp[1])
+
+
+def _optional(target: object, method: str, *arguments: object) -> Any:
+    """Call a method that an object may have."""
+    found = getattr(target, method, None)
+    return None if found is None else found(*arguments)

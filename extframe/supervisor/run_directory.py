@@ -1,0 +1,105 @@
+"""A directory for the sockets of one running host, and the removal of those that dead hosts left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ..errors import SpecError
+from ..registry.ownership import check_writers
+from ..registry.search_errors import text_of_os_error
+
+_PREFIX = "host-"
+_LOCK = "lock"
+
+
+class RunDirectory:
+    """A directory that this host has for itself: a second host of the same application gets another.
+
+    Args:
+        base: the directory of all hosts; created if it is missing.
+
+    Raises:
+        SpecError: ``base`` cannot be created, or other users can write it.
+    """
+
+    def __init__(self, base: str) -> None:
+        base = os.path.abspath(base)
+        try:
+            os.makedirs(base, 0o755, exist_ok=True)
+            check_writers(base, os.stat(base))
+            with _locked(os.path.join(base, ".lock")):
+                _remove_stale(base)
+                self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+                self._lock = _open_lock(os.path.join(self.path, _LOCK))
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except SpecError as unsafe:
+            raise SpecError(f"run directory {base}: {unsafe}", source=base, remedy=unsafe.remedy) from unsafe
+        except OSError as refused:
+            message = f"cannot use {base} as run directory: {text_of_os_error(refused)}; choose one with run_directory="
+            raise SpecError(message, source=base) from refused
+        os.chmod(self.path, 0o711)  # plugins of other users have directories in it
+
+    def close(self) -> None:
+        """Remove it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def live_directories(base: str) -> list[str]:
+    """Return the run directories of the hosts that run now, the latest first."""
+    found = [path for path in _directories(base) if not _is_stale(path)]
+    return sorted(found, key=_changed, reverse=True)
+
+
+def _changed(path: str) -> float:
+    with suppress(OSError):
+        return os.stat(path).st_mtime
+    return 0.0
+
+
+def _directories(base: str) -> list[str]:
+    try:
+        return [os.path.join(base, name) for name in os.listdir(base) if name.startswith(_PREFIX)]
+    except OSError:
+        return []
+
+
+def _remove_stale(base: str) -> None:
+    for path in _directories(base):
+        if _is_stale(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_stale(path: str) -> bool:
+    try:
+        descriptor = os.open(os.path.join(path, _LOCK), os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return True  # its host died before it had the lock, which is made under the lock of all
+    except OSError:
+        return False  # another user's
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _open_lock(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    descriptor = _open_lock(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,425 @@
+"""A supervisor starts plugins when they are needed, explains their failures, restarts them and stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import marshal
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from supervised import Plugins, eventually, runs
+
+import extframe
+from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
+
+
+@pytest.fixture
+def plugins(short_path: Path) -> Plugins:
+    return Plugins(short_path)
+
+
+@pytest.fixture
+def supervisor(plugins: Plugins) -> Iterator[extframe.Supervisor]:
+    with plugins.supervisor() as supervisor:
+        yield supervisor
+
+
+@pytest.fixture
+def pm(supervisor: extframe.Supervisor) -> Iterator[extframe.PluginManager]:
+    with extframe.PluginManager(supervisor, groups=()) as manager:
+        yield manager
+
+
+def volumes(pm: extframe.PluginManager, name: str = "photos") -> extframe.VolumeDriver:
+    return pm.driver(name, extframe.VolumeDriver)
+
+
+def running(supervisor: extframe.Supervisor, name: str = "photos") -> extframe.PluginStatus:
+    """Return the status of a plugin that has answered the supervisor's handshake, too."""
+    eventually(lambda: supervisor.status(name).state is ProcessState.RUNNING)
+    return supervisor.status(name)
+
+
+# --- start ----------------------------------------------------------------------------------------------
+
+
+def test_fifty_threads_that_need_a_plugin_at_once_start_it_once(plugins, supervisor, pm):
+    plugins.write("photos")
+    assert supervisor.scan() == ["photos"]
+    assert supervisor.status("photos").state is ProcessState.IDLE
+    results: list[object] = []
+    threads = [threading.Thread(target=lambda: results.append(volumes(pm).list())) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [[]] * 50
+    status = running(supervisor)
+    assert (status.state, status.restarts, status.exit) == (ProcessState.RUNNING, 0, None)
+    assert list(status.last_lines) == [f"pid {status.pid}"]
+    assert status.started is not None
+    assert status.source == str(plugins.directory / "photos.toml")
+
+
+def test_a_failed_start_is_reported_with_status_and_last_line(plugins, pm):
+    plugins.write("photos", "say:cannot read config.toml", "exit:3")
+    with pytest.raises(ActivationError) as caught:
+        pm.get("photos")
+    text = str(caught.value)
+    assert text.startswith("plugin 'photos' exited with status 3 ")
+    assert text.endswith(" s after its start; it said: cannot read config.toml")
+    assert isinstance(caught.value.__cause__, ExtframeError)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            {"command": ["/nowhere/photos"]},
+            "was not started: cannot run .*/nowhere/photos.*: No such file or directory",
+        ),
+        ({"cwd": "/nowhere"}, "was not started: cannot enter the directory /nowhere: No such file"),
+        ({"sha256": 64 * "0"}, "was not started: cannot run .*: its SHA-256 digest is [0-9a-f]{64}; expected 000"),
+        ({"limits": {"nofile": 2**40}}, "was not started: cannot set the limit nofile to 1099511627776: "),
+    ],
+)
+def test_a_program_that_cannot_be_run_is_reported_at_once(plugins, pm, keys, expected):
+    plugins.write("photos", **keys)
+    with pytest.raises(ActivationError, match=f"^plugin 'photos' {expected}"):
+        pm.get("photos")
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"command": ["no-such-program"]}, "photos.toml: key 'command' is 'no-such-program', which is not in PATH"),
+        ({"user": "no-such-user"}, "photos.toml: key 'user' is 'no-such-user'; expected a user of this system"),
+        ({"restart": "sometimes"}, "photos.toml: key 'restart' is 'sometimes'; expected"),
+    ],
+)
+def test_a_mistake_in_the_file_is_a_spec_error(plugins, pm, keys, expected):
+    path = plugins.write("photos", **keys)
+    with pytest.raises(SpecError, match=expected) as caught:
+        pm.get("photos")
+    assert caught.value.source == str(path)
+    with pytest.raises(PluginNotFound, match=f"looked for music.toml in {plugins.directory}"):
+        pm.get("music")
+    with pytest.raises(SpecError, match="cannot be a plugin's name"):
+        pm.get("../photos")
+
+
+def test_a_process_that_never_accepts_is_an_error_that_says_so(plugins, pm):
+    plugins.write("photos", "say:I think", "sleep:600")
+    with pytest.raises(ActivationError, match="runs as process .* has not accepted a connection .*LISTEN_FDS"):
+        pm.get("photos", timeout=1.0)
+    own = [sys.executable, "-c", "import time; print('mine is {socket}', flush=True); time.sleep(600)"]
+    plugins.write("music", command=own, socket="own")
+    with pytest.raises(
+        ActivationError, match=r"has not accepted a connection .*\{socket\} in 'command'.*it said: mine"
+    ):
+        pm.get("music", timeout=1.0)
+
+
+def test_a_program_may_make_its_socket_itself(plugins, supervisor, pm):
+    plugins.write("photos", "own:{socket}", socket="own")
+    assert volumes(pm).list() == []
+    pid = running(supervisor).pid
+    os.kill(pid, signal.SIGKILL)
+    assert volumes(pm).list() == []
+    assert supervisor.status("photos").pid not in (None, pid)
+
+
+def test_the_program_is_verified_through_the_descriptor_that_is_executed(plugins, pm):
+    true = shutil.which("true")
+    digest = hashlib.sha256(Path(true).read_bytes()).hexdigest()
+    plugins.write("photos", command=[true], sha256=digest)
+    with pytest.raises(ActivationError, match="exited with status 0"):
+        pm.get("photos")
+    script = plugins.directory / "script"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    plugins.write("music", command=[str(script)], sha256=hashlib.sha256(b"#!/bin/sh\n").hexdigest())
+    with pytest.raises(ActivationError, match="sha256 can verify a program, not a script"):
+        pm.get("music")
+
+
+# --- what a process is given ----------------------------------------------------------------------------
+
+
+def reported(pm: extframe.PluginManager, path: Path) -> dict:
+    volumes(pm)
+    return marshal.loads(path.read_bytes())
+
+
+def test_the_environment_of_a_process_is_a_literal_list(plugins, pm, monkeypatch, short_path):
+    kept = {"PATH": "/usr/bin", "HOME": "/h", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/t"}
+    kept |= {"XDG_CONFIG_HOME": "/c", "SSL_CERT_FILE": "/s", "https_proxy": "http://p", "AWS_REGION": "eu"}
+    for name in list(os.environ):
+        if "COV" not in name:
+            monkeypatch.delenv(name)
+    for name, value in {**kept, "SECRET": "s", "LD_PRELOAD": "", "PYTHONPATH": "/x", "LISTEN_FDS": "7"}.items():
+        monkeypatch.setenv(name, value)
+    place = short_path / "report"
+    plugins.write(
+        "photos", f"report:{place}", env={"LEVEL": "info"}, pass_env=["AWS_*"], limits={"nofile": 99}, cwd="/usr"
+    )
+    found = reported(pm, place)
+    pid = str(found["pid"])
+    expected = {**kept, "LEVEL": "info", "LISTEN_FDS": "1", "LISTEN_PID": pid, "LISTEN_FDNAMES": "photos"}
+    assert found["environment"] == expected
+    assert found["descriptors"] == [0, 1, 2, 3]
+    assert (found["nofile"], found["cwd"], found["session"]) == ((99, 99), "/usr", found["pid"])
+
+
+def test_a_process_ignores_and_blocks_no_signal(plugins, pm):
+    plugins.write("photos", command=["grep", "-E", "SigIgn|SigBlk", "/proc/self/status"])
+    with pytest.raises(ActivationError, match=r"it said: SigBlk:0{16} \| SigIgn:0{16}$".replace(":0", r":\s0")):
+        pm.get("photos")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the user")
+def test_the_user_is_dropped(plugins, pm, short_path):
+    nobody = pwd.getpwnam("nobody")
+    short_path.chmod(0o755)
+    place = short_path / "report"
+    directory = short_path / "reports"
+    directory.mkdir()
+    os.chown(directory, nobody.pw_uid, nobody.pw_gid)
+    place = directory / "report"
+    program = directory / "tiny_plugin.py"
+    shutil.copy(Path(__file__).parent.parent / "tiny_plugin.py", program)
+    python = shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")
+    if python is None:
+        pytest.skip("no interpreter that another user may run")
+    command = [python, "-I", "-S", str(program), f"report:{place}", "own:{socket}"]
+    plugins.write("photos", command=command, socket="own", user="nobody")
+    found = reported(pm, place)
+    groups = sorted(os.getgrouplist("nobody", nobody.pw_gid))
+    assert found["ids"] == (nobody.pw_uid, nobody.pw_gid, nobody.pw_uid, groups)
+    assert found["environment"]["HOME"] == nobody.pw_dir
+    assert not [name for name in found["environment"] if name.startswith("XDG_")]
+
+
+def test_a_python_class_is_served_from_its_environment(plugins, short_path):
+    environment = short_path / "environments" / "photos"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=120)
+    packages = next((environment / "lib").glob("python*/site-packages"))
+    (packages / "host.pth").write_text("\n".join([str(Path(extframe.__file__).parent.parent), *sys.path]))
+    (packages / "acme_photos.py").write_text(
+        "import extframe, sys\n\n\nclass Photos(extframe.VolumeDriver):\n"
+        "    def get(self, name):\n        return extframe.Volume(name=sys.prefix)\n"
+    )
+    path = plugins.directory / "photos.toml"
+    path.write_text('python = { plugin = "acme_photos:Photos", environment = "photos" }')
+    supervisor = plugins.supervisor(environments=short_path / "environments")
+    with extframe.PluginManager(supervisor, groups=()) as pm:
+        assert volumes(pm).get("a").name == str(environment)
+        path.write_text('python = { plugin = "acme_photos:Photos", environment = "music" }')
+        with pytest.raises(SpecError, match="there is no .*/music/bin/python; expected an environment"):
+            pm.get("photos")
+    assert "acme_photos" not in sys.modules
+
+
+# --- what it says ---------------------------------------------------------------------------------------
+
+
+def test_what_a_process_says_is_logged_line_by_line(plugins, pm, caplog):
+    caplog.set_level(logging.INFO, "extframe.plugin.photos")
+    plugins.write("photos", "say:one\n\x1b[31mtwo\x1b[0m\a", "say:" + 10_000 * "x")
+    volumes(pm)
+    eventually(lambda: len(caplog.records) >= 4)
+    lines = [record.getMessage() for record in caplog.records if record.name == "extframe.plugin.photos"]
+    assert lines[:2] == ["one", "two"]
+    assert (len(lines[2]), lines[2][-4:]) == (8196, " ...")
+
+
+def test_a_flood_is_limited_and_its_end_is_known(plugins, supervisor, pm, caplog):
+    caplog.set_level(logging.INFO, "extframe.plugin.photos")
+    plugins.write("photos", "flood:100000", "exit:1")
+    with pytest.raises(ActivationError, match="exited with status 1 .*the flood is over$"):
+        pm.get("photos")
+    lines = [record.getMessage() for record in caplog.records if record.name == "extframe.plugin.photos"]
+    assert any("lines were dropped" in line for line in lines)
+    assert len(lines) < 100_000
+    assert supervisor.status("photos").last_lines[-1] == "the flood is over"
+
+
+# --- restart --------------------------------------------------------------------------------------------
+
+
+def test_idempotent_calls_go_on_while_the_process_is_killed_again_and_again(plugins, supervisor, pm):
+    plugins.write("photos")
+    driver = volumes(pm)
+    for _ in range(10):
+        before = running(supervisor).pid
+        os.kill(before, signal.SIGKILL)
+        while supervisor.status("photos").pid in (None, before):
+            assert driver.list() == []
+        assert driver.list() == []
+    status = supervisor.status("photos")
+    assert (status.restarts, status.exit.status, status.exit.is_failure) == (10, -signal.SIGKILL, True)
+    assert str(status.exit).startswith("was killed by SIGKILL ")
+
+
+def test_restarts_end_after_too_many_failures_until_the_file_changes(plugins, supervisor, pm):
+    plugins.write("photos", "exit:1", give_up="3 in 60s", start="always")
+    supervisor.scan()
+    eventually(lambda: supervisor.status("photos").state is ProcessState.FAILED)
+    assert supervisor.status("photos").restarts == 2
+    with pytest.raises(ActivationError, match=r"exited with status 1 .*not started again until .*photos.toml changes"):
+        pm.get("photos", wait=30)
+    supervisor.start("photos")  # once more
+    eventually(lambda: supervisor.status("photos").restarts == 5)
+    eventually(lambda: supervisor.status("photos").state is ProcessState.FAILED)
+    plugins.write("photos", give_up="3 in 60s")
+    assert volumes(pm).list() == []
+
+
+def test_a_call_of_a_plugin_that_is_not_restarted_says_how_it_ended(plugins, supervisor):
+    plugins.write("photos", restart="never")
+    with extframe.PluginManager(supervisor, groups=(), timeout=0.5) as pm:
+        driver = volumes(pm)
+        os.kill(running(supervisor).pid, signal.SIGKILL)
+        eventually(lambda: supervisor.status("photos").state is ProcessState.FAILED)
+        with pytest.raises(
+            ExtframeError, match="VolumeDriver.List on plugin 'photos' .*: the plugin was killed by SIGKILL"
+        ):
+            driver.list()
+
+
+def test_a_process_that_exits_well_is_started_by_the_next_connection(plugins, supervisor, pm):
+    plugins.write("photos", "polite")
+    driver = volumes(pm)
+    pid = running(supervisor).pid
+    os.kill(pid, signal.SIGTERM)
+    eventually(lambda: supervisor.status("photos").state is ProcessState.IDLE)
+    assert supervisor.status("photos").exit.status == 0
+    assert driver.list() == []
+    assert running(supervisor).pid != pid
+
+
+def test_a_changed_file_restarts_the_process_and_a_removed_one_stops_it(plugins, supervisor, pm):
+    path = plugins.write("photos")
+    volumes(pm)
+    first = supervisor.status("photos").pid
+    plugins.write("photos", "say:version 2")
+    volumes(pm)
+    second = supervisor.status("photos").pid
+    assert second != first
+    assert "version 2" in supervisor.status("photos").last_lines
+    assert not runs(first)
+    os.utime(path)
+    supervisor.scan()
+    assert supervisor.status("photos").pid == second
+    path.unlink()
+    assert supervisor.scan() == []
+    eventually(lambda: not runs(second))
+    with pytest.raises(PluginNotFound):
+        pm.get("photos")
+
+
+def test_a_watch_starts_nothing_that_starts_on_demand(plugins, supervisor, pm):
+    plugins.write("photos")
+    plugins.write("music", start="always")
+    activated: list[str] = []
+
+    class Listener:
+        @extframe.hookimpl
+        def plugin_activated(self, name: str) -> None:
+            activated.append(name)
+
+    pm.register(Listener())
+    with pm.watch():
+        eventually(lambda: activated == ["music"])
+        os.kill(running(supervisor, "music").pid, signal.SIGKILL)
+        eventually(lambda: activated == ["music", "music"])
+        assert supervisor.status("photos").state is ProcessState.IDLE
+        supervisor.start("photos")  # the watch notices that it runs
+        eventually(lambda: activated[2:] == ["photos"])
+
+
+def test_an_async_host_has_the_same(plugins, supervisor):
+    plugins.write("photos")
+    plugins.write("music", "say:cannot read config.toml", "exit:3")
+    plugins.write("films", start="always")
+
+    async def use() -> None:
+        async with extframe.AsyncPluginManager([supervisor], groups=()) as pm:
+            async with pm.watch() as events:
+                async for event in events:
+                    assert event.name == "films"
+                    break
+                driver = await pm.driver("photos", extframe.AsyncVolumeDriver)
+                os.kill(running(supervisor).pid, signal.SIGKILL)
+                assert await driver.list() == []
+                assert (await pm.get("photos")).name == "photos"
+            with pytest.raises(ActivationError, match="exited with status 3 .*it said: cannot read config.toml"):
+                await pm.get("music")
+
+    asyncio.run(use())
+    with pytest.raises(ExtframeError, match="this Supervisor is closed"):
+        supervisor.find("photos")
+
+
+# --- stop -----------------------------------------------------------------------------------------------
+
+
+def test_stop_ends_the_whole_group_and_kills_what_ignores_it(plugins, supervisor, pm):
+    plugins.write("photos", "deaf", "child", stop_timeout=0.2)
+    volumes(pm)
+    status = supervisor.status("photos")
+    eventually(lambda: any("child" in line for line in supervisor.status("photos").last_lines))
+    child = next(int(line.split()[1]) for line in supervisor.status("photos").last_lines if "child" in line)
+    supervisor.stop("photos")
+    assert not runs(status.pid)
+    eventually(lambda: not runs(child))
+    stopped = supervisor.status("photos")
+    assert (stopped.state, stopped.pid, stopped.exit.status) == (ProcessState.STOPPED, None, -signal.SIGKILL)
+    with pytest.raises(ActivationError, match=r"plugin 'photos' was stopped; start it with Supervisor.start\(\)"):
+        pm.get("photos")
+    supervisor.restart("photos")
+    assert volumes(pm).list() == []
+
+
+def test_closing_the_manager_stops_everything_and_leaves_nothing(plugins, short_path):
+    before = (len(os.listdir("/proc/self/fd")), threading.active_count())
+    for _ in range(3):
+        for name in ("a", "b", "c"):
+            plugins.write(name)
+        supervisor = plugins.supervisor()
+        with extframe.PluginManager([supervisor, extframe.LocalRegistry(short_path / "none")], groups=()) as pm:
+            assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["a", "b", "c"]
+            pids = [supervisor.status(name).pid for name in "abc"]
+        assert not any(map(runs, pids))
+        with pytest.raises(ExtframeError, match="this Supervisor is closed"):
+            supervisor.find("a")
+        supervisor.close()
+    assert [path.name for path in plugins.run.iterdir()] == [".lock"]
+    eventually(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before)
+    assert not [line for line in children() if "Z" in line.split()[2:3]]
+
+
+def children() -> list[str]:
+    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [Path(f"/proc/{pid}/stat").read_text() for pid in found]
+
+
+def test_docker_and_shared_directories_are_refused(plugins, short_path):
+    with pytest.raises(SpecError, match="is Docker's"):
+        extframe.Supervisor(["/run/docker/plugins"])
+    shared = short_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    supervisor = extframe.Supervisor(plugins.directory, run_directory=shared / "run")
+    with pytest.raises(SpecError, match="run directory .*is world-writable; fix with: chmod o-w"):
+        supervisor.scan()
