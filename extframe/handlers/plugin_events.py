@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import ExtframeError
+
+if TYPE_CHECKING:
+    from ..host.async_plugin import AsyncPlugin
 
 Kind = Literal["activated", "failed", "lost", "removed"]
 
@@ -27,7 +30,7 @@ class PluginEvent:
 
     kind: Kind
     name: str
-    plugin: Any = None
+    plugin: AsyncPlugin | None = None
     error: ExtframeError | None = None
     reason: str = ""
     when: datetime = field(default_factory=lambda: datetime.now(timezone.utc))

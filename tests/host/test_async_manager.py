@@ -454,6 +454,41 @@ def test_a_forked_child_uses_the_manager_in_a_loop_of_its_own(short_path: Path, 
     assert output.splitlines() == ["['holiday']", "child ['holiday']", "parent ['holiday']"]
 
 
+def test_a_manager_that_nothing_closes_leaves_no_warning_when_its_loop_ends(
+    short_path: Path, photos: FakePlugin
+) -> None:
+    photos.answer("VolumeDriver.Mount", Fault.HANG)
+    source = f"""
+        import asyncio, gc, warnings
+        import extframe
+
+        warnings.simplefilter("error")
+
+        async def wait(name, client):
+            await asyncio.sleep(3600)
+
+        async def main():
+            pm = extframe.AsyncPluginManager(extframe.LocalRegistry({str(short_path)!r}))
+            volumes = await pm.driver("photos", extframe.AsyncVolumeDriver)
+            await volumes.list()
+            tasks = [asyncio.ensure_future(volumes.mount("holiday", "c1"))]
+            pm.handle("VolumeDriver", wait)
+            tasks += [asyncio.ensure_future(pm.get("photos")), asyncio.ensure_future(pm.get("late", wait=60))]
+            async with pm.watch():
+                await asyncio.sleep(0.1)
+            return tasks  # asyncio.run cancels them
+
+        tasks = asyncio.run(main())
+        print([task.cancelled() for task in tasks])
+        del tasks
+        gc.collect()
+    """
+    with Program(source, measured=False) as program:
+        code, output = program.end()
+    assert code == 0, output
+    assert output.splitlines() == ["[True, True, True]"]
+
+
 # --- random cancellations -----------------------------------------------------------------------------
 
 

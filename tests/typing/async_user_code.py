@@ -160,7 +160,7 @@ async def host() -> None:
         async with pm.watch() as events:
             async for event in events:
                 kind: str = event.kind
-                print(kind, event.plugin and event.plugin.state)
+                print(kind, event.plugin.manifest.implements if event.plugin else event.reason)
         print(path, by_name, each, plugins, client, again, names)
 
 
