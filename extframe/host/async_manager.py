@@ -249,9 +249,9 @@ class AsyncPluginManager(BaseManager):
             RuntimeError: the manager was first used in another event loop.
         """
         deadline = deadlines.after(timeout)
+        activator = self._bound() if self._is_used() else None
         self._is_closed = True
-        if self._is_used():
-            activator = self._bound()
+        if activator is not None:
             activator.close()
             await activator.tasks.close(deadline)
         if hasattr(self._registry, "close"):

@@ -106,6 +106,45 @@ def test_lifecycle_hooks_and_handlers_are_called_next_to_it(pm: AsyncPluginManag
     assert threads != [threading.main_thread()]
 
 
+def test_a_lifecycle_hook_that_hangs_delays_neither_events_nor_later_hooks_for_long(
+    pm: AsyncPluginManager, short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extframe.handlers.async_lifecycle.TIMEOUT", 0.2)
+    seen: list[str] = []
+    release = threading.Event()
+
+    class Stuck:
+        @hookimpl(tryfirst=True)
+        async def plugin_activated(self) -> None:
+            await asyncio.Event().wait()
+
+        @hookimpl
+        def plugin_lost(self) -> None:
+            release.wait(60)
+
+    class Log:
+        @hookimpl
+        async def plugin_removed(self, name: str) -> None:
+            seen.append(name)
+
+    async def main() -> None:
+        pm.register(Stuck(), "stuck")
+        pm.register(Log(), "log")
+        async with pm, pm.watch() as events:
+            with FakePlugin(short_path, "photos"):
+                await next_of(events, "activated")
+            await next_of(events, "lost", "removed")
+            assert await eventually(lambda: seen == ["photos"])
+            assert {failure.what for failure in pm.failures()} == {
+                f"handler 'stuck' of plugin_{event} on plugin 'photos'" for event in ("activated", "lost")
+            }
+
+    try:
+        run(main)
+    finally:
+        release.set()
+
+
 def test_a_hung_handshake_delays_no_other_plugin_and_is_abandoned_when_its_source_changes(
     pm: AsyncPluginManager, short_path: Path
 ) -> None:
