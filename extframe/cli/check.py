@@ -176,4 +176,4 @@ def _explanation(result: Result) -> str:
     """Return the whole reason, with the rule if it is not followed."""
     if result.verdict.severity == 0:
         return result.reason
-    return f"{result.reason}. Rule: {result.rule.text} ({result.rule.source})"
+    return f"{result.reason.removesuffix('.')}. Rule: {result.rule.text} ({result.rule.source})"

@@ -124,7 +124,8 @@ class VolumeLifecycle:
         for name in (inside, outside):
             self.created.append(name)
             _, response = self._calls.call("create", name=name, opts=dict(self._options.options))
-            if response.status != 200:
+            if response.status != 200 or refusal(response):
+                self.created.remove(name)
                 return passed(f"refused: {words_of(response)}")
         home = posixpath.dirname(self._mountpoint(inside))
         there = posixpath.normpath(self._mountpoint(outside))
