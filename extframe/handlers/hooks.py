@@ -45,7 +45,7 @@ class ExtensionPoints:
 
     Args:
         name: the plugin's name.
-        client: the plugin's client; it keeps working when the plugin restarts.
+        client: the plugin's client, an ``AsyncClient`` in an async host; it keeps working when the plugin restarts.
 
     Returns:
         The driver that the handler created, or None.
@@ -83,8 +83,8 @@ class ExtensionPoints:
 class Lifecycle:
     """Lifecycle hooks: notifications of what happens to plugins.
 
-    They are called serially in a background thread, in the order of the events: nothing waits for them, and they may
-    call any method of the manager. Their results are ignored. One that raises does not stop the others and is
+    They are called serially in a background thread, or in tasks of an async host, in the order of the events: nothing
+    waits for them, and they may call any method of the manager. Their results are ignored. One that raises does not stop the others and is
     recorded in ``failures()``. One that runs longer than ten seconds is abandoned, and later events are delivered
     without it.
 

@@ -229,13 +229,15 @@ def test_a_failed_handler_alone_is_called_again(pm: AsyncPluginManager, photos: 
 def test_a_handler_that_hangs_costs_each_caller_its_own_deadline(
     pm: AsyncPluginManager, photos: FakePlugin, is_async: bool
 ) -> None:
-    release = threading.Event()
+    release, started = threading.Event(), threading.Event()
 
     def hang(name: str, client: object) -> str:
+        started.set()
         release.wait(60)
         return "driver"
 
     async def hang_on_loop(name: str, client: object) -> str:
+        started.set()
         await eventually(release.is_set, 60)
         return "driver"
 
@@ -244,7 +246,8 @@ def test_a_handler_that_hangs_costs_each_caller_its_own_deadline(
         async with pm:
             patient = asyncio.ensure_future(pm.driver("photos", "VolumeDriver"))
             cancelled = asyncio.ensure_future(pm.get("photos"))
-            for _ in range(2):  # the first caller, and one that finds the handler running
+            assert await eventually(started.is_set)
+            for _ in range(2):
                 with pytest.raises(CallTimeout, match=f"handler '{handler}' has not returned"):
                     await pm.get("photos", timeout=0.1)
             cancelled.cancel()

@@ -109,7 +109,7 @@ def test_lifecycle_hooks_and_handlers_are_called_next_to_it(pm: AsyncPluginManag
 def test_a_lifecycle_hook_that_hangs_delays_neither_events_nor_later_hooks_for_long(
     pm: AsyncPluginManager, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("extframe.handlers.async_lifecycle.TIMEOUT", 0.2)
+    monkeypatch.setattr("extframe.handlers.async_lifecycle.TIMEOUT", 0.7)
     seen: list[str] = []
     release = threading.Event()
 
