@@ -84,9 +84,9 @@ class Lifecycle:
     """Lifecycle hooks: notifications of what happens to plugins.
 
     They are called serially in a background thread, or in tasks of an async host, in the order of the events: nothing
-    waits for them, and they may call any method of the manager. Their results are ignored. One that raises does not stop the others and is
-    recorded in ``failures()``. One that runs longer than ten seconds is abandoned, and later events are delivered
-    without it.
+    waits for them, and they may call any method of the manager. Their results are ignored. One that raises does not
+    stop the others and is recorded in ``failures()``. One that runs longer than ten seconds is abandoned, and later
+    events are delivered without it.
 
     Args:
         name: the plugin's name.
