@@ -115,10 +115,10 @@ def test_what_belongs_to_a_process_is_not_pickled_and_says_what_to_send_instead(
     with PluginManager(LocalRegistry(tmp_path), groups=()) as pm, Client("unix:///p.sock", plugin="p") as client:
         plugin = Plugin(PluginSpec("p", "unix:///p.sock"))
         for value, words in {
-            client: "send its address, 'unix:///p.sock', and create a Client from it there",
+            client: "send its address, 'unix:///p.sock', and create the Client there",
             VolumeDriver.remote(client): "create the driver there: VolumeDriver.remote(Client(address))",
             plugin: "send its name, 'p', and get it from a plugin manager there",
-            pm: "send the arguments of its registry, and create a PluginManager from them there",
+            pm: "send the arguments of its registry, and create the PluginManager there",
         }.items():
             with pytest.raises(TypeError, match=re.escape(words)):
                 pickle.dumps(value)

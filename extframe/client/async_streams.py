@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .http1 import Headers, find_header
 from .replies import ERROR_PAGE_LIMIT, refusal
@@ -166,6 +166,12 @@ class AsyncResponseStream:
 
     def _keep(self, piece: bytes) -> None:
         self._unread = memoryview(piece) if piece else None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied, as its connection belongs to this process: send what "
+            "is read from it"
+        )
 
     def __aiter__(self) -> Self:
         return self

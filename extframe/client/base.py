@@ -167,7 +167,7 @@ class BaseClient:
     def __reduce__(self) -> NoReturn:
         raise TypeError(
             f"{self!r} cannot be pickled or copied, as its connections belong to this process: send its address, "
-            f"{self.address!r}, and create a {type(self).__name__} from it there"
+            f"{self.address!r}, and create the {type(self).__name__} there"
         )
 
     def __repr__(self) -> str:

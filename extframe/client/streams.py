@@ -6,7 +6,7 @@ import io
 import threading
 from contextlib import suppress
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from ..errors import ExtframeError
 from .http1 import Headers, find_header
@@ -87,6 +87,12 @@ class ResponseStream(io.BufferedReader):
         self._body.interrupt()  # first: BufferedReader.close waits until no thread is reading
         with suppress(RuntimeError):  # by a signal handler that interrupted a read, which will close the stream
             super().close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied, as its connection belongs to this process: send what "
+            "is read from it"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -44,8 +44,8 @@ class BaseManager(HookManager):
     def __reduce__(self) -> NoReturn:
         kind = type(self).__name__
         raise TypeError(
-            f"a {kind} cannot be pickled or copied, as its connections and handlers belong to this process: send the "
-            f"arguments of its registry, and create a {kind} from them there"
+            f"{kind} cannot be pickled or copied, as its connections and handlers belong to this process: send the "
+            f"arguments of its registry, and create the {kind} there"
         )
 
     def failures(self) -> list[Failure]:

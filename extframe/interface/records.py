@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, NoReturn, Protocol, TypeVar, overload
 
 from ..errors import ProtocolError, RemoteError
 
@@ -83,6 +83,12 @@ class RecordIterator(Iterator[T]):
         except IndexError:
             return
         opened.__exit__(type(failure) if failure else None, failure, failure.__traceback__ if failure else None)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be pickled or copied, as its connection belongs to this process: send its "
+            "records"
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import signal
 import threading
 import time
@@ -325,3 +326,11 @@ def test_a_broken_record_is_an_error_and_not_the_end(client_of):
     with pytest.raises(ProtocolError, match="the stream ends inside a log entry") as caught:
         list(LogDriver.remote(client).read_logs(LogInfo(), FOLLOW))
     assert (caught.value.plugin, caught.value.method) == ("rec", READ_LOGS)
+
+
+def test_a_stream_is_not_pickled_and_says_what_to_send_instead(client_of):
+    client = client_of(answer(pack_entry(ENTRY)))
+    with pytest.raises(TypeError, match="send its records"):
+        pickle.dumps(LogDriver.remote(client).read_logs(LogInfo(), FOLLOW))
+    with client.stream(READ_LOGS) as stream, pytest.raises(TypeError, match="send what is read from it"):
+        pickle.dumps(stream)
