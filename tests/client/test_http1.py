@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import gzip
+import tracemalloc
 import zlib
 from itertools import pairwise
 
@@ -507,3 +508,15 @@ def test_any_bytes_give_a_response_or_an_error_of_ours(data):
         return
     assert 100 < response.status < 1000
     assert at_once in (None, response)
+
+
+def test_the_cache_of_heads_keeps_no_bodies():
+    def response(number: int) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nX-Number: %d\r\nContent-Length: 60000\r\n\r\n" % number + bytes(60_000)
+
+    tracemalloc.start()
+    try:
+        assert all(read_whole(response(number), Limits()).status == 200 for number in range(256))
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
