@@ -44,7 +44,8 @@ def asgi_app(
         serialize: the name of a parameter, such as ``name``: calls with the same value of it run one after the
             other, in the order in which they arrived; all others run concurrently.
         threads: how many methods that are not async may run at a time.
-        queue_timeout: how many seconds a call waits for a thread before it is answered with status 503.
+        queue_timeout: how many seconds a call waits for a thread, or for its turn under ``serialize``, before it is
+            answered with status 503.
         limit: bytes of a request body.
 
     Raises:
@@ -166,14 +167,20 @@ class PluginApp:
         if key is None:
             return await call(arguments, self._executor)
         key = key if isinstance(key, Hashable) else repr(key)
-        await self._locks.acquire(key)
+        try:
+            await self._locks.acquire(key, self._executor.queue_timeout)
+        except TimeoutError:
+            seconds = self._executor.queue_timeout
+            raise Saturated(
+                f"calls with the same {self._serialize} have taken {seconds:g} seconds (serialize=, queue_timeout=)"
+            ) from None
         return await call(arguments, self._executor, lambda: self._locks.release(key))
 
     def _failure(self, method: Method, error: BaseException) -> tuple[int, str]:
         """Return the status and message for what a driver raised, and log it."""
         if isinstance(error, Saturated):
-            self._log.warning("refused a call: %s", self._executor.busy)
-            return 503, f"{method.wire} was not called: {self._executor.busy}"
+            self._log.warning("refused a call: %s", error)
+            return 503, f"{method.wire} was not called: {error}"
         if isinstance(error, RemoteError):  # raised on purpose, to choose message and status
             logger.info("%s: answered with an error: %s", method.wire, error.message)
             return error.status if 400 <= error.status <= 599 else 500, error.message or "failed"

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Saturated(Exception):
-    """All threads were busy for as long as a call may wait for one."""
+    """A call waited for a thread, or for another call, for as long as it may. The text says for what."""
 
 
 class Executor:
@@ -86,7 +86,7 @@ class Executor:
                 start(thread)
                 self._threads += 1
                 return
-        asyncio.get_running_loop().call_later(self.queue_timeout, _expire, job)
+        asyncio.get_running_loop().call_later(self.queue_timeout, _expire, job, self)
 
     def _count_down(self, job: _Job) -> None:
         self._unfinished -= 1
@@ -139,9 +139,9 @@ class _Job:
             self.future.set_result(None)
 
 
-def _expire(job: _Job) -> None:
+def _expire(job: _Job, executor: Executor) -> None:
     if job.claim() is not None:
-        job.error = Saturated()
+        job.error = Saturated(executor.busy)
         job.end()
 
 

@@ -13,20 +13,28 @@ class KeyedLock:
     def __init__(self) -> None:
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
-    async def acquire(self, key: Hashable) -> None:
-        """Wait until ``key`` is free and take it. The holder returns it with `release`."""
+    async def acquire(self, key: Hashable, timeout: float) -> None:
+        """Wait until ``key`` is free and take it. The holder returns it with `release`.
+
+        Raises:
+            TimeoutError: it was not free within ``timeout`` seconds.
+        """
         waiting = self._waiting.get(key)
         if waiting is None:
             self._waiting[key] = deque()
             return
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        granted: asyncio.Future[None] = loop.create_future()
         waiting.append(granted)
+        timer = loop.call_later(timeout, _expire, granted)
         try:
             await granted
         except asyncio.CancelledError:
             if not granted.cancelled():  # granted at the same moment
                 self.release(key)
             raise
+        finally:
+            timer.cancel()
 
     def release(self, key: Hashable) -> None:
         """Pass ``key`` on to the task that has waited longest."""
@@ -40,3 +48,8 @@ class KeyedLock:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+
+def _expire(granted: asyncio.Future[None]) -> None:
+    if not granted.done():
+        granted.set_exception(TimeoutError())

@@ -72,7 +72,8 @@ def serve(
         name: the plugin's name: its socket is ``NAME.sock``.
         serialize: the name of a parameter: calls with the same value of it run one after the other.
         threads: how many methods that are not async may run at a time.
-        queue_timeout: how many seconds a call waits for a thread before it is answered with status 503.
+        queue_timeout: how many seconds a call waits for a thread, or for its turn under ``serialize``, before it is
+            answered with status 503.
         drain: how many seconds shutdown waits for calls in flight.
         options: where to listen, see ``ListenOptions``, and limits for requests, see ``ServeOptions``.
 

@@ -23,7 +23,7 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for():
         locks, order = KeyedLock(), []
 
         async def work(number):
-            await locks.acquire("a")
+            await locks.acquire("a", 30)
             order.append(number)
             await asyncio.sleep(0)
             locks.release("a")
@@ -38,8 +38,8 @@ def test_turns_are_given_in_the_order_in_which_they_were_asked_for():
 def test_one_key_does_not_wait_for_another():
     async def scenario():
         locks = KeyedLock()
-        await locks.acquire("a")
-        await locks.acquire("b")
+        await locks.acquire("a", 30)
+        await locks.acquire("b", 30)
         assert len(locks) == 2
         locks.release("a")
         locks.release("b")
@@ -51,8 +51,8 @@ def test_one_key_does_not_wait_for_another():
 def test_whoever_was_cancelled_while_waiting_is_passed_over():
     async def scenario():
         locks = KeyedLock()
-        await locks.acquire("a")
-        left, next_ = asyncio.create_task(locks.acquire("a")), asyncio.create_task(locks.acquire("a"))
+        await locks.acquire("a", 30)
+        left, next_ = asyncio.create_task(locks.acquire("a", 30)), asyncio.create_task(locks.acquire("a", 30))
         await settle()
         left.cancel()
         await settle()
@@ -67,8 +67,8 @@ def test_whoever_was_cancelled_while_waiting_is_passed_over():
 def test_a_turn_that_came_at_the_moment_of_a_cancellation_goes_to_the_next():
     async def scenario():
         locks = KeyedLock()
-        await locks.acquire("a")
-        left, next_ = asyncio.create_task(locks.acquire("a")), asyncio.create_task(locks.acquire("a"))
+        await locks.acquire("a", 30)
+        left, next_ = asyncio.create_task(locks.acquire("a", 30)), asyncio.create_task(locks.acquire("a", 30))
         await settle()
         locks.release("a")  # to the first
         left.cancel()  # before it has run

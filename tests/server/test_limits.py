@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -179,6 +180,30 @@ def test_when_all_threads_are_busy_a_call_is_answered_with_503_and_activation_sa
         assert stuck.answer().status == 200
         assert eventually(lambda: post(plugin.address, "Plugin.Activate").status == 200)
         assert post(plugin.address, "Lab.Rest").status == 200
+    assert caplog.text.count("refused a call") == 1
+
+
+@pytest.mark.parametrize("lab", [SyncLab, AsyncLab])
+def test_a_call_that_waits_too_long_for_another_with_the_same_name_is_answered_with_503(lab, caplog):
+    released = threading.Event()
+
+    async def wait_on_loop() -> str:
+        while not released.is_set():
+            await asyncio.sleep(0.01)
+        return "done"
+
+    driver = lab(wait_on_loop if lab is AsyncLab else lambda: released.wait(60) and "done")
+    with serving(driver, serialize="name", queue_timeout=0.3) as plugin, Wire(plugin.address) as first:
+        first.request("POST", "/Lab.Work", b'{"Name": "a"}')
+        assert eventually(lambda: driver.log)
+        for _ in range(2):
+            answer = post(plugin.address, "Lab.Work", {"Name": "a"})
+            assert (answer.status, "calls with the same name have taken 0.3 seconds" in answer.json["Err"]) == (503, True)
+        assert post(plugin.address, "Lab.Rest").status == 200
+        released.set()
+        assert first.answer().status == 200
+        assert post(plugin.address, "Lab.Work", {"Name": "a"}).status == 200
+    assert len(driver.log) == 2
     assert caplog.text.count("refused a call") == 1
 
 
