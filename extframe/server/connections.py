@@ -63,7 +63,7 @@ class Connections:
         If all are taken, the connection that is least worth keeping is closed: one that never sent a request, then
         one that is idle, then one whose request is incomplete.
         """
-        if len(self._all) + handshaking < self.limits.connections:
+        if not self.is_full(handshaking):
             return True
         victim = self._least_useful()
         taken = f"all {self.limits.connections} connections are taken (connections=)"
@@ -74,6 +74,17 @@ class Connections:
         self.remove(victim)
         victim.transport.abort()
         return True
+
+    def is_full(self, handshaking: int) -> bool:
+        """Return whether all connections are taken."""
+        return len(self._all) + handshaking >= self.limits.connections
+
+    def close_silent(self, count: int) -> None:
+        """Close up to ``count`` connections that never sent a request, the oldest first: descriptors are short."""
+        silent = [each for each in self._all if not (each.served or each.busy or each.request_started)]
+        for connection in sorted(silent, key=lambda each: each.idle_since)[:count]:
+            self.remove(connection)
+            connection.transport.abort()
 
     def _least_useful(self) -> Connection | None:
         now = self.loop.time()

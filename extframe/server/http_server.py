@@ -30,6 +30,7 @@ ACCEPTED_AT_ONCE = 100
 HANDSHAKE_TIMEOUT = 30.0  # seconds, for TLS
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 RETRY_ACCEPT = 0.5  # seconds
+CLOSED_FOR_DESCRIPTORS = 10  # silent connections that are closed for each retry
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 logger = get_logger(__name__)
@@ -52,8 +53,8 @@ class HTTPServer:
         self._stopped: asyncio.Event
         self._hurry: asyncio.Event
         self._connections: Connections
-        self._handshakes: set[asyncio.Task[None]] = set()
-        self._unconnected: set[socket.socket] = set()  # accepted, but not among the connections yet
+        # Those that were accepted and are not among the connections yet, the oldest first.
+        self._handshakes: dict[socket.socket, asyncio.Task[None]] = {}
 
     def run(self) -> None:
         """Serve until `stop`."""
@@ -136,7 +137,7 @@ class HTTPServer:
         for each in self._listener.sockets:
             loop.remove_reader(each)
             each.close()
-        for handshake in self._handshakes:
+        for handshake in self._handshakes.values():
             handshake.cancel()
         await self._connections.shut_down(self._drain, self._hurry)
         watch.cancel()
@@ -150,16 +151,32 @@ class HTTPServer:
             except OSError as failed:
                 self._pause_accepting(listening, failed)
                 return
-            if self._connections.admit(len(self._unconnected)):
+            if self._has_room():
                 self._connect(accepted)
             else:
                 _refuse(accepted, encrypted=self._tls is not None)
+
+    def _has_room(self) -> bool:
+        """Return whether one more connection fits, ending the oldest TLS handshake or another connection if needed."""
+        if self._tls and self._handshakes and self._connections.is_full(len(self._handshakes)):
+            self._end_handshakes(1)
+            self._connections.log.warning(
+                "ended a TLS handshake to accept another connection: all %d connections are taken (connections=)",
+                self._limits.connections,
+            )
+        return self._connections.admit(len(self._handshakes))
+
+    def _end_handshakes(self, count: int) -> None:
+        for accepted in list(self._handshakes)[:count]:
+            self._handshakes.pop(accepted).cancel()
 
     def _pause_accepting(self, listening: socket.socket, failed: OSError) -> None:
         if failed.errno not in EXHAUSTED:
             raise failed
         assert self._loop is not None
         self._connections.log.warning("cannot accept connections: %s", failed.strerror)
+        self._connections.close_silent(CLOSED_FOR_DESCRIPTORS)
+        self._end_handshakes(CLOSED_FOR_DESCRIPTORS)
         self._loop.remove_reader(listening)
         self._loop.call_later(RETRY_ACCEPT, self._resume_accepting, listening)
 
@@ -170,17 +187,16 @@ class HTTPServer:
     def _connect(self, accepted: socket.socket) -> None:
         assert self._loop is not None
         accepted.setblocking(False)
-        self._unconnected.add(accepted)
         task = self._loop.create_task(self._shake_hands(accepted))
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # before it began
+        self._handshakes[accepted] = task
 
     async def _shake_hands(self, accepted: socket.socket) -> None:
         assert self._loop is not None
         timeout = min(HANDSHAKE_TIMEOUT, self._limits.request_timeout) if self._tls else None
         try:
             await self._loop.connect_accepted_socket(
-                lambda: Connection(self._connections, lambda: self._unconnected.discard(accepted)),
+                lambda: Connection(self._connections, lambda: self._handshakes.pop(accepted, None)),
                 accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=timeout,
@@ -189,7 +205,7 @@ class HTTPServer:
             accepted.close()
             logger.debug("a connection failed before its first request: %r", failed)
         finally:
-            self._unconnected.discard(accepted)
+            self._handshakes.pop(accepted, None)
 
 
 def _refuse(accepted: socket.socket, *, encrypted: bool) -> None:

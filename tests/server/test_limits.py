@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
+import ssl
 import threading
 import time
 
 import attacks
 import pytest
+from certificates import Authority
 from faultserver import eventually
 from lab import AsyncLab, SyncLab
 from program import Program
 from wire import Wire, post
 
-from extframe.server import serving
+from extframe.server import ServerTLS, serving
 
 PLUGIN = """
     import logging, resource, sys, time
@@ -117,6 +120,70 @@ def test_text_that_looks_like_many_values_is_accepted():
         assert post(plugin.address, "Lab.Work", {"Name": "[]," * 1_000_000}).status == 200
 
 
+def test_without_descriptors_connections_are_accepted_again_without_a_busy_loop(short_path):
+    path, source = (
+        f"{short_path}/lab.sock",
+        PLUGIN.replace("(1024, ", "(64, ").replace("(Driver(),", "(Driver(), connections=5000,"),
+    )
+    with Program(source, short_path, measured=False) as program:
+        assert eventually(lambda: answers(path), timeout=60)
+        with attacks.silent_connections(path, count=200) as opened:
+            assert opened > 64
+            usage, began = attacks.Usage(program.process.pid), time.monotonic()
+            assert answers(path)
+            time.sleep(2)
+            assert usage.cpu < (time.monotonic() - began) / 2
+        assert answers(path)
+        _, said = program.stop(signal.SIGTERM)
+    assert said.count("cannot accept connections: Too many open files") == 1
+    assert "Traceback" not in said
+
+
+# --- TLS ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def over_tls(short_path):
+    """A function that serves over TLS, and the context of its clients."""
+    authority = Authority(short_path)
+    server = authority.issue("server", "127.0.0.1")
+    tls = ServerTLS(server.cert_file, server.key_file)
+
+    def serve_over_tls(**limits):
+        return serving(SyncLab(), address="https://127.0.0.1:0", tls=tls, **limits)
+
+    return serve_over_tls, ssl.create_default_context(cafile=authority.ca_file)
+
+
+def unfinished_handshake(address: str, begun: bytes = b"") -> socket.socket:
+    host, _, port = address.rpartition("/")[2].partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection.sendall(begun)
+    return connection
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["silent", "half a message"])
+def test_a_tls_handshake_that_is_not_finished_ends_with_the_time_of_a_request(over_tls, begun):
+    serve_over_tls, _ = over_tls
+    with (
+        serve_over_tls(request_timeout=0.3) as plugin,
+        unfinished_handshake(plugin.address, begun) as connection,
+        contextlib.suppress(ConnectionResetError),
+    ):
+        assert connection.recv(1) == b""
+
+
+def test_tls_handshakes_count_as_connections_and_the_oldest_makes_room(over_tls, caplog):
+    serve_over_tls, context = over_tls
+    with serve_over_tls(connections=3) as plugin, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(unfinished_handshake(plugin.address)) for _ in range(5)]
+        with contextlib.suppress(ConnectionResetError):
+            assert silent[0].recv(1) == b""
+        with Wire(plugin.address, tls=context) as wire:
+            assert wire.post("Lab.Rest").status == 200
+    assert caplog.text.count("ended a TLS handshake to accept another connection") == 1
+
+
 # --- time ---------------------------------------------------------------------------------------------
 
 
@@ -198,7 +265,10 @@ def test_a_call_that_waits_too_long_for_another_with_the_same_name_is_answered_w
         assert eventually(lambda: driver.log)
         for _ in range(2):
             answer = post(plugin.address, "Lab.Work", {"Name": "a"})
-            assert (answer.status, "calls with the same name have taken 0.3 seconds" in answer.json["Err"]) == (503, True)
+            assert (answer.status, "calls with the same name have taken 0.3 seconds" in answer.json["Err"]) == (
+                503,
+                True,
+            )
         assert post(plugin.address, "Lab.Rest").status == 200
         released.set()
         assert first.answer().status == 200
