@@ -29,6 +29,7 @@ _PUBLIC = {
     "interface.declarations": "Interface",
     "interface.drivers": "implements",
     "interface.markers": "Key StreamCodec rpc",
+    "interface.driver_version": "version_of",
     "interface.openapi": "openapi",
     "interface.messages": "Message format_time parse_time",
     "interface.remote": "remote",

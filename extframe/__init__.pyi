@@ -32,6 +32,7 @@ from .host.plugin import Plugin as Plugin
 from .host.watch import Watch as Watch
 from .interface.async_interface import AsyncInterface as AsyncInterface
 from .interface.declarations import Interface as Interface
+from .interface.driver_version import version_of as version_of
 from .interface.drivers import implements as implements
 from .interface.markers import Key as Key
 from .interface.markers import StreamCodec as StreamCodec
@@ -196,4 +197,5 @@ __all__ = [
     "rpc",
     "serve",
     "serving",
+    "version_of",
 ]

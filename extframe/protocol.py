@@ -549,13 +549,22 @@ def _text_of(body: bytes) -> str:
 
 class _ManifestKeys(msgspec.Struct, rename="pascal"):
     implements: list[str | None] = []
+    versions: object = None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a plugin declared in the handshake: the extension points that it ``implements``, in its order."""
+    """What a plugin declared in the handshake: the extension points that it ``implements``, in its order.
+
+    ``versions`` has the versions of those that are not in version 1 alone, ascending, each with its extension point.
+    """
 
     implements: tuple[str, ...] = ()
+    versions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def versions_of(self, point: str) -> tuple[int, ...]:
+        """Return the versions in which the plugin implements an extension point, ascending."""
+        return dict(self.versions).get(point, (1,))
 
     @classmethod
     def parse(cls, body: bytes) -> Manifest:
@@ -576,8 +585,21 @@ class Manifest:
             )
         try:
             answer = decode_json(body)
-            answer = {} if answer is None else fold_keys(answer, {"implements": "Implements"})
+            answer = {} if answer is None else fold_keys(answer, {"implements": "Implements", "versions": "Versions"})
             keys = msgspec.convert(answer, _ManifestKeys)
         except msgspec.ValidationError as wrong:
             raise ProtocolError(f'{wrong}; expected {{"Implements": [...]}}: {excerpt(body)}') from None
-        return cls(tuple(dict.fromkeys(point for point in keys.implements if point)))
+        return cls(tuple(dict.fromkeys(point for point in keys.implements if point)), _versions(keys.versions))
+
+
+def _versions(value: object) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return the valid ones among the versions of a manifest: a plugin may mean something else by this key."""
+    if not isinstance(value, dict):
+        return ()
+    found = {point: _numbers(numbers) for point, numbers in value.items()}
+    return tuple((point, numbers) for point, numbers in found.items() if numbers)
+
+
+def _numbers(value: object) -> tuple[int, ...]:
+    numbers = value if isinstance(value, list) else ()
+    return tuple(sorted({number for number in numbers if type(number) is int and number > 0}))

@@ -24,7 +24,7 @@ class Lengths:
             yield stream.read(struct.unpack(">I", head)[0]).decode()
 
 
-class Lab(Interface, implements="Lab"):
+class Lab(Interface, implements="Lab", lenient=True):
     @rpc("Work", returns="Result")
     def work(self, name: str = "", seconds: float = 0.0) -> str:
         raise NotImplementedError

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..protocol import TLSConfig
+    from ..protocol import Manifest, TLSConfig
     from .circuit_breaker import Breaker
     from .connection_pool import ConnectionPool
     from .endpoint import ClientListener
@@ -103,6 +103,15 @@ class BaseClient:
     def address(self) -> str:
         """The address of the plugin."""
         return self.endpoint.address.text
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The plugin's response to the handshake; None until a manager has activated it."""
+        return self.endpoint.manifest
+
+    @manifest.setter
+    def manifest(self, manifest: Manifest | None) -> None:
+        self.endpoint.manifest = manifest
 
     @property
     def plugin(self) -> str | None:

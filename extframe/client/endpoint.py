@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..concurrency.deadlines import check_timeout
 from ..errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError
-from ..protocol import ACTIVATE, Address, TLSConfig
+from ..protocol import ACTIVATE, Address, Manifest, TLSConfig
 from .circuit_breaker import Breaker, Circuit
 from .http1 import Limits
 from .retry import Retry
@@ -77,6 +77,7 @@ class Endpoint:
         self.tls = tls
         self.keep_alive = keep_alive
         self.peer_uids = peer_uids
+        self.manifest: Manifest | None = None
         self._followers: list[Callable[[], object]] = []
 
     def follow(self, changed: Callable[[], object]) -> None:

@@ -8,11 +8,12 @@ from ..client.client import Client
 from ..concurrency.event import Event
 from ..errors import ActivationError, ExtframeError
 from ..handlers.failures import Failures
+from ..interface.declarations import Interface
 from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
 from .dispatch import Dispatcher
 from .lifecycle import State
-from .plugin import Plugin, PluginListener
+from .plugin import Plugin, PluginListener, point_of
 from .plugin_table import Events, PluginTable
 from .registry_access import RegistryAccess
 
@@ -55,16 +56,17 @@ class Activator:
             why=self.registry.why if self.registry.explains else None,
         )
 
-    def use(self, name: str, point: str | None, deadline: float) -> Plugin:
+    def use(self, name: str, implements: str | type[Interface] | None, deadline: float) -> Plugin:
         """Return a plugin that is active, and dispatched to its handlers.
 
         Raises:
             ExtframeError: as ``PluginManager.get`` does.
         """
         plugin = self.activate(name, deadline)
+        point = None if implements is None else point_of(implements)
         self.dispatcher.dispatch(plugin, deadline, again=point)
-        if point is not None:
-            plugin.require(point)
+        if implements is not None and point is not None:
+            plugin.require(implements)
             self.dispatcher.require(plugin, point)
         return plugin
 

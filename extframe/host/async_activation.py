@@ -12,13 +12,15 @@ from ..concurrency.tasks import OwnedTasks, set_done
 from ..errors import ActivationError, ExtframeError
 from ..handlers.async_lifecycle import AsyncLifecycleEvents
 from ..handlers.failures import Failures
+from ..interface.async_interface import AsyncInterface
+from ..interface.declarations import Interface
 from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
 from .async_dispatch import AsyncDispatcher
 from .async_plugin import AsyncPlugin
 from .async_registry_access import AsyncRegistryAccess
 from .lifecycle import State
-from .plugin import PluginListener
+from .plugin import PluginListener, point_of
 from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
 from .usable_plugins import GRACE, usable_plugins
@@ -68,16 +70,19 @@ class AsyncActivator:
             why=access.why if access.explains else None,
         )
 
-    async def use(self, name: str, point: str | None, deadline: float) -> AsyncPlugin:
+    async def use(
+        self, name: str, implements: str | type[Interface] | type[AsyncInterface] | None, deadline: float
+    ) -> AsyncPlugin:
         """Return a plugin that is active, and dispatched to its handlers.
 
         Raises:
             ExtframeError: as ``AsyncPluginManager.get`` does.
         """
         plugin = await self.activate(name, deadline)
+        point = None if implements is None else point_of(implements)
         await self.dispatcher.dispatch(plugin, deadline, again=point)
-        if point is not None:
-            plugin.require(point)
+        if implements is not None and point is not None:
+            plugin.require(implements)
             self.dispatcher.require(plugin, point)
         return plugin
 
@@ -139,7 +144,9 @@ class AsyncActivator:
         """
         return await self.registry.look({plugin.name: plugin.spec for plugin in self.table.plugins()}, deadline)
 
-    async def use_all(self, point: str, deadline: float) -> list[AsyncPlugin]:
+    async def use_all(
+        self, implements: str | type[Interface] | type[AsyncInterface], deadline: float
+    ) -> list[AsyncPlugin]:
         """Return every plugin that can be used as an extension point; note the failures of the others.
 
         Raises:
@@ -148,9 +155,10 @@ class AsyncActivator:
         self.table.check_open()
         names, stamps = await self.look(deadline)
         rest = [name for name in names if not self._is_ready(name, stamps)]
+        point = point_of(implements)
         results = dict.fromkeys(set(names).difference(rest)) | await self._activate_all(rest, point, deadline)
         self.table.check_open()
-        return usable_plugins(self.table, self.dispatcher, names, point, results)
+        return usable_plugins(self.table, self.dispatcher, names, implements, results)
 
     def _is_ready(self, name: str, stamps: Mapping[str, Hashable]) -> bool:
         """Return whether nothing is left to do before a plugin can be used."""

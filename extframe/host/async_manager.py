@@ -147,11 +147,12 @@ class AsyncPluginManager(BaseManager):
         activator = self._bound()
         deadline = deadlines.after(timeout)
         give_up = min(deadlines.after(wait), deadline)
-        point = None if implements is None else point_of(implements)
+        if implements is not None:
+            point_of(implements)  # raises what is wrong with it
         pauses = Pauses()
         while True:
             try:
-                return await activator.use(name, point, deadline)
+                return await activator.use(name, implements, deadline)
             except (PluginNotFound, SpecError, ActivationError) as failure:
                 pause = pauses.after(failure, give_up - monotonic())
                 if pause is None:
@@ -175,7 +176,7 @@ class AsyncPluginManager(BaseManager):
             ExtframeError: the registry could not be searched, or the manager is closed.
             RuntimeError: the manager was first used in another event loop.
         """
-        return await self._bound().use_all(point_of(implements), deadlines.after(timeout))
+        return await self._bound().use_all(implements, deadlines.after(timeout))
 
     @overload
     async def driver(self, name: str, interface: type[T], *, wait: float = 0.0, timeout: float = 30.0) -> T: ...

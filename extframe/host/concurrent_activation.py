@@ -12,9 +12,10 @@ from ..concurrency.deadlines import left
 from ..concurrency.event import Event
 from ..concurrency.threads import TICK, ThreadPool
 from ..errors import HandlerError
+from ..interface.declarations import Interface
 from .activation import Activator
 from .handshake_pool import HandshakePool
-from .plugin import Plugin
+from .plugin import Plugin, point_of
 from .usable_plugins import GRACE, usable_plugins
 
 Done = Callable[[str, Exception | None], object]
@@ -148,7 +149,7 @@ class ConcurrentActivation:
 # --- all plugins of an extension point ----------------------------------------------------------------
 
 
-def use_all(activator: Activator, point: str, deadline: float) -> list[Plugin]:
+def use_all(activator: Activator, implements: str | type[Interface], deadline: float) -> list[Plugin]:
     """Return every plugin that can be used as an extension point, sorted by name; note the failures of the others.
 
     Raises:
@@ -156,8 +157,9 @@ def use_all(activator: Activator, point: str, deadline: float) -> list[Plugin]:
     """
     names = list(dict.fromkeys(activator.registry.scan(deadline)))
     rest = [name for name in names if not activator.is_ready(name, deadline)]
+    point = point_of(implements)
     results = dict.fromkeys(set(names).difference(rest)) | _activate_all(activator, rest, point, deadline)
-    return usable_plugins(activator.table, activator.dispatcher, names, point, results)
+    return usable_plugins(activator.table, activator.dispatcher, names, implements, results)
 
 
 def _activate_all(

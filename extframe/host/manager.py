@@ -142,11 +142,12 @@ class PluginManager(BaseManager):
 
         deadline = deadlines.after(timeout)
         give_up = min(deadlines.after(wait), deadline)
-        point = None if implements is None else point_of(implements)
+        if implements is not None:
+            point_of(implements)  # raises what is wrong with it
         pauses = Pauses()
         while True:
             try:
-                return activator.use(name, point, deadline)
+                return activator.use(name, implements, deadline)
             except (PluginNotFound, SpecError, ActivationError) as failure:
                 pause = pauses.after(failure, give_up - monotonic())
                 if pause is None:
@@ -171,10 +172,7 @@ class PluginManager(BaseManager):
         self._activator.table.check_open()
         with first_use():
             from .concurrent_activation import use_all
-        from .plugin import point_of
-
-        point = point_of(implements)
-        return use_all(self._activator, point, deadlines.after(timeout))
+        return use_all(self._activator, implements, deadlines.after(timeout))
 
     @overload
     def driver(self, name: str, interface: type[T], *, wait: float = 0.0, timeout: float = 30.0) -> T: ...

@@ -25,7 +25,8 @@ from ..errors import (
     HandlerError,
     RemoteError,
 )
-from ..interface.declarations import Interface, declaration
+from ..interface.declarations import Declaration, Interface, declaration
+from ..interface.versions import highest_common, no_common_version
 from ..logs import get_logger
 from ..protocol import ACTIVATE, Manifest, PluginSpec, TLSConfig, hook_name
 from .lifecycle import Lifecycle, State, Turn
@@ -45,6 +46,9 @@ class AnyClient(Protocol):
 
     def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
         """Call the plugin at another address from now on."""
+
+    manifest: Manifest | None
+    """The response to the last handshake, for drivers."""
 
     @property
     def last_error(self) -> Exception | None:
@@ -173,22 +177,31 @@ class PluginBase(Generic[C]):
         return f"<Plugin {self.name!r} at {self.address}, {self.state.value}: {list(self.manifest.implements)}>"
 
     def implements(self, point: str | type[Interface] | type[AsyncInterface]) -> bool:
-        """Return whether the manifest contains the extension point, exactly as written."""
-        return point_of(point) in self.manifest.implements
+        """Return whether the manifest contains the extension point, exactly as written, and a class accepts it."""
+        if point_of(point) not in self.manifest.implements:
+            return False
+        return isinstance(point, str) or self._version(declaration(point)) is not None
+
+    def _version(self, declared: Declaration) -> int | None:
+        return highest_common(declared.accepts, self.manifest.versions_of(declared.implements))
 
     def require(self, point: str | type[Interface] | type[AsyncInterface]) -> None:
         """Do nothing if the plugin implements the extension point.
 
         Raises:
-            DoesNotImplement: it does not; the message lists what it does implement.
+            DoesNotImplement: it does not, or in versions that the class does not accept; the message lists what it does
+                implement.
         """
-        if not self.implements(point):
+        if point_of(point) not in self.manifest.implements:
             has = ", ".join(self.manifest.implements) or "nothing"
             raise DoesNotImplement(
                 f"plugin {self.name!r} does not implement {point_of(point)!r}; it implements {has}",
                 plugin=self.name,
                 address=self.address,
             )
+        if not isinstance(point, str) and self._version(declaration(point)) is None:
+            declared = declaration(point)
+            raise no_common_version(declared, self.manifest.versions_of(declared.implements), self.name, self.address)
 
     def _driver(self, interface: Any) -> Any:
         """Return the first driver that fits an interface, or, given the name of an extension point, the first one."""
@@ -311,6 +324,8 @@ class PluginBase(Generic[C]):
         with self._lock:
             discarded = self._lifecycle.discarded if self._lifecycle.leads(leader) else None
             counts = self._lifecycle.succeeded(leader, manifest, monotonic())
+            if counts:
+                self.client.manifest = manifest
             if counts and manifest.implements:  # an empty manifest, which is requested again, removes nothing
                 for gone in self.hook_calls.keys() - {hook_name(point) for point in manifest.implements}:
                     self.hook_calls.pop(gone, None)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import CallTimeout, DoesNotImplement, ExtframeError, HandlerError
 from .dispatch_rules import DispatchRules
-from .plugin import PluginBase
+from .plugin import PluginBase, point_of
 from .plugin_table import PluginTable
+
+if TYPE_CHECKING:
+    from ..interface.async_interface import AsyncInterface
+    from ..interface.declarations import Interface
 
 P = TypeVar("P", bound=PluginBase[Any])
 
@@ -19,7 +23,7 @@ def usable_plugins(
     table: PluginTable[P],
     rules: DispatchRules[Any],
     names: Sequence[str],
-    point: str,
+    point: str | type[Interface] | type[AsyncInterface],
     results: Mapping[str, Exception | None],
 ) -> list[P]:
     """Return the plugins that can be used as an extension point, and note the failures of the others.
@@ -28,7 +32,7 @@ def usable_plugins(
         table: the plugins that the manager knows.
         rules: which handlers failed.
         names: the plugins to choose from.
-        point: the extension point.
+        point: the extension point; a class leaves out plugins in versions that it does not accept.
         results: the failure of each plugin that was done by the deadline, or None.
     """
     found = [_usable(table, rules, name, point, results) for name in names]
@@ -36,7 +40,11 @@ def usable_plugins(
 
 
 def _usable(
-    table: PluginTable[P], rules: DispatchRules[Any], name: str, point: str, results: Mapping[str, Exception | None]
+    table: PluginTable[P],
+    rules: DispatchRules[Any],
+    name: str,
+    point: str | type[Interface] | type[AsyncInterface],
+    results: Mapping[str, Exception | None],
 ) -> P | None:
     """Return a plugin that can be used, or None after noting why not."""
     plugin = table.known(name)
@@ -44,10 +52,16 @@ def _usable(
     if error is not None or plugin is None:
         table.record_failure(name, error or _late(rules, name, plugin))
         return None
+    try:
+        plugin.require(point)
+    except DoesNotImplement as missing:
+        if plugin.implements(point_of(point)):  # in other versions
+            table.record_failure(name, missing)
+            return None
     table.record_success(name)  # of a handler that was late, and has returned
     try:
         plugin.require(point)
-        rules.require(plugin, point)
+        rules.require(plugin, point_of(point))
     except (DoesNotImplement, HandlerError):  # the failure of the handler is noted already
         return None
     return plugin

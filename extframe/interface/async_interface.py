@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
 from .declarations import Declaration, Interface, declaration, declare
@@ -38,16 +38,22 @@ class AsyncInterface:
         mirrors: type[Interface] | None = None,
         implements: str | None = None,
         prefix: str | None = None,
+        version: int | None = None,
+        accepts: Iterable[int] | None = None,
+        lenient: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         if "__declares__" in vars(cls):  # an untyped mirror
             return
         if mirrors is None:
-            declare(cls, implements, prefix)
+            declare(cls, implements, prefix, version=version, accepts=accepts, lenient=lenient)
             return
-        if implements is not None or prefix is not None:
-            raise TypeError(f"{cls.__name__}: omit implements= and prefix=; a mirror has those of {mirrors.__name__}")
+        if any(option is not None for option in (implements, prefix, version, accepts, lenient)):
+            raise TypeError(
+                f"{cls.__name__}: omit implements=, prefix=, version=, accepts= and lenient=; a mirror has those of "
+                f"{mirrors.__name__}"
+            )
         _mirror(cls, mirrors)
 
     # cls: type[T] instead of Self, so that Jedi (IPython's completion) knows the methods of the result.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 from .markers import WORD
 from .methods import Method
 from .proxies import SupportsCall, is_async, make_proxy
+from .versions import check_versions
 
 T = TypeVar("T", bound="Interface")
 
@@ -22,12 +23,18 @@ class Declaration:
         implements: the extension point, as plugins name it in their manifest.
         prefix: the part of a call's wire name before the dot.
         methods: the remote methods, in the order of the class.
+        version: the version of the interface.
+        accepts: the versions that it can speak, ascending; the last is ``version``.
+        lenient: whether a plugin ignores arguments that it does not know.
     """
 
     interface: type[Any]
     implements: str
     prefix: str
     methods: tuple[Method, ...]
+    version: int = 1
+    accepts: tuple[int, ...] = (1,)
+    lenient: bool = False
 
 
 class Interface:
@@ -36,6 +43,10 @@ class Interface:
     Subclass it with ``implements=``, the extension point's name in a plugin's manifest, and with ``prefix=`` if
     calls have another name before the dot; each is one ASCII word. A host calls ``remote(client)``; a plugin
     subclasses the interface again and overrides the methods.
+
+    ``version=`` is the version of the interface, 1 by default, and ``accepts=`` lists the versions that it can speak,
+    by default only its own: host and plugin use the highest version that both accept. With ``lenient=True`` plugins
+    ignore arguments that they do not know, instead of refusing the call.
 
     >>> from extframe import rpc
     >>> class Backup(Interface, implements="Backup"):
@@ -49,9 +60,18 @@ class Interface:
     __mirror__: ClassVar[type[Any] | str | None] = None
     """The async mirror: its class, or ``MODULE:CLASS`` to import it on first use."""
 
-    def __init_subclass__(cls, *, implements: str | None = None, prefix: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        implements: str | None = None,
+        prefix: str | None = None,
+        version: int | None = None,
+        accepts: Iterable[int] | None = None,
+        lenient: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init_subclass__(**kwargs)
-        declare(cls, implements, prefix)
+        declare(cls, implements, prefix, version=version, accepts=accepts, lenient=lenient)
 
     # cls: type[T] instead of Self, so that Jedi (IPython's completion) knows the methods of the result.
     @classmethod
@@ -76,14 +96,23 @@ class Interface:
         return make_proxy(cls, client, timeout)
 
 
-def declare(cls: Any, implements: str | None, prefix: str | None) -> None:
+def declare(
+    cls: Any,
+    implements: str | None,
+    prefix: str | None,
+    *,
+    version: int | None = None,
+    accepts: Iterable[int] | None = None,
+    lenient: bool | None = None,
+) -> None:
     """Set the declarations of a new class: its own, or those that it inherits."""
     inherited = merged(cls.__bases__)
     functions = list(_rpc_functions(cls))
-    if implements is None and prefix is None and not functions:
+    is_plain = all(option is None for option in (implements, prefix, version, accepts, lenient))
+    if is_plain and not functions:
         cls.__extframe__ = inherited
         return
-    cls.__declares__ = _declare(cls, inherited, implements, prefix, functions)
+    cls.__declares__ = _declare(cls, inherited, implements, prefix, functions, (version, accepts, lenient))
     cls.__extframe__ = (cls.__declares__,)
 
 
@@ -102,6 +131,7 @@ def _declare(
     implements: str | None,
     prefix: str | None,
     functions: list[Callable[..., Any]],
+    options: tuple[int | None, Iterable[int] | None, bool | None],
 ) -> Declaration:
     if len(inherited) > 1:
         raise TypeError(f"{cls.__name__}: an interface extends one other interface, not {_listed(inherited)}")
@@ -115,9 +145,26 @@ def _declare(
     _check_word(cls, "prefix", prefix)
     declared = {method.name: method.function for method in base.methods} if base else {}
     declared.update((function.__name__, function) for function in functions)
-    methods = tuple(Method(function, prefix, is_async=cls.__is_async__) for function in declared.values())
+    version, accepts, lenient = _versions(cls, base, *options)
+    methods = tuple(
+        Method(function, prefix, is_async=cls.__is_async__, version=version, lenient=lenient)
+        for function in declared.values()
+    )
     _check_names(cls, methods)
-    return Declaration(cls, point, prefix, methods)
+    return Declaration(cls, point, prefix, methods, version, accepts, lenient)
+
+
+def _versions(
+    cls: type, base: Declaration | None, version: int | None, accepts: Iterable[int] | None, lenient: bool | None
+) -> tuple[int, tuple[int, ...], bool]:
+    """Return version, accepted versions and leniency; those of the base class where they are not given."""
+    if version is None and accepts is None and base is not None:
+        version, accepts = base.version, base.accepts
+    try:
+        checked = check_versions(1 if version is None else version, accepts)
+    except TypeError as wrong:
+        raise TypeError(f"{cls.__name__}: {wrong}") from None
+    return (*checked, (base is not None and base.lenient) if lenient is None else lenient)
 
 
 def _check_word(cls: type, key: str, word: object) -> None:

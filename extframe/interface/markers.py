@@ -45,11 +45,14 @@ class Key:
         name: the key; by default the parameter's name in PascalCase.
         null: send an empty map or list as null, as Go does for one that was never set.
         always: send the default, too, although the method has ``omit_defaults``.
+        since: the version of the interface that added the parameter, which has a default. It is not sent to older
+            plugins, and a call with another value than the default raises DoesNotImplement.
     """
 
     name: str = ""
     null: bool = False
     always: bool = False
+    since: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class rpc:  # noqa: N801 - a decorator
         timeout: the default deadline in seconds; None for the client's own, which is 60 by default.
         idempotent: executing the call twice has the effect of executing it once, so it may be retried.
         optional: a plugin may omit the method.
+        since: the version of the interface that added the method. Calling an older plugin raises DoesNotImplement.
         empty_object: a call without arguments sends ``{}`` instead of an empty body.
         omit_defaults: arguments that equal their default are not sent.
         ignore_reply: only the reply's status counts; its body is not read.
@@ -85,6 +89,7 @@ class rpc:  # noqa: N801 - a decorator
     timeout: float | None = None
     idempotent: bool = False
     optional: bool = False
+    since: int = 1
     empty_object: bool = False
     omit_defaults: bool = False
     ignore_reply: bool = False

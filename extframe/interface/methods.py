@@ -45,9 +45,21 @@ class Method:
         doc: its docstring.
         is_async: whether it is declared in an AsyncInterface, for async code only.
         follows: takes the request and returns whether its stream follows (`rpc`).
+        newer: the parameters that were added after version 1 of the interface, each with its version.
+        newest: the version of the interface in which the method got its present form.
+
+    ``version`` is the version of the interface; ``lenient`` is whether unknown arguments are ignored.
     """
 
-    def __init__(self, function: Callable[..., Any], prefix: str, *, is_async: bool = False) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        prefix: str,
+        *,
+        is_async: bool = False,
+        version: int = 1,
+        lenient: bool = True,
+    ) -> None:
         self.function = function
         self.is_async = is_async
         self.rpc: rpc = function.__rpc__  # type: ignore[attr-defined]
@@ -64,12 +76,15 @@ class Method:
             returned = NoneType if self.stream else self.result
             self.reply = reply_struct(self.wire, self.rpc, returned)
             self.follows = _follows_getter(self)
+            self.newer = _newer_parameters(self, version)
             self._request_decoder = msgspec.json.Decoder(self.request)
             self._reply_decoder = msgspec.json.Decoder(self.reply)
         except (TypeError, NameError, ValueError) as wrong:
             raise TypeError(f"{function.__qualname__}: {wrong}") from wrong
         kinds = [(name, _plain(each.annotation)) for name, each in self.signature.parameters.items()]
         self._checks = [(name, exact_type(kind), check_of(kind)) for name, kind in kinds]
+        self.newest = max(self.rpc.since, *self.newer.values(), 1)
+        self._arguments = None if lenient else {key.lower() for key in self.request.__struct_encode_fields__}
         self._null_fields = [name for name, key in _keys(self.signature) if key.null]
         self._read_request = reader(self.request)
         self._read_reply = reader(self.reply)
@@ -170,8 +185,20 @@ class Method:
             if not body.strip():
                 raise ProtocolError("the request is empty; expected a JSON object") from None
             # Leniency is for replies: a plugin that acts on half a request, or on a repaired name, does harm.
-            request = read(decode_json(body, exact=True), self._read_request)
+            value = decode_json(body, exact=True)
+            self._check_arguments(value)
+            request = read(value, self._read_request)
         return msgspec.structs.asdict(request)
+
+    def _check_arguments(self, request: object) -> None:
+        """Refuse an argument that this plugin does not know: ignoring it may do something else than was asked for."""
+        if self._arguments is None or not isinstance(request, dict):
+            return
+        for key, value in request.items():
+            if key.lower() not in self._arguments and value is not None:
+                raise ProtocolError(
+                    f"{key!r} is not an argument of {self.wire}; the caller may be newer than this plugin"
+                )
 
     def encode_reply(self, result: Any) -> bytes:
         """Return the body of the reply for the result of a driver's method.
@@ -254,6 +281,22 @@ def _check_types(method: Method) -> None:
     elif not is_stream(method.result) or is_async_stream(method.result) != method.is_async:
         expected = "AsyncIterator[...]" if method.is_async else "Iterator[...]"
         raise TypeError(f"the result of a stream is {method.result}; expected {expected}")
+
+
+def _newer_parameters(method: Method, version: int) -> dict[str, int]:
+    """Return the versions that added parameters, by their names.
+
+    Raises:
+        TypeError: a version is not one of the interface, or a parameter that was added has no default.
+    """
+    found = {name: key.since for name, key in _keys(method.signature) if key.since != 1}
+    for since in (method.rpc.since, *found.values()):
+        if type(since) is not int or not 1 <= since <= version:
+            raise TypeError(f"since={since!r} is not a version of the interface, whose version= is {version}")
+    for name, since in found.items():
+        if method.signature.parameters[name].default is inspect.Parameter.empty:
+            raise TypeError(f"{name} was added in version {since}: it needs a default, for older callers")
+    return found
 
 
 def _follows_getter(method: Method) -> Callable[[Any], bool]:

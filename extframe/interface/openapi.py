@@ -71,7 +71,11 @@ def _document(found: tuple[Declaration, ...], version: str) -> dict[str, Any]:
     schemas = {"PluginError": _ERROR, "PluginManifest": _manifest(found), **_schemas(found, methods)}
     return {
         "openapi": version,
-        "info": {"title": points, "version": "1", "description": "\n\n".join(map(_interface_text, found))},
+        "info": {
+            "title": points,
+            "version": str(max(each.version for each in found)),
+            "description": "\n\n".join(map(_interface_text, found)),
+        },
         "tags": [{"name": each.implements} for each in found],
         "paths": paths,
         "components": {"schemas": schemas},
@@ -98,9 +102,18 @@ def _activation(found: tuple[Declaration, ...]) -> Schema:
 
 
 def _manifest(found: tuple[Declaration, ...]) -> Schema:
+    versions = {each.implements: list(each.accepts) for each in found if each.accepts != (1,)}
     names = {"type": "array", "items": {"type": "string"}, "description": _MANIFEST_DESCRIPTION}
-    example = {"Implements": [each.implements for each in found]}
-    return {"type": "object", "properties": {"Implements": names}, "required": ["Implements"], "example": example}
+    example: Schema = {"Implements": [each.implements for each in found]}
+    properties: Schema = {"Implements": names}
+    if versions:
+        properties["Versions"] = {
+            "type": "object",
+            "additionalProperties": {"type": "array", "items": {"type": "integer", "minimum": 1}},
+            "description": "The versions of each extension point that the plugin speaks; [1] if it has no entry.",
+        }
+        example["Versions"] = versions
+    return {"type": "object", "properties": properties, "required": ["Implements"], "example": example}
 
 
 def _operation(found: Declaration, method: Method) -> Schema:
@@ -109,6 +122,8 @@ def _operation(found: Declaration, method: Method) -> Schema:
     notes = [rest] if rest else []
     if method.rpc.optional:
         notes.append("A plugin may omit this method; it then answers with status 404.")
+    if method.rpc.since > 1:
+        notes.append(f"Since version {method.rpc.since}.")
     operation: Schema = {"operationId": _identifier(method.wire), "tags": [found.implements]}
     if summary:
         operation["summary"] = " ".join(summary.split())
@@ -214,7 +229,7 @@ def _documented(found: Iterable[Declaration], types: Iterable[Any]) -> dict[str,
     for each in found:
         arguments = argument_descriptions(each)
         for method in each.methods:
-            texts[method.request.__name__] = "", _by_key(method.request, arguments(method))
+            texts[method.request.__name__] = "", _by_key(method.request, _with_since(arguments(method), method))
             err = {"Err": 'What went wrong; "" or absent if the call succeeded.'} if ERR in _names(method.reply) else {}
             if not method.rpc.returns and method.result is not NoneType and not is_stream(method.result):
                 text, fields = texts.get(method.result.__name__, ("", {}))
@@ -222,6 +237,14 @@ def _documented(found: Iterable[Declaration], types: Iterable[Any]) -> dict[str,
             else:
                 texts[_reply_name(method)] = "", err
     return texts
+
+
+def _with_since(descriptions: Mapping[str, str], method: Method) -> dict[str, str]:
+    notes = {name: f"Since version {since}." for name, since in method.newer.items()}
+    return {
+        **descriptions,
+        **{name: f"{descriptions[name]} {note}" if name in descriptions else note for name, note in notes.items()},
+    }
 
 
 def _names(struct: type[msgspec.Struct]) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 
-from ..errors import ProtocolError, RemoteError
+from ..errors import DoesNotImplement, ProtocolError, RemoteError
 from .markers import StreamCodec
 from .methods import Method
 from .records import RecordIterator
+from .versions import OlderMethod, spoken_version
 
 if TYPE_CHECKING:
     from .streams import Readable
@@ -59,6 +60,12 @@ class _Declaration(Protocol):
 
     @property
     def methods(self) -> tuple[Method, ...]: ...
+    @property
+    def implements(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def accepts(self) -> tuple[int, ...]: ...
 
 
 def is_async(client: object) -> bool:
@@ -116,7 +123,7 @@ def _make_proxy_class(cls: Any) -> type:
         made = type(f"Remote{cls.__name__}", (Proxy, cls), namespace)
         for method in declared.methods:
             function = functools.wraps(getattr(cls, method.name, method.function), updated=())
-            setattr(made, method.name, function(_remote_function(method, cls.__is_async__)))
+            setattr(made, method.name, function(_versioned_function(declared, method, cls.__is_async__)))
         return made
     # Methods that a subclass overrides come before the proxy's in the MRO; super() reaches the proxy's.
     bases = (cls, *(_proxy_class(_declaring(cls, each)) for each in cls.__extframe__))
@@ -126,6 +133,34 @@ def _make_proxy_class(cls: Any) -> type:
 def _declaring(cls: type, declaration: _Declaration) -> type:
     """Return the base class of ``cls`` whose methods are those of a declaration."""
     return next(each for each in cls.__mro__ if vars(each).get("__declares__") == declaration)
+
+
+def _versioned_function(declared: _Declaration, method: Method, is_async: bool) -> Callable[..., Any]:
+    """Return a remote function that asks for the plugin's version, where it matters to the method."""
+    current = _remote_function(method, is_async)
+    if method.newest <= declared.accepts[0]:
+        return current
+
+    @functools.cache
+    def older(version: int) -> Callable[..., Any]:
+        return _remote_function(OlderMethod(method, declared.implements, version), is_async)
+
+    def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            version = spoken_version(declared, self._client)
+            function = current if version >= method.newest else older(version)
+            return function(self, *args, **kwargs)
+        except DoesNotImplement as missing:
+            missing.plugin, missing.address = _identity(self._client)
+            raise
+
+    if is_async and method.stream is None:
+
+        async def remote_async(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await remote(self, *args, **kwargs)
+
+        return remote_async
+    return remote
 
 
 def _remote_function(method: Method, is_async: bool) -> Callable[..., Any]:

@@ -70,7 +70,7 @@ class PluginApp:
         self._limit = limit
         self._executor = executor
         self._calls = {f"/{wire}": _Call(*route) for wire, route in routes(*drivers).items()}
-        self._manifest = encode_json({"Implements": self.implements})
+        self._manifest = encode_json(_manifest(self.implements, drivers))
         self._locks = KeyedLock()
         self._serialize = serialize
         self._log = LimitedLogger(logger)
@@ -193,6 +193,13 @@ class PluginApp:
         # The text of a KeyError is only the key, and many others have none: the class says what they mean.
         message = "" if isinstance(error, KeyError) else text_of(error)
         return 500, message or repr(error)
+
+
+def _manifest(implements: tuple[str, ...], drivers: tuple[object, ...]) -> dict[str, object]:
+    """Return the response to the handshake; with versions, which Docker's engine ignores, only where they matter."""
+    found = (each for driver in drivers for each in declarations(driver))
+    versions = {each.implements: each.accepts for each in found if each.accepts != (1,)}
+    return {"Implements": implements, **({"Versions": versions} if versions else {})}
 
 
 class _Call:

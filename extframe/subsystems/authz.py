@@ -51,7 +51,7 @@ class AuthzResponse(Message, frozen=True, omit_defaults=True):
     err: str = ""
 
 
-class Authz(Interface, implements="authz", prefix="AuthZPlugin"):
+class Authz(Interface, implements="authz", prefix="AuthZPlugin", lenient=True):
     """Verdicts on requests to a host's API and on the responses to them.
 
     The wire names ``AuthZReq`` and ``AuthZRes`` are ``authz_req`` and ``authz_res`` in Python. Docker sets no

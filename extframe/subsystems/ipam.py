@@ -95,7 +95,7 @@ def _requires_nothing(error: ProtocolError | RemoteError) -> IpamCapability:
     return IpamCapability()
 
 
-class IpamDriver(Interface, implements="IpamDriver"):
+class IpamDriver(Interface, implements="IpamDriver", lenient=True):
     """Address pools for networks. Docker reads errors from the key ``Error``; extframe also reads ``Err``.
 
     Docker sets no deadlines for these calls; the client's apply.

@@ -89,7 +89,7 @@ def _reads_nothing(error: ProtocolError | RemoteError) -> LogCapability:
     return LogCapability()
 
 
-class LogDriver(Interface, implements="LogDriver"):
+class LogDriver(Interface, implements="LogDriver", lenient=True):
     """Logs of containers. Docker sets no deadlines for these calls; the client's apply, until a stream begins."""
 
     __mirror__ = "extframe.subsystems.async_log:AsyncLogDriver"

@@ -6,7 +6,7 @@ from ..interface.declarations import Interface
 from ..interface.methods import rpc
 
 
-class MetricsCollector(Interface, implements="MetricsCollector"):
+class MetricsCollector(Interface, implements="MetricsCollector", lenient=True):
     """Collectors of the host's metrics: ``GET /metrics`` on a unix socket, in Prometheus' text format.
 
     Docker mounts its socket at ``/run/docker/metrics.sock`` in a managed plugin. A plugin that Docker discovers

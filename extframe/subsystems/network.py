@@ -173,7 +173,7 @@ def _not_implemented(error: ProtocolError | RemoteError) -> None:
         raise error
 
 
-class NetworkDriver(Interface, implements="NetworkDriver"):
+class NetworkDriver(Interface, implements="NetworkDriver", lenient=True):
     """Networks of containers. Docker sets no deadlines for these calls; the client's apply."""
 
     __mirror__ = "extframe.subsystems.async_network:AsyncNetworkDriver"

@@ -56,7 +56,7 @@ class Secret(Message, frozen=True, omit_defaults=True):
         return f"Secret(value=<{len(self.value)} bytes>, do_not_reuse={self.do_not_reuse})"
 
 
-class SecretProvider(Interface, implements="secretprovider", prefix="SecretProvider"):
+class SecretProvider(Interface, implements="secretprovider", prefix="SecretProvider", lenient=True):
     """Provides the values of secrets to the tasks of a swarm. Docker sets no deadline; the client's applies."""
 
     __mirror__ = "extframe.subsystems.async_secret:AsyncSecretProvider"

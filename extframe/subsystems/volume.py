@@ -94,7 +94,7 @@ def _local(error: ProtocolError | RemoteError) -> VolumeCapability:
     return VolumeCapability()
 
 
-class VolumeDriver(Interface, implements="VolumeDriver"):
+class VolumeDriver(Interface, implements="VolumeDriver", lenient=True):
     """Named volumes that the plugin creates, mounts, lists and removes."""
 
     __mirror__ = "extframe.subsystems.async_volume:AsyncVolumeDriver"
