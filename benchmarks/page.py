@@ -11,6 +11,7 @@ from plot import svg
 NOTES = Path(__file__).parent / "notes.md"
 TITLES = {
     "call": "Calls",
+    "asynchronous": "Calls from an event loop",
     "many": "Many plugins",
     "start": "Startup",
     "dispatch": "Dispatch",

@@ -26,7 +26,8 @@ def main() -> None:
         write({"skip": str(missing)})
         return
     if inspect.isasyncgenfunction(inspect.unwrap(peer.connect)):
-        asyncio.run(make_async_rounds(peer, address))
+        new_event_loop = getattr(peer, "new_event_loop", asyncio.new_event_loop)
+        new_event_loop().run_until_complete(make_async_rounds(peer, address))
     else:
         make_rounds(peer.connect(address, ca))
 
@@ -78,18 +79,25 @@ def timed(call: Callable[[], object], calls: int) -> list[int]:
 
 
 async def make_async_rounds(peer: Any, address: str) -> None:
-    """Run the rounds with a coroutine function: one event loop, one call after another."""
+    """Run the rounds with a coroutine function: one event loop, in which ``threads`` tasks make an equal share each."""
     async with peer.connect(address) as call:
         await call()
         write({"ready": True})
         for line in sys.stdin:
-            times = []
+            request = json.loads(line)
+            times: list[int] = []
             started = perf_counter()
-            for _ in range(json.loads(line)["calls"]):
-                before = perf_counter_ns()
-                await call()
-                times.append(perf_counter_ns() - before)
+            share = request["calls"] // request["threads"]
+            await asyncio.gather(*(timed_async(call, share, times) for _ in range(request["threads"])))
             write({"times": times, "seconds": perf_counter() - started})
+
+
+async def timed_async(call: Callable[[], Any], calls: int, times: list[int]) -> None:
+    """Make calls one after another and append their durations."""
+    for _ in range(calls):
+        before = perf_counter_ns()
+        await call()
+        times.append(perf_counter_ns() - before)
 
 
 def write(line: dict[str, Any]) -> None:

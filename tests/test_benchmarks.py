@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-EVERY_SUITE = {"call", "many", "start", "dispatch", "served", "steps"}
+EVERY_SUITE = {"call", "asynchronous", "many", "start", "dispatch", "served", "steps"}
 
 
 def run_benchmarks(*arguments: object) -> str:
@@ -63,4 +63,4 @@ def test_a_suite_that_runs_alone_leaves_the_results_of_the_others(results):
 def test_a_suite_that_does_not_exist_is_an_error_that_names_those_that_do():
     done = subprocess.run([sys.executable, str(BENCHMARKS), "spped"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "call, many, start" in done.stderr
+    assert "call, asynchronous, many, start" in done.stderr

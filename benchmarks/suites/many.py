@@ -8,7 +8,7 @@ import socket
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -108,6 +108,11 @@ def _rounds_of_get_all(bench: Bench, count: int, rounds: int) -> dict[str, list[
         commands["moby"] = [bench.built("client"), "getall", directory]
     except MissingError as missing:
         bench.skip("moby", missing)
+    return rounds_of_tasks(commands, count, bench.several(rounds))
+
+
+def rounds_of_tasks(commands: Mapping[str, list[Any]], count: int, rounds: int) -> dict[str, list[Round]]:
+    """Run each round in a new process, which prints its duration and that it found ``count`` plugins."""
 
     def contender(command: list[Any]) -> Callable[[], Round]:
         def once() -> Round:
@@ -118,7 +123,7 @@ def _rounds_of_get_all(bench: Bench, count: int, rounds: int) -> dict[str, list[
 
         return once
 
-    return dict(alternate({name: contender(command) for name, command in commands.items()}, bench.several(rounds)))
+    return dict(alternate({name: contender(command) for name, command in commands.items()}, rounds))
 
 
 def _output_of(*command: Any) -> dict[str, Any]:

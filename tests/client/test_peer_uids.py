@@ -8,9 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from event_loops import run_in
 from faultserver import answer
 
-from extframe import Client, ConnectError, LocalRegistry, PluginManager
+from extframe import AsyncClient, Client, ConnectError, LocalRegistry, PluginManager
 from extframe.client import sockets
 
 STRANGER = 65533
@@ -59,13 +60,15 @@ def received(server) -> int:
     return int(server.stdout.readline())
 
 
-@pytest.mark.parametrize("use", ["call", "begin", "session"])
+@pytest.mark.parametrize("use", ["call", "begin", "session", "asyncio", "uvloop"])
 def test_another_users_process_is_a_connect_error_before_a_byte_is_sent(strangers, use):
     path, server = strangers
     uses = {
         "call": lambda client: client.call("A.B", {"Secret": 1}),
         "begin": lambda client: client.begin("Plugin.Activate"),
         "session": lambda client: client.session.post("A.B", json={"Secret": 1}),
+        "asyncio": lambda client: run_in("asyncio", lambda: AsyncClient.on(client.endpoint).call("A.B", {"Secret": 1})),
+        "uvloop": lambda client: run_in("uvloop", lambda: AsyncClient.on(client.endpoint).call("A.B", {"Secret": 1})),
     }
     with Client(f"unix://{path}", peer_uids=()) as client:
         with pytest.raises((ConnectError, OSError)) as caught:
