@@ -153,6 +153,7 @@ LENGTHS = in_group(
     ("hexadecimal", with_length(b"0x18"), "close"),
     ("with a unit", with_length(b"24 bytes"), "close"),
     ("leading zeros", with_length(b"00024"), "open"),
+    ("over 16 MiB, but little follows", with_length(b"16777217"), "close"),
     ("over 64 bits", with_length(b"18446744073709551640"), "close"),
     ("no number, closed", with_length(b""), "close"),
     ("no number", with_length(b""), "open"),

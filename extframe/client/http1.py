@@ -127,6 +127,7 @@ class ResponseParser:
         self._scanned = 0  # bytes of it that have no end of the head
         self._status_line_checked = False
         self._skipped = 0  # bytes of interim responses
+        self._strict = True  # whether these needed no leniency
         self._head: Head | None = None
         self._body: Body
         self._pieces: list[bytes] = []
@@ -278,8 +279,9 @@ class ResponseParser:
         if head.status < 200:
             self._phase = STATUS_LINE
             self._status_line_checked = False
+            self._strict = self._strict and strict and head.strict
             return False
-        self._head = head if strict else head._replace(strict=False, keep_alive=False)
+        self._head = head if strict and self._strict else head._replace(strict=False, keep_alive=False)
         self._phase = BODY
         if head.chunked:
             self._body = ChunkedBody()

@@ -113,8 +113,9 @@ def _parse_headers(lines: Iterable[bytes]) -> tuple[Headers, bool]:
         name, colon, value = line.partition(b":")
         if not colon:
             raise ProtocolError(f"the response is not HTTP: a header has no colon: {excerpt(line)!r}")
+        # A name with a space before the colon is another name, so that it does not frame the body.
         regular = regular and _TOKEN.fullmatch(name) is not None
-        headers.append((name.rstrip(_BLANKS).lower(), value.strip(_BLANKS)))
+        headers.append((name.lower(), value.strip(_BLANKS)))
     return tuple(headers), regular
 
 

@@ -14,6 +14,7 @@ from certificates import Authority
 from engines import SOCKETS
 from lab import BOTH, SyncLab
 
+from extframe import LocalRegistry
 from extframe.errors import RemoteError
 from extframe.protocol import TLSConfig
 from extframe.server import ServerTLS, serving
@@ -100,3 +101,18 @@ def test_what_a_driver_raises_is_what_the_engine_says(moby, name, lab):
 def test_an_extension_point_that_it_lacks_is_known_from_the_handshake(moby, name, lab):
     with serving(lab(), name=name, directory=SOCKETS):
         assert moby(name, point="VolumeDriver") == ["error: Plugin does not implement the requested driver"]
+
+
+@pytest.mark.parametrize(
+    "rest", ["", " and more", '{"Addr": "tcp://127.0.0.1:1"}', "\0"], ids=["nothing", "text", "another", "NUL"]
+)
+def test_the_first_value_in_a_json_spec_file_counts_for_both(moby, name, lab, short_path, rest):
+    with serving(lab(), name=name, address="tcp://127.0.0.1:0", spec_directory=short_path) as plugin:
+        spec = SPECS / f"{name}.json"
+        SPECS.mkdir(parents=True, exist_ok=True)
+        spec.write_text(json.dumps({"Name": name, "Addr": plugin.address}) + rest)
+        try:
+            assert moby(name, ("Lab.Work", {"Name": "a"})) == ['{"Result":"a"}']
+            assert LocalRegistry(short_path, [SPECS]).find(name).address == plugin.address
+        finally:
+            spec.unlink()
