@@ -369,7 +369,8 @@ def encode_json(arguments: object, method: str = "") -> bytes:
 
     Raises:
         TypeError: msgspec cannot write such an object.
-        ValueError: it contains itself, or is nested too deeply; begins with ``method``, if given.
+        ValueError: it contains itself, is nested too deeply, or has text that is not Unicode; begins with ``method``,
+            if given.
     """
     try:
         return b"" if arguments is None else _encoder.encode(arguments) + b"\n"
@@ -378,6 +379,27 @@ def encode_json(arguments: object, method: str = "") -> bytes:
         raise ValueError(
             f"{call}the arguments contain a circular reference, or are nested too deeply for JSON"
         ) from None
+    except UnicodeEncodeError:
+        call = f"{method}: " if method else ""
+        raise ValueError(
+            f"{call}{_not_unicode(arguments)} contains a surrogate, as a file name that is not UTF-8 does; "
+            "JSON cannot represent it"
+        ) from None
+
+
+def _not_unicode(arguments: object) -> str:
+    """Return the name of the argument that cannot be encoded."""
+    items = msgspec.structs.asdict(arguments) if isinstance(arguments, msgspec.Struct) else arguments
+    names = items if isinstance(items, dict) else {}
+    return next((ascii(name) for name, value in names.items() if not _is_unicode({name: value})), "the text")
+
+
+def _is_unicode(value: object) -> bool:
+    try:
+        _encoder.encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}

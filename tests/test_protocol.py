@@ -590,3 +590,12 @@ def test_a_spec_can_carry_a_manifest_and_the_users_that_may_answer():
     assert spec.peer_uids == {7}
     assert spec != PluginSpec("p", "unix:///p.sock")
     assert (PluginSpec("p", "tcp://h:1").manifest, PluginSpec("p", "tcp://h:1").peer_uids) == (None, None)
+
+
+def test_text_that_is_not_unicode_is_refused_with_the_name_of_its_argument():
+    request = msgspec.defstruct("Request", [("path", str), ("opts", dict)])("/a", {"b": ["\udcff"]})
+    for arguments in (request, {"path": "/a", "opts": {"b": ["\udcff"]}}):
+        with pytest.raises(ValueError, match=r"^Backup.Start: 'opts' contains a surrogate, as a file name that is not"):
+            encode_json(arguments, "Backup.Start")
+    with pytest.raises(ValueError, match="^the text contains a surrogate"):
+        encode_json("\ud800")

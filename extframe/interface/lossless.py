@@ -91,7 +91,15 @@ def _in_items(members: tuple[Any, ...]) -> FaultFinder | None:
     find = fault_finder(members[0])
     if find is None:
         return None
-    return lambda value: _first(find, enumerate(value)) if isinstance(value, _ARRAYS) else None
+
+    def find_in(value: Any) -> str | None:
+        if isinstance(value, _ARRAYS):
+            for item in value:
+                if find(item) is not None:
+                    return _first(find, enumerate(value))
+        return None
+
+    return find_in
 
 
 def _in_tuple(members: tuple[Any, ...]) -> FaultFinder | None:
@@ -178,25 +186,31 @@ def _fault_in_fields(finders: Mapping[str, FaultFinder | None], value: Any) -> s
 
 @functools.cache
 def _struct_finder(kind: type[msgspec.Struct]) -> FaultFinder:
-    return _StructFinder(kind)
+    fields: list[tuple[str, str, FaultFinder]] = []
+    is_known = False
 
-
-class _StructFinder:
-    def __init__(self, kind: type[msgspec.Struct]) -> None:
-        self._kind = kind
-
-    @functools.cached_property
-    def _finders(self) -> list[tuple[str, str, FaultFinder]]:
-        # On first use only: a message type may contain itself.
-        known = msgspec.structs.fields(self._kind)
-        return [(each.name, each.encode_name, find) for each in known if (find := fault_finder(each.type)) is not None]
-
-    def __call__(self, value: Any) -> str | None:
-        is_dict = isinstance(value, dict)  # accepted as a result
-        if not is_dict and not isinstance(value, self._kind):
-            return None
-        for name, key, find in self._finders:
-            found = find(value.get(key) if is_dict else getattr(value, name))
-            if found is not None:
-                return f".{name}{found}"
+    def find_in(value: Any) -> str | None:
+        nonlocal is_known
+        if not is_known:  # on first use only: a message type may contain itself
+            fields.extend(_fields_of(kind))
+            is_known = True
+        if isinstance(value, kind):
+            for name, _, find in fields:
+                item = getattr(value, name)
+                if item and (found := find(item)) is not None:  # most are empty
+                    return f".{name}{found}"
+        elif isinstance(value, dict):  # accepted as a result
+            return _first_in_object(fields, value)
         return None
+
+    return find_in
+
+
+def _fields_of(kind: type[msgspec.Struct]) -> list[tuple[str, str, FaultFinder]]:
+    known = msgspec.structs.fields(kind)
+    return [(each.name, each.encode_name, find) for each in known if (find := fault_finder(each.type)) is not None]
+
+
+def _first_in_object(fields: list[tuple[str, str, FaultFinder]], value: dict[Any, Any]) -> str | None:
+    found = ((name, find(value.get(key))) for name, key, find in fields)
+    return next((f".{name}{fault}" for name, fault in found if fault is not None), None)
