@@ -61,8 +61,8 @@ class ClosedWhenCollected(socket.socket):
 
     __slots__ = ()
 
-    def __del__(self) -> None:
-        super(socket.socket, self).close()  # of the class in C: __init__ may have failed
+    # Of the class in C: __init__ may have failed, and Ctrl-C in a method written in Python would be lost here.
+    __del__ = socket.SocketType.close
 
 
 class Connection:
