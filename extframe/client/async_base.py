@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import Context
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from ..errors import TransportError
 from .async_transport import AsyncTransport
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .stream_rules import StreamRules
 
 R = TypeVar("R")
+P = ParamSpec("P")
 
 
 class AsyncClientBase(BaseClient):
@@ -41,23 +42,22 @@ class AsyncClientBase(BaseClient):
     async def _attempt(
         self,
         attempts: Attempts,
-        send: Callable[[float], Awaitable[R]],
-        rules: StreamRules | None = None,
-        *,
-        check: Callable[[R], object] | None = None,
+        rules: StreamRules | None,
+        send: Callable[Concatenate[AsyncTransport, float, P], Awaitable[R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R:
-        """Return what ``send`` gives, which takes a deadline, after as many attempts as are allowed.
+        """Return what a method of the transport returns, which takes a deadline, after as many attempts as allowed.
 
-        ``rules`` are those of a stream, which ``send`` opens. ``check`` may raise what ``send`` may.
+        ``rules`` are those of a stream, which the method opens. The arguments are not in a closure, whose cells would
+        be an eighth of the objects of each call.
         """
         try:
             self._binding.check()
             while True:
                 transport = self._transport
                 try:
-                    result = await send(attempts.deadline)
-                    if check is not None:
-                        check(result)
+                    result = await send(transport, attempts.deadline, *args, **kwargs)
                 except TransportError as failure:
                     wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)
                     if wait is None or await self._is_closed_after(wait) or not attempts.may_continue(monotonic()):

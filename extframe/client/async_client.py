@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -12,13 +13,13 @@ from ..errors import ExtframeError
 from ..protocol import encode_json
 from .async_base import AsyncClientBase
 from .async_files import Source, check_source, pieces_of
+from .async_transport import AsyncTransport
 from .endpoint import path_of
-from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal, whole
+from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal
 from .stream_rules import StreamRules
 
 if TYPE_CHECKING:
     from .async_streams import AsyncResponseStream
-    from .http1 import Response
 
 T = TypeVar("T")
 
@@ -100,13 +101,10 @@ class AsyncClient(AsyncClientBase):
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         decode_by = monotonic() + seconds
         look = not (idempotent and self.endpoint.retry.lost)
-
-        def send(deadline: float) -> Awaitable[Response]:
-            return self._transport.exchange(path, body, deadline, look=look)
-
         try:
             attempts = self._attempts(method, seconds, idempotent)
-            return decoded(await self._attempt(attempts, send, check=whole), read, decode_by)
+            response = await self._attempt(attempts, None, AsyncTransport.exchange, path, body, look)
+            return decoded(response, read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise
@@ -137,14 +135,10 @@ class AsyncClient(AsyncClientBase):
         path = path_of(method)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-
-        def send(deadline: float) -> Awaitable[AsyncResponseStream]:
-            return self._transport.open(path, body, deadline, rules)
-
         try:
             attempts = self._attempts(method, seconds)
             rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
-            stream = await self._attempt(attempts, send, rules)
+            stream = await self._attempt(attempts, rules, AsyncTransport.open, path, body, rules)
             try:
                 if follow:
                     with self._closed_with_client(stream):
@@ -187,13 +181,10 @@ class AsyncClient(AsyncClientBase):
         read = reader_of(reply)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         decode_by = monotonic() + seconds
-
-        def send(deadline: float) -> Awaitable[Response]:
-            return self._transport.upload(path, pieces_of(data), deadline)
-
         try:
             attempts = self._attempts(method, seconds)
-            return decoded(await self._attempt(attempts, send, check=whole), read, decode_by)
+            response = await self._attempt(attempts, None, AsyncTransport.upload, path, partial(pieces_of, data))
+            return decoded(response, read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
+from contextvars import Context
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -22,6 +23,7 @@ from .connection import SEND, Connection
 from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, Response, chunk
 from .loop_registration import LoopRegistration
+from .replies import whole
 from .stream_rules import StreamRules
 
 E = TypeVar("E", bound=BaseExchange)
@@ -39,20 +41,22 @@ class AsyncTransport(BaseTransport):
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Use this event loop. Connections that this process inherited from its parent are forgotten."""
         self._loop = loop
+        self._empty = Context()
         self._connect_queue = ConnectQueue()
         self._feeders: dict[Connection, asyncio.Task[None]] = {}  # of uploads under way
         self._idle.clear()
 
-    def exchange(self, path: str, body: bytes, deadline: float, *, look: bool = True) -> Coroutine[Any, Any, Response]:
+    def exchange(self, deadline: float, path: str, body: bytes, look: bool = True) -> Coroutine[Any, Any, Response]:
         """Send a request, and return the response when it is awaited, whatever its status is; it must be, at once.
 
         Args:
-            path, body, deadline: as in ``Transport.exchange``.
+            deadline, path, body: as in ``Transport.exchange``.
             look: whether a kept connection is looked at before use. That is necessary unless the request is sent again
                 where it is lost.
 
         Raises:
             ExtframeError: as ``Transport.exchange``.
+            ConnectionLost: also if the response is truncated, and of no use (`replies.whole`).
         """
         request = self._writer.request(path, body)
         kept = self._reuse(Exchange, request, look) if self._is_open(deadline) else None
@@ -63,8 +67,12 @@ class AsyncTransport(BaseTransport):
     async def _exchange(self, kept: Exchange | None, request: bytes, deadline: float, look: bool) -> Response:
         return await self._receive(await self._send(Exchange, request, deadline, look, kept), deadline)
 
-    async def upload(self, path: str, pieces: AsyncGenerator[bytes, None], deadline: float) -> Response:
+    async def upload(self, deadline: float, path: str, pieces: Callable[[], AsyncGenerator[bytes, None]]) -> Response:
         """Send pieces of bytes, none of them empty, and return the response. A response that arrives early ends it.
+
+        Args:
+            deadline, path: as in ``Transport.upload``.
+            pieces: is called once something was sent.
 
         Raises:
             ExtframeError: as `exchange`; and whatever ``pieces`` raises.
@@ -72,7 +80,7 @@ class AsyncTransport(BaseTransport):
         upload = await self._send(Upload, self._writer.chunked_head(path), deadline)
         try:
             if upload.connection.in_step:
-                await self._send_pieces(upload, pieces, deadline)
+                await self._send_pieces(upload, pieces(), deadline)
         except BaseException as failure:
             self.abandon(upload, failure)
             raise
@@ -94,15 +102,15 @@ class AsyncTransport(BaseTransport):
             self.abandon(exchange, failure)
             raise
         self.release(connection, reusable=response.keep_alive)
-        return response
+        return whole(response)
 
     async def open(
-        self, path: str, body: bytes, deadline: float, rules: StreamRules | None = None
+        self, deadline: float, path: str, body: bytes, rules: StreamRules | None = None
     ) -> AsyncResponseStream:
         """Send a request and return the response as a stream, once its headers have arrived.
 
         Args:
-            path, body, deadline, rules: as in ``Transport.open``.
+            deadline, path, body, rules: as in ``Transport.open``.
 
         Raises:
             ExtframeError: as `exchange`; so does reading the stream.
@@ -166,7 +174,7 @@ class AsyncTransport(BaseTransport):
         if self.address.tls and self._context is None:
             await call_in_thread(self.tls_context, "read TLS files")  # which may be anywhere
         connection = await run_async(self._connecting(deadline))
-        LoopRegistration(connection, self._loop, self._close_unexpected)
+        LoopRegistration(connection, self._loop, self._close_unexpected, self._empty)
         return connection
 
     def _close_unexpected(self, connection: Connection) -> bool:

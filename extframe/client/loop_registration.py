@@ -35,6 +35,8 @@ class LoopRegistration:
         loop: watches the connection until `end`.
         unexpected: is called when something arrives while no exchange runs; returns whether it closed the connection.
             The loop stops to watch otherwise, until the next `run`.
+        context: an empty one, for all connections of a loop; else the loop would keep the context of the task that
+            connected, and run steps for other tasks in it.
     """
 
     __slots__ = (
@@ -43,13 +45,16 @@ class LoopRegistration:
     )  # fmt: skip
 
     def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, unexpected: Callable[[Connection], bool]
+        self,
+        connection: Connection,
+        loop: asyncio.AbstractEventLoop,
+        unexpected: Callable[[Connection], bool],
+        context: Context | None = None,
     ) -> None:
         self._connection = connection
         self._loop = loop
         self._unexpected = unexpected
-        # Else the loop would keep the context of the task that connected, and run steps for other tasks in it.
-        self._context = Context()
+        self._context = Context() if context is None else context
         self._step: Callable[[], Any] | None = None
         self._exchange: _HasPhase
         self._future: asyncio.Future[Any]
