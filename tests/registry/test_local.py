@@ -1105,6 +1105,22 @@ def test_the_default_directories_are_those_of_dockers_engine():
     assert repr(LocalRegistry("/s", ["/d"], allow_unsafe=True)) == "LocalRegistry('/s', ['/d'], allow_unsafe=True)"
 
 
+def test_one_directory_holds_sockets_and_spec_files_and_nothing_else_is_searched(short_path):
+    assert LocalRegistry(short_path).places == (
+        (str(short_path), (".sock",)),
+        (str(short_path), (".spec", ".json")),
+    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(short_path / "here.sock"))
+        (short_path / "there.spec").write_text("tcp://127.0.0.1:1")
+        registry = LocalRegistry(short_path)
+        assert registry.scan() == ["here", "there"]
+        assert registry.find("there").address == "tcp://127.0.0.1:1"
+    with pytest.raises(PluginNotFound) as caught:
+        registry.find("missing")
+    assert "docker" not in str(caught.value)
+
+
 def test_one_directory_where_several_belong_is_a_type_error():
     with pytest.raises(TypeError, match=r"write specs=\['/etc/plugins'\]"):
         LocalRegistry("/run/plugins", "/etc/plugins")

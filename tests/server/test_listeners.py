@@ -47,6 +47,12 @@ def test_tcp_writes_a_spec_file_that_hosts_find(short_path):
     assert [*(short_path / "plugins").iterdir()] == []
 
 
+def test_the_host_of_one_directory_finds_what_is_served_there_over_tcp(short_path):
+    listener = listen("photos", address="tcp://127.0.0.1:0", directory=short_path)
+    assert LocalRegistry(short_path).find("photos").address == listener.address
+    listener.close()
+
+
 def test_tls_writes_a_json_file_with_what_a_host_needs(short_path):
     host = TLSConfig(ca_file="/etc/photos/ca.pem", cert_file="/etc/photos/host.pem", key_file="/etc/photos/host.key")
     listener = listen(
