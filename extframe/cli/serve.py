@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from ..errors import ExtframeError, SpecError
 from .driver_loader import load_driver
 from .options import Location, location_options
 from .output import printable
+from .serve_limits import limit_options
 
 if TYPE_CHECKING:
     from ..server import ListenOptions
@@ -65,11 +66,13 @@ def _tcp(ctx: click.Context, parameter: click.Parameter, text: str | None) -> st
 @click.option(
     "--serialize", metavar="PARAMETER", help="Serialise calls with the same value of PARAMETER, such as name."
 )
+@limit_options
 @click.option("--reload", is_flag=True, help="Restart when a Python file below the working directory changes.")
 @click.option("-v", "--verbose", is_flag=True, help="Log at level DEBUG, with tracebacks.")
 @click.pass_context
 def serve(
     ctx: click.Context,
+    /,
     drivers: Sequence[str],
     name: str,
     location: Location,
@@ -79,6 +82,7 @@ def serve(
     serialize: str | None,
     reload: bool,
     verbose: bool,
+    **limits: Any,
 ) -> None:
     """Serve drivers as one plugin, until SIGTERM or Ctrl-C.
 
@@ -94,7 +98,9 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if verbose:
         logging.getLogger("extframe").setLevel(logging.DEBUG)
-    _serve([load_driver(target) for target in drivers], name, serialize, _listener(location, tcp, mode, group))
+    options = {limit: value for limit, value in limits.items() if value is not None}
+    options.update(serialize=serialize, **_listener(location, tcp, mode, group))
+    _serve([load_driver(target) for target in drivers], name, options)
 
 
 def _listener(location: Location, tcp: str | None, mode: int, group: str | None) -> ListenOptions:
@@ -110,7 +116,7 @@ def _listener(location: Location, tcp: str | None, mode: int, group: str | None)
     return listener
 
 
-def _serve(drivers: Sequence[object], name: str, serialize: str | None, listener: ListenOptions) -> None:
+def _serve(drivers: Sequence[object], name: str, options: Mapping[str, Any]) -> None:
     from ..protocol import check_name
     from ..server import asgi_app, serve
 
@@ -119,11 +125,11 @@ def _serve(drivers: Sequence[object], name: str, serialize: str | None, listener
     except SpecError as wrong:
         raise click.BadParameter(printable(str(wrong)), param_hint="'--name'") from wrong
     try:
-        asgi_app(*drivers, serialize=serialize).close()  # reject invalid drivers before it listens
+        asgi_app(*drivers, serialize=options["serialize"]).close()  # reject invalid drivers before it listens
     except TypeError as wrong:
         raise ExtframeError(str(wrong)) from wrong
-    with _translated_errors(name, listener.get("address", "")):
-        serve(*drivers, name=name, serialize=serialize, **listener)
+    with _translated_errors(name, options.get("address", "")):
+        serve(*drivers, name=name, **options)
 
 
 @contextmanager
@@ -156,6 +162,6 @@ def _without_reload(ctx: click.Context) -> list[str]:
         if not isinstance(parameter, click.Option) or not is_typed or parameter.name == "reload":
             continue
         option = parameter.opts[-1]
-        text = f"{value:o}" if parameter.name == "mode" else value
+        text = f"{value:o}" if parameter.name == "mode" else str(value)
         arguments += [option] if parameter.is_flag else [option, text]
     return [*arguments, "--", *ctx.params["drivers"]]

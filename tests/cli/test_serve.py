@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import grp
+import inspect
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,9 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from faultserver import eventually
 
-from extframe import Client, LocalRegistry, PluginNotFound, TransportError
+import extframe
+from extframe import Client, LocalRegistry, PluginNotFound, RemoteError, TransportError
+from extframe.cli.program import program
+from extframe.cli.serve_limits import LIMITS
+from extframe.server.limits import ServerLimits
 
 PHOTOS = """
 import extframe
@@ -285,6 +293,51 @@ def test_the_working_directory_does_not_shadow_the_standard_library(script, modu
         process.terminate()
         _, err = process.communicate(timeout=30)
     assert "shadowed" not in err
+
+
+# --- limits -------------------------------------------------------------------------------------------
+
+
+def test_every_limit_of_serve_is_an_option_with_the_same_default():
+    limits = {field.name: getattr(ServerLimits(), field.name) for field in dataclasses.fields(ServerLimits)}
+    parameters = inspect.signature(extframe.serve).parameters
+    limits |= {name: parameters[name].default for name in ("threads", "queue_timeout", "drain")}
+    assert LIMITS.keys() == limits.keys()
+    for name, (read, _, meaning) in LIMITS.items():
+        if name != "connections":  # depends on the limit on descriptors
+            default = re.search(r"([0-9]+(?:[KM]iB)?) by default", meaning)
+            assert read(default[1]) == limits[name]
+
+
+@pytest.mark.parametrize("reloading", [[], ["--reload"]])
+def test_limits_are_options(serve, short_path, reloading):
+    sizes = ["--limit", "1KiB", "--head-limit", "1000", "--buffer", "1MiB"]
+    times = ["--request-timeout", "20", "--keep-alive", "20", "--write-timeout", "9.5", "--queue-timeout", "5"]
+    counts = ["--connections", "10", "--threads", "3", "--drain", "1.5"]
+    serve("photos:Photos", "--name", "photos", *sizes, *times, *counts, *reloading)
+    assert is_served(short_path)
+    with Client(LocalRegistry(short_path).find("photos").address, timeout=30) as client:
+        assert client.call("VolumeDriver.List", {"Pad": "x" * 100})["Volumes"]
+        with pytest.raises(RemoteError, match="the request body exceeds 1024 bytes") as refused:
+            client.call("VolumeDriver.List", {"Pad": "x" * 2000})
+        assert refused.value.status == 413
+        with pytest.raises(RemoteError) as refused:
+            client.call("VolumeDriver.List?" + "x" * 1000)
+        assert refused.value.status == 431
+
+
+WRONG = {
+    "--limit": ["0", "-1", "16MB", "1.5MiB", "MiB", "lots", ""],
+    "--threads": ["0", "-1", "1.5", "x", ""],
+    "--drain": ["0", "-1", "nan", "inf", "x", ""],
+}
+
+
+@pytest.mark.parametrize(("option", "value"), [(option, value) for option in WRONG for value in WRONG[option]])
+def test_a_limit_that_is_invalid_is_a_usage_error_that_quotes_it(option, value):
+    result = CliRunner().invoke(program, ["serve", "photos:Photos", "--name", "photos", f"{option}={value}"])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}': '{value}' is invalid: expected " in result.output
 
 
 # --- reload -------------------------------------------------------------------------------------------
