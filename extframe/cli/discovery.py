@@ -28,12 +28,14 @@ class PluginStatus:
         spec: the contents of its source; None if that cannot be used.
         implements: its manifest; None if there was no handshake, or it failed.
         error: why its source cannot be used, or why the handshake failed.
+        versions: the versions of those extension points that are not in version 1 alone.
     """
 
     name: str
     spec: PluginSpec | None = None
     implements: tuple[str, ...] | None = None
     error: Exception | None = None
+    versions: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def state(self) -> str:
@@ -133,7 +135,8 @@ def _start_handshake(status: PluginStatus, deadline: float) -> Worker[Manifest] 
 
 def _with_outcome(status: PluginStatus, worker: Worker[Manifest], deadline: float) -> PluginStatus:
     try:
-        return replace(status, implements=worker.result(deadline).implements)
+        manifest = worker.result(deadline)
+        return replace(status, implements=manifest.implements, versions=manifest.versions)
     except ExtframeError as error:
         return replace(status, error=error)
     except TimeoutError:  # in something without a deadline, such as the resolver

@@ -43,7 +43,7 @@ def inspect(name: str, location: Location, timeout: float, output: str) -> None:
     tls = asdict(spec.tls) if spec.tls else None
     hooks = _hooks(plugin.implements or ())
     if output == "json":
-        write_json({**plugin.as_json(), "tls": tls, "hooks": hooks})
+        write_json({**plugin.as_json(), "versions": dict(plugin.versions), "tls": tls, "hooks": hooks})
     else:
         write_properties(_properties(plugin, tls or {}, hooks))
     if plugin.error is not None:
@@ -57,6 +57,10 @@ def _hooks(points: Sequence[str]) -> dict[str, str]:
     return {point: hook_name(point) for point in points}
 
 
+def _versions(plugin: PluginStatus) -> str:
+    return ", ".join(f"{point} {' '.join(map(str, versions))}" for point, versions in plugin.versions)
+
+
 def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[str, str]) -> dict[str, str]:
     return {
         "name": plugin.name,
@@ -65,5 +69,6 @@ def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[
         "tls": ", ".join(f"{key}={value}" for key, value in tls.items() if value),
         "state": plugin.state,
         "implements": ", ".join(hooks),
+        **({"versions": _versions(plugin)} if plugin.versions else {}),
         "hooks": ", ".join(hooks.values()),
     }

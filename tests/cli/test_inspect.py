@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from faultserver import answer, read_and_hang
+from faultserver import answer, answer_with, read_and_hang, reply
 
 
 def properties(result) -> dict[str, str]:
@@ -36,6 +36,7 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
         "implements": ["VolumeDriver"],
         "next_try": None,
         "reason": None,
+        "versions": {},
         "tls": None,
         "hooks": {"VolumeDriver": "volume_driver"},
     }
@@ -106,3 +107,11 @@ def test_a_name_that_could_leave_the_directory_is_a_usage_error(run, short_path)
     result = run("inspect", "../x", "--dir", short_path)
     assert result.exit_code == 2
     assert "it contains a slash" in result.stderr
+
+
+def test_versions_of_extension_points_are_shown(run, add, short_path):
+    manifest = b'{"Implements": ["Backup", "Other"], "Versions": {"Backup": [1, 2]}}'
+    add("copies", answer_with(lambda request: reply(manifest)))
+    assert properties(run("inspect", "copies", "--dir", short_path))["versions"] == "Backup 1 2"
+    shown = json.loads(run("inspect", "copies", "--dir", short_path, "-o", "json").stdout)
+    assert shown["versions"] == {"Backup": [1, 2]}

@@ -186,6 +186,19 @@ def test_a_source_that_raises_midway_ends_the_stream_with_its_words(model):
     assert list(model.generate("three")) == [Token(text="three")]
 
 
+def test_an_async_driver_reads_the_records_and_the_words():
+    async def use(address: str) -> None:
+        async with extframe.AsyncClient(address, plugin="echo") as client:
+            tokens = AsyncModel.remote(client).generate("one two!")
+            assert [(await anext(tokens)).text, (await anext(tokens)).text] == ["one", "two!"]
+            with pytest.raises(RemoteError, match="the model ran out of") as caught:
+                await anext(tokens)
+            assert (caught.value.plugin, caught.value.method) == ("echo", "Model.Generate")
+
+    with serving(AsyncEcho()) as plugin:
+        asyncio.run(use(plugin.address))
+
+
 def test_an_invalid_record_ends_the_stream_with_the_reason(model):
     numbers = model.count(5)
     assert [next(numbers)["number"] for _ in range(3)] == [0, 1, 2]
