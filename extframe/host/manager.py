@@ -131,7 +131,7 @@ class PluginManager(BaseManager):
             PluginNotFound: no file says where it is; names every place that was searched.
             SpecError: the name, or the file, cannot be used.
             ActivationError: the handshake failed.
-            DoesNotImplement: the manifest lacks ``implements``.
+            DoesNotImplement: the manifest lacks ``implements``, or has it in versions that the class does not accept.
             HandlerError: a handler of ``implements`` raised; the next ``get`` calls those that did again.
             CallTimeout: a handler was still running at the deadline.
             ExtframeError: the registry could not be searched, or the manager is closed.

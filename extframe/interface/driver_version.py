@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .declarations import declaration, declarations
+from .proxies import Proxy
 from .versions import spoken_version
 
 
@@ -27,5 +28,4 @@ def version_of(driver: object, interface: type | None = None) -> int:
         declared = declaration(interface)
         if not any(declared.implements == each.implements for each in declarations(driver)):
             raise TypeError(f"{driver!r} is not a driver of {interface.__name__}")
-    client = vars(driver).get("_client") if hasattr(driver, "__dict__") else None
-    return declared.version if client is None else spoken_version(declared, client)
+    return spoken_version(declared, driver._client) if isinstance(driver, Proxy) else declared.version
