@@ -6,7 +6,8 @@ import functools
 import logging
 import math
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from .output import printable
 if TYPE_CHECKING:
     from ..protocol import PluginSpec
     from ..registry.local import LocalRegistry
+    from ..supervisor.supervisor import Supervisor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -69,8 +71,46 @@ class Location:
             return LocalRegistry(self.directory, [self.directory], allow_unsafe=self.allow_unsafe)
         if self.app is None:
             return LocalRegistry(allow_unsafe=self.allow_unsafe)
+        with self._host() as app:
+            return LocalRegistry.for_app(app, allow_unsafe=self.allow_unsafe)
+
+    def supervisor(self, echo: Callable[[str, str], object]) -> Supervisor:
+        """Return the supervisor at this location.
+
+        Args:
+            echo: called with the name of the plugin and each line that it writes.
+
+        Raises:
+            click.UsageError: there is no location: Docker's directories have no plugins to start.
+            click.BadParameter: the host's name cannot be one.
+        """
+        from ..supervisor.supervisor import Supervisor
+
+        if self.directory is not None:
+            return Supervisor(self.directory, allow_unsafe=self.allow_unsafe, echo=echo)
+        with self._host() as app:
+            return Supervisor.for_app(app, allow_unsafe=self.allow_unsafe, echo=echo)
+
+    @property
+    def run_directory(self) -> str:
+        """Where hosts at this location have their sockets and logs.
+
+        Raises:
+            click.UsageError, click.BadParameter: as for `supervisor`.
+        """
+        from ..supervisor.directories import default_run_directory, directories_of
+
+        if self.directory is not None:
+            return default_run_directory()
+        with self._host() as app:
+            return directories_of(app).run
+
+    @contextmanager
+    def _host(self) -> Iterator[str]:
+        if self.app is None:
+            raise click.UsageError("Missing option '--app' or '--dir': which host's plugins?")
         try:
-            return LocalRegistry.for_app(self.app, allow_unsafe=self.allow_unsafe)
+            yield self.app
         except SpecError as wrong:
             raise click.BadParameter(printable(str(wrong)), param_hint="'--app'") from wrong
 

@@ -83,6 +83,33 @@ def write_line(cells: Cells, widths: Sequence[int]) -> None:
         _write("".join(line))
 
 
+def write_text_line(line: bytes) -> None:
+    """Write a line of a file that others wrote."""
+    _write(_escaped(line.decode("utf-8", "backslashreplace"), ""))
+
+
+class LinePrefix:
+    """Writes lines of several programs, each after the name of its program, in colours that tell them apart."""
+
+    COLOURS = ("cyan", "yellow", "green", "magenta", "blue", "bright_cyan", "bright_yellow", "bright_green")
+
+    def __init__(self) -> None:
+        self._width = 0
+        self._colours: dict[str, str] = {}
+
+    def widen(self, names: Sequence[str]) -> None:
+        """Make room for names."""
+        self._width = max([self._width, *(len(_escaped(name)) for name in names)])
+
+    def write(self, name: str, line: str) -> None:
+        """Write a line."""
+        prefix = f"{_escaped(name).ljust(self._width)} | "
+        if _uses_colours():
+            colour = self._colours.setdefault(name, self.COLOURS[len(self._colours) % len(self.COLOURS)])
+            prefix = click.style(prefix, fg=colour)
+        _write(prefix + _escaped(line, ""))
+
+
 def write_table(header: Cells, rows: Sequence[Cells]) -> None:
     """Write rows below a header. Lines are never wrapped or truncated, so that they can be searched and copied from."""
     lines = _aligned([header, *([_escaped(cell) for cell in row] for row in rows)])

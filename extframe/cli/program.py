@@ -14,9 +14,11 @@ from .doctor import doctor
 from .exit_codes import ExitCode, exit_code, hint_for
 from .handlers import handlers
 from .inspect import inspect
+from .logs import logs
 from .ls import ls
 from .new import new
 from .output import hint, note
+from .run import run
 from .schema import schema
 from .serve import serve
 from .watch import watch
@@ -67,5 +69,5 @@ def program() -> None:
     """Find, call, check and serve plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, watch, inspect, call, check, serve, new, schema, handlers, doctor):
+for command in (ls, watch, inspect, call, check, serve, run, logs, new, schema, handlers, doctor):
     program.add_command(command)

@@ -192,7 +192,7 @@ class SupervisedPlugin:
             self.file = file
         elif self.has_process:
             self._use(file)
-            self._end_process(self.open)
+            self._end_process(self._start)
         else:
             self._use(file)
             if self.state is not ProcessState.STOPPED:

@@ -1,0 +1,96 @@
+"""``extframe run`` and ``extframe logs``: plugins of a host in the foreground, and what they wrote."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from supervised import Plugins, eventually, runs
+
+from extframe.supervisor.output import LOG_FILE_LIMIT
+
+
+@pytest.fixture
+def plugins(short_path: Path) -> Plugins:
+    return Plugins(short_path)
+
+
+@pytest.fixture
+def running(plugins: Plugins) -> Iterator[subprocess.Popen[str]]:
+    plugins.write("photos", "say:one", "say:\x1b[31mtwo")
+    plugins.write("music", "say:cannot read config.toml", "exit:3")
+    (plugins.directory / "bad.toml").write_text("comand = 1")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "extframe.cli", "run", "--dir", str(plugins.directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def logs(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "extframe.cli", "logs", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_plugins_run_in_the_foreground_until_they_are_stopped(plugins, running):
+    lines: list[str] = []
+    while not any(line.startswith("photos | pid ") for line in lines):
+        lines.append(running.stdout.readline())
+    assert {"photos | one\n", "photos | two\n"} <= set(lines)
+    pid = int(next(line for line in lines if "pid" in line).split()[-1])
+
+    directory = str(plugins.directory)
+    eventually(lambda: logs("photos", "--dir", directory).stdout.count("\n") >= 3)
+    assert logs("photos", "--dir", directory, "-n", "1").stdout.endswith(f" pid {pid}\n")
+    missing = logs("films", "--dir", directory)
+    assert (missing.returncode, missing.stdout) == (3, "")
+    assert "no running host has started plugin 'films'" in missing.stderr
+
+    running.send_signal(signal.SIGTERM)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert not runs(pid)
+    assert f"extframe: plugin 'photos' was started as process {pid}" in errors
+    assert "extframe: plugin 'music' exited with status 3" in errors
+    assert "it said: cannot read config.toml" in errors
+    assert errors.count("bad.toml: key 'comand' is unknown; did you mean 'command'?") >= 1
+    assert logs("photos", "--dir", directory).returncode == 3
+
+
+def test_lines_are_followed_until_the_host_ends(plugins, running):
+    while "photos | pid " not in running.stdout.readline():
+        pass
+    directory = str(plugins.directory)
+    eventually(lambda: logs("photos", "--dir", directory).returncode == 0)
+    following = subprocess.Popen(
+        [sys.executable, "-m", "extframe.cli", "logs", "-f", "photos", "--dir", directory],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert following.stdout.readline().endswith(" one\n")
+    threading.Thread(target=running.stdout.read, daemon=True).start()
+    wide = LOG_FILE_LIMIT // 8000 + 10  # lines: more than one file holds
+    plugins.write("photos", *(f"say:{8000 * 'x'}" for _ in range(wide)), "say:the end")
+    last = ""
+    while not last.endswith(" the end\n"):
+        last = following.stdout.readline()
+        assert last, "it has exited"
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=60) == 130
+    following.communicate(timeout=60)
+    assert following.returncode == 0
+
+
+def test_a_host_has_to_be_named():
+    failed = logs("photos")
+    assert failed.returncode == 2
+    assert "Missing option '--app' or '--dir'" in failed.stderr
