@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from ..errors import ProtocolError, RemoteError
-from ..protocol import decode_json, error_in
+from ..protocol import check_decoded_size, decode_json, error_in
+from ..text import UNCHECKED
 from .lossless import fault_finder
 from .markers import StreamCodec
 from .messages import encode, read, reader
@@ -60,7 +61,7 @@ class _JSONLines:
 
         Raises:
             RemoteError: the stream reports an error.
-            ProtocolError: a line is invalid or too long.
+            ProtocolError: a line is invalid or too long, or decoding it would need too much memory.
         """
         while line := stream.readline(LINE_LIMIT + 1):
             if len(line) > LINE_LIMIT:
@@ -69,6 +70,8 @@ class _JSONLines:
                 yield self._record(line)
 
     def _record(self, line: bytes) -> Any:
+        if len(line) > UNCHECKED:
+            check_decoded_size(line)
         message = _error_in(line)
         if message:
             raise RemoteError(message, status=200)

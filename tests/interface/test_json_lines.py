@@ -111,6 +111,11 @@ def test_a_line_with_err_alone_is_the_error_that_ends_the_stream(line, kind):
     assert (caught.value.message, caught.value.status) == ("no room", 200)
 
 
+def test_a_line_that_would_need_too_much_memory_is_refused_before_it_is_decoded():
+    with pytest.raises(ProtocolError, match="over 192 MiB of memory, the limit"):
+        unpacked(b"[" + b"[]," * (5 << 20) + b"[]]\n", list[list[int]])
+
+
 def test_a_line_is_bounded_in_sync_and_async_code(monkeypatch):
     monkeypatch.setattr(module, "LINE_LIMIT", 100)
     with pytest.raises(ProtocolError, match="more than 100 bytes"):
