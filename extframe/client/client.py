@@ -95,7 +95,7 @@ class Client(SyncClientBase):
         Args:
             method: ``VolumeDriver.Mount``; a leading slash is allowed.
             arguments: anything that msgspec writes as JSON; None sends an empty body.
-            reply: the type of the reply.
+            reply: the type of the reply, which is the first JSON value in the body.
 
                 - not given: a dict with the keys as received; ``{}`` for null and for an empty body.
                 - a msgspec Struct, dataclass, TypedDict or any other type that msgspec knows: validated,

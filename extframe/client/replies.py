@@ -1,4 +1,4 @@
-"""Decodes replies: JSON of a type, errors in the plugin's words, truncated bodies. Knows no connections."""
+"""Decodes replies: JSON of a type, the plugin's error messages, truncated bodies. Knows no connections."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def body_of(response: Response) -> bytes:
     """Return the body of a response with status 200.
 
     Raises:
-        RemoteError: its status is another than 200; in the plugin's words.
+        RemoteError: its status is not 200; has the plugin's error message.
     """
     if response.status != 200:
         raise refusal(response.status, response.header("Location"), response.body)

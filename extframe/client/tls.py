@@ -1,4 +1,4 @@
-"""TLS for https plugins: contexts from a spec's TLSConfig, connections, failures in words. Knows no HTTP.
+"""TLS for https plugins: contexts from a spec's TLSConfig, connections, error messages. Knows no HTTP.
 
 Certificates are verified unless the spec says ``InsecureSkipVerify``. Docker's engine differs (moby
 ``pkg/plugins/discovery.go``): it verifies nothing for a ``.spec`` file, and for a ``.json`` whose ``TLSConfig``
@@ -124,9 +124,9 @@ class TLSConnection(Connection):
         except ssl.SSLError as wrong:
             if not self._answered and _is_refusal(wrong):
                 raise ConnectError(_handshake_fault(wrong, "")) from wrong
-            raise ConnectionLost(f"the plugin broke the TLS connection off: {_reason(wrong)}") from wrong
+            raise ConnectionLost(f"the plugin ended the TLS connection with an error: {_reason(wrong)}") from wrong
         except OSError as lost:
-            raise ConnectionLost(f"the plugin broke the connection off: {lost.strerror}") from lost
+            raise ConnectionLost(f"the plugin closed the connection: {lost.strerror}") from lost
 
     def write(self, data: bytes | memoryview) -> int:
         """Send what can be sent now, and return how many bytes that was."""
@@ -180,7 +180,7 @@ def _shaking_hands(sock: ssl.SSLSocket, deadline: float) -> Steps[None]:
         yield Ready(sock.fileno(), events, deadline, HANDSHAKE)
 
 
-# --- failures in words --------------------------------------------------------------------------------
+# --- error messages -----------------------------------------------------------------------------------
 
 _TRUST_REMEDY = (
     'describe the plugin in a .json file with {"Addr": "https://...", "TLSConfig": {"CAFile": "/path/to/ca.pem"}}, '

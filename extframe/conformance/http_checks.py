@@ -65,7 +65,9 @@ def _keep_alive(client: RawClient) -> Outcome:
         client.send(connection, request)
         first = client.receive(connection, request)
         if not first.keep_alive:
-            return noted("each response ends its connection, and says so")
+            if "close" in (first.header("connection") or "").lower():
+                return noted("each response ends its connection, and says so")
+            return noted("no connection is reused: HTTP/1.0, no length, or a response that is not quite HTTP/1.1")
         try:
             client.send(connection, request)
             return _as_before(client, client.receive(connection, request))

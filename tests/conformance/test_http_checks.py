@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 
+import pytest
 from conformance_runs import STEP, faults, implementing, run, with_verdict
 from faultserver import Peer, Request, read_and_hang, reply
 from lab import in_threads
@@ -38,11 +39,25 @@ def close_after_response(headers: str = "", version: bytes = b"HTTP/1.1"):
     return behaviour
 
 
-def test_closing_each_connection_is_a_note_if_the_response_says_so_as_every_http_1_0_response_does(fault_server):
-    for behaviour in (close_after_response("Connection: close\r\n"), close_after_response(version=b"HTTP/1.0")):
-        results = run(fault_server(behaviour).address)
-        assert faults(results) == {"two calls on one connection": "each response ends its connection, and says so"}
-        assert results["two calls on one connection"].verdict is Verdict.NOTE
+def with_bare_lf(peer: Peer) -> None:
+    while request := peer.read_request():
+        peer.send(answers({})(request).replace(b"\r\n", b"\n"))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (close_after_response("Connection: close\r\n"), "each response ends its connection, and says so"),
+        (close_after_response(version=b"HTTP/1.0"), "no connection is reused: HTTP/1.0"),
+        (with_bare_lf, "or a response that is not quite HTTP/1.1"),
+    ],
+    ids=["Connection: close", "HTTP/1.0", "bare LF"],
+)
+def test_responses_after_which_no_connection_is_reused_are_a_note(fault_server, behaviour, words):
+    results = run(fault_server(behaviour).address)
+    assert faults(results).keys() == {"two calls on one connection"}
+    assert results["two calls on one connection"].verdict is Verdict.NOTE
+    assert words in results["two calls on one connection"].reason
 
 
 def test_closing_each_connection_without_saying_so_is_a_warning(fault_server):
