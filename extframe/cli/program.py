@@ -14,6 +14,7 @@ from .doctor import doctor
 from .exit_codes import ExitCode, exit_code, hint_for
 from .handlers import handlers
 from .inspect import inspect
+from .install import install
 from .logs import logs
 from .ls import ls
 from .new import new
@@ -21,6 +22,9 @@ from .output import hint, note
 from .run import run
 from .schema import schema
 from .serve import serve
+from .sync import sync
+from .uninstall import uninstall
+from .upgrade import upgrade
 from .watch import watch
 
 
@@ -69,5 +73,7 @@ def program() -> None:
     """Find, call, check and serve plugins that speak Docker's plugin protocol."""
 
 
-for command in (ls, watch, inspect, call, check, serve, run, logs, new, schema, handlers, doctor):
+for command in (
+    ls, watch, inspect, call, check, serve, run, logs, new, schema, handlers, install, upgrade, sync, uninstall, doctor,
+):  # fmt: skip
     program.add_command(command)

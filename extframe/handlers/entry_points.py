@@ -73,15 +73,20 @@ def origin(distribution: Distribution | None) -> tuple[str | None, str | None]:
         return None, None
 
 
-def entry_points(groups: Sequence[str]) -> Iterator[EntryPoint]:
+def entry_points(groups: Sequence[str], path: Sequence[str] | None = None) -> Iterator[EntryPoint]:
     """Yield the entry points of some groups: extframe's own first, then by distribution and name.
 
     The order is the same on every machine, so that of two conflicting packages the same one fails. Metadata that
     cannot be read are an entry point that raises when it is loaded.
+
+    Args:
+        groups: the groups.
+        path: the directories in which distributions are installed; ``sys.path`` and other finders if None. Entry points
+            from other directories are not loadable.
     """
     for group in groups:
-        found = [(name, entry) for name, each in _installed(group) for entry in _entries(each, group)]
-        if group == GROUP and not any(name == "extframe" for name, _ in found):
+        found = [(name, entry) for name, each in _installed(group, path) for entry in _entries(each, group)]
+        if path is None and group == GROUP and not any(name == "extframe" for name, _ in found):
             found += [("extframe", entry) for entry in _built_in()]
         for _, entry in sorted(found, key=lambda pair: (pair[0] != "extframe", pair[0], pair[1].name)):
             yield entry
@@ -154,14 +159,14 @@ class _Installed(Protocol):
         raise NotImplementedError
 
 
-def _installed(group: str) -> Iterator[tuple[str, _Installed]]:
+def _installed(group: str, path: Sequence[str] | None) -> Iterator[tuple[str, _Installed]]:
     """Yield the distributions that may have entry points in a group, each with its normalised name.
 
     Of several with the same name it is the first on the path that has core metadata, as in importlib_metadata.
     """
     # Only a few of hundreds of distributions are handlers: searching for the group's name takes a third of the time
     # in which importlib_metadata parses them all, which is a quarter of a host's start.
-    for name, candidates in _by_name().items():
+    for name, candidates in (_by_name() if path is None else _by_name_in(path)).items():
         if any(_mentions(each, group) for each in candidates):
             yield name, next((each for each in candidates if each.is_complete()), candidates[0])
 
@@ -181,6 +186,13 @@ def _by_name() -> dict[str, list[_Installed]]:
                 _add_place(place, found)
         elif hasattr(finder, "find_distributions"):
             _add_others(finder.find_distributions(_ANYWHERE), found)
+    return found
+
+
+def _by_name_in(path: Sequence[str]) -> dict[str, list[_Installed]]:
+    found: dict[str, list[_Installed]] = {}
+    for place in path:
+        _add_place(place, found)
     return found
 
 

@@ -22,6 +22,9 @@ SOCKET_PLACEHOLDER: Final = "{socket}"
 LIMITS = ("as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack")
 """The resource limits of a process, by the names that setrlimit(2) gives them: ``nofile`` is RLIMIT_NOFILE."""
 
+TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+"""Where a class is: ``acme_photos:Photos``."""
+
 SocketMode = Literal["inherited", "own"]
 StartMode = Literal["on-demand", "always"]
 RestartMode = Literal["on-failure", "always", "never"]
@@ -184,11 +187,8 @@ def _command(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-
-
 def _plugin(value: object) -> str:
-    if not isinstance(value, str) or not _TARGET.fullmatch(value):
+    if not isinstance(value, str) or not TARGET.fullmatch(value):
         raise ValueError("MODULE:CLASS, such as 'acme_photos:Photos'")
     return value
 

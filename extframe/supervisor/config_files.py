@@ -20,10 +20,14 @@ DOCKER = ("/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What one file says, and the identity of the file when it was read."""
+    """What one file says, and the identity of the file when it was read.
+
+    ``environment`` is the directory of the environment that the plugin starts in, "" if it has none.
+    """
 
     config: PluginConfig
     stamp: Hashable
+    environment: str = ""
 
 
 class ConfigFiles:

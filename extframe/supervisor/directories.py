@@ -61,3 +61,9 @@ def _runtime_directory() -> str:
     """Return this user's directory for sockets: containers and macOS have no ``/run/user/UID``."""
     directory = xdg("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
     return directory if os.path.isdir(directory) else os.path.join(tempfile.gettempdir(), f"extframe-{os.geteuid()}")
+
+
+def directories_in(directory: str) -> Directories:
+    """Return the directories of a host whose configuration is in ``directory``, and its environments below it."""
+    directory = os.path.abspath(directory)
+    return Directories((directory,), default_run_directory(), os.path.join(directory, "environments"))

@@ -13,7 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import SpecError
-from .config import SOCKET_PLACEHOLDER, PluginConfig, PythonPlugin
+from .config import SOCKET_PLACEHOLDER, PluginConfig
+from .environments.store import python_of
 
 PASSED = (
     "PATH", "HOME", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*", "SSL_CERT_*",
@@ -21,6 +22,14 @@ PASSED = (
     "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
 )  # fmt: skip
 """The variables that every plugin gets from the host's environment, if they are set."""
+# Only documented API that every version of extframe has: an environment may hold an older or newer one.
+_SERVE = """\
+import functools, importlib, sys
+import extframe
+module, _, path = sys.argv[1].partition(":")
+found = functools.reduce(getattr, path.split("."), importlib.import_module(module))
+extframe.serve(found() if isinstance(found, type) else found, name=sys.argv[2])
+"""
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -118,19 +127,18 @@ def _command(config: PluginConfig, environments: str, python: str) -> list[str]:
     plugin = config.python
     if plugin is None:
         return list(config.command)
-    interpreter = python if plugin.environment is None else os.path.join(environments, plugin.environment, "bin/python")
-    if not os.path.exists(interpreter):
-        message = (
-            f"key 'python.environment' is {plugin.environment!r}, and there is no {interpreter}; "
-            "expected an environment that is installed"
-        )
-        raise _wrong(config, message)
-    return [interpreter, *_isolation(plugin), "-u", "-m", "extframe.server", plugin.plugin, config.name]
+    if plugin.environment is None:
+        return [python, *_isolation(), "-u", "-m", "extframe.server", plugin.plugin, config.name]
+    try:
+        interpreter = python_of(environments, plugin.environment)
+    except SpecError as wrong:
+        raise _wrong(config, f"key 'python.environment' is {plugin.environment!r}: {wrong}") from wrong
+    return [interpreter, "-I", "-u", "-c", _SERVE, plugin.plugin, config.name]
 
 
-def _isolation(plugin: PythonPlugin) -> list[str]:
+def _isolation() -> list[str]:
     """Return the options with which no directory but those of installed packages can hide a module."""
-    if plugin.environment is not None or not site.ENABLE_USER_SITE or sys.version_info < (3, 11):
+    if not site.ENABLE_USER_SITE or sys.version_info < (3, 11):
         return ["-I"]
     return ["-E", "-P"]  # the host finds plugins in the user's site-packages, too
 

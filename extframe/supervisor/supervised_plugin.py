@@ -187,7 +187,7 @@ class SupervisedPlugin:
         """Use another configuration, with a new process if it differs."""
         if file.stamp == self.file.stamp:
             return
-        is_same = file.config == self.config
+        is_same = (file.config, file.environment) == (self.config, self.file.environment)
         if is_same and self.state is not ProcessState.FAILED:
             self.file = file
         elif self.has_process:

@@ -23,6 +23,7 @@ from .config_files import ConfigFiles
 from .directories import default_run_directory, directories_of
 from .launcher import default_python
 from .plugin_processes import STOP_GRACE, PluginProcesses
+from .plugin_sources import PluginSources
 from .status import PluginStatus, ProcessState
 from .supervised_plugin import SupervisedPlugin
 
@@ -39,7 +40,7 @@ logger = get_logger(__name__)
 
 
 class Supervisor:
-    """The plugins that this program starts: one for each ``NAME.toml`` in its directories.
+    """The plugins that this program starts: those of ``NAME.toml`` files, and those of installed packages.
 
     ::
 
@@ -53,7 +54,7 @@ class Supervisor:
     Args:
         directories: one directory or several, the most important first: a file there hides those of the same name.
         run_directory: where sockets are created; a directory of this user for this program if None.
-        environments: where the environments of Python plugins are; needed if a file names one.
+        environments: where the environments of Python plugins are; ``environments`` in the first directory if None.
         python: the interpreter that starts processes and runs Python plugins without an environment; the program's own
             if None.
         allow_unsafe: read files that other users can write. Those users can then run any program as this user.
@@ -74,10 +75,11 @@ class Supervisor:
         echo: Callable[[str, str], object] | None = None,
     ) -> None:
         given = [directories] if isinstance(directories, str | os.PathLike) else directories
-        self._files = ConfigFiles([os.fspath(each) for each in given], allow_unsafe=allow_unsafe)
-        self.directories = self._files.directories
+        files = ConfigFiles([os.fspath(each) for each in given], allow_unsafe=allow_unsafe)
+        self.directories = files.directories
         self.run_directory = os.path.abspath(default_run_directory() if run_directory is None else run_directory)
-        self.environments = os.path.abspath(environments or os.path.join(self.run_directory, "environments"))
+        self.environments = os.path.abspath(environments or os.path.join(self.directories[0], "environments"))
+        self._files = PluginSources(files, self.environments)
         self._python = None if python is None else os.fspath(python)
         self._echo = echo
         self._lock = signal_safe_lock()
@@ -116,7 +118,7 @@ class Supervisor:
 
     @never_waits
     def scan(self) -> list[str]:
-        """Return the names of the plugins that have a file, sorted.
+        """Return the names of the plugins, sorted.
 
         Starts those whose file says ``start = "always"``, and stops those whose file was removed.
 
