@@ -112,8 +112,9 @@ class Greeter(extframe.Interface, implements="Greeter"):
 
 class Plugin(Greeter):
     def greet(self, name: str) -> str:
-        extframe_version = importlib.metadata.version("extframe")
-        return f"{{name}}: {name} {version}, {library} {{getattr({library}, "VERSION", "")}}, extframe {{extframe_version}}"
+        version = importlib.metadata.version("extframe")
+        library = getattr({library}, "VERSION", "")
+        return f"{{name}}: {name} {version}, {library} {{library}}, extframe {{version}}"
 """
 
 

@@ -55,8 +55,8 @@ class PluginSources:
         return replace(file, environment=status_of_environment(self._environments, python.environment).path)
 
     def stamp(self, name: str) -> Hashable:
-        """Return the identity of what `read` returns now; None if there is nothing. Installing writes the file again."""
-        found = self._files.stamp(name)
+        """Return the identity of what `read` returns now; None if there is nothing."""
+        found = self._files.stamp(name)  # new after each install, which writes the file
         return self._installed.stamp(name) if found is None else found
 
     def sources(self, name: str) -> list[str]:

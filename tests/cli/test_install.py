@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import subprocess
@@ -76,11 +77,9 @@ def test_a_terminal_shows_the_step(wheels, tmp_path):
     with subprocess.Popen([*command, *arguments], stderr=terminal, env=environment) as process:
         os.close(terminal)
         shown = b""
-        while True:
-            try:
+        with contextlib.suppress(OSError):  # the process has closed it
+            while True:
                 shown += os.read(primary, 4096)
-            except OSError:  # the process has closed it
-                break
     os.close(primary)
     assert process.returncode == 0
     assert b"resolving" in shown
