@@ -35,6 +35,7 @@ GROUPS = (
     "security",
     "size",
     "fuzz",
+    "serve",
 )
 MOBY = Path(__file__).parent / "go" / "moby" / "main.go"
 
@@ -46,7 +47,8 @@ def main() -> int:
     chosen = [] if options.no_run else [(group, fault) for group in GROUPS for fault in _chosen(group, options.names)]
     with TemporaryDirectory(prefix="moby-") as directory:
         moby, without = _moby(Path(directory), wanted=options.go)
-        rows = run([fault for _, fault in chosen], options.short, options.slack, moby, show=_show)
+        faults = [fault for _, fault in chosen]
+        rows = run(faults, options.short, options.slack, moby, show=_show, before=options.before)
     circumstances = {"machine": machine(), "without_moby": without, "short": options.short}
     for (group, _), row in zip(chosen, rows, strict=True):
         _keep(record, group, row, circumstances)
@@ -66,6 +68,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--short", action="store_true", help="do less of everything")
     parser.add_argument("--no-go", dest="go", action="store_false", help="without moby's client")
+    parser.add_argument(
+        "--before", metavar="PYTHON", help="attack an earlier version, too: the one that this Python imports"
+    )
     parser.add_argument(
         "--slack", type=float, default=0.0, metavar="SECONDS", help="add to every upper bound, for a slow machine"
     )
@@ -106,8 +111,14 @@ def _show(who: str, row: dict[str, Any]) -> None:
 def _keep(record: dict[str, Any], group: str, row: dict[str, Any], circumstances: dict[str, Any]) -> None:
     """Add a row to the record or replace it; the rows keep the order of the group."""
     before = record.get(group, {}).get("rows", [])
-    rows = {each["fault"]: each for each in before} | {row["fault"]: row}
+    rows = {each["fault"]: each for each in before}
+    for other in ("moby", "before"):  # their outcomes are kept if they were not provoked
+        if row.get(other) is None and rows.get(row["fault"], {}).get(other) is not None:
+            row[other] = rows[row["fault"]][other]
+    rows[row["fault"]] = row
     order = [fault.name for fault in _chosen(group, [])]
+    if any(each["moby"] for each in rows.values()):
+        circumstances = {**circumstances, "without_moby": ""}
     record[group] = {"rows": [rows[name] for name in order if name in rows], **circumstances}
 
 

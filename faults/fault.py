@@ -24,6 +24,7 @@ class Fault:
         moby: provokes it for moby's client; None if that is impossible or of no interest.
         after: the shortest expected duration in seconds.
         within: the longest expected duration in seconds.
+        before: provokes it for an earlier version, with the Python that imports it; None if that is of no interest.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Fault:
     moby: Callable[[Scene], Outcome] | None = None
     after: float = 0.0
     within: float = math.inf
+    before: Callable[[Scene, str], Outcome] | None = None
 
     def is_as_expected(self, outcome: Outcome, slack: float = 0.0) -> bool:
         """Return whether text and duration are as expected; a slow machine is granted ``slack`` more seconds."""

@@ -19,13 +19,14 @@ and the command exits with status 1.
 
 `tox -e faults` generates this page from [`faults/results/record.json`](../faults/results/record.json).
 """
-COLUMNS = ("fault", "expected", "extframe", "time", "moby's client", "time")
+COLUMNS = ["fault", "expected", "extframe", "time"]
+OTHERS = {"moby": "moby's client", "before": "earlier version"}
 
 
 def as_line(who: str, row: dict[str, Any]) -> str:
     """Return one row for a terminal."""
-    if who == "moby":
-        return f"moby  {_seconds(row['moby']):>8}  {row['fault']}: {row['moby']['seen']}{_detail(row['moby'])}"
+    if who in OTHERS:
+        return f"{who:6}{_seconds(row[who]):>8}  {row['fault']}: {row[who]['seen']}{_detail(row[who])}"
     verdict = "ok   " if row["as_expected"] else "FAULT"
     line = f"{verdict} {_seconds(row):>8}  {row['fault']}: {row['seen']}{_detail(row)}"
     return line if row["as_expected"] else f"{line}\n{'':16}expected: {_expected(row)}"
@@ -51,20 +52,21 @@ def _circumstances(group: dict[str, Any]) -> str:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    lines = [COLUMNS, ["---"] * len(COLUMNS), *map(_cells, rows)]
+    other = "before" if any(row.get("before") for row in rows) else "moby"
+    columns = [*COLUMNS, OTHERS[other], "time"]
+    lines = [columns, ["---"] * len(columns), *(_cells(row, row.get(other)) for row in rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _cells(row: dict[str, Any], other: dict[str, Any] | None) -> list[str]:
     seen = _plain(row["seen"] + _detail(row))
-    moby = row["moby"]
     return [
         _plain(row["fault"]),
         _plain(_expected(row)),
         seen if row["as_expected"] else f"**{seen}**",
         _seconds(row) if row["as_expected"] else f"**{_seconds(row)}**",
-        _plain(moby["seen"] + _detail(moby)) if moby else "",
-        _seconds(moby) if moby else "",
+        _plain(other["seen"] + _detail(other)) if other else "",
+        _seconds(other) if other else "",
     ]
 
 

@@ -6,6 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,12 @@ Row = dict[str, Any]
 
 
 def run(
-    faults: Sequence[Fault], short: bool, slack: float, moby: Path | None, show: Callable[[str, Row], None]
+    faults: Sequence[Fault],
+    short: bool,
+    slack: float,
+    moby: Path | None,
+    show: Callable[[str, Row], None],
+    before: str | None = None,
 ) -> list[Row]:
     """Return a row for each fault: its expected and its actual outcome.
 
@@ -31,11 +37,15 @@ def run(
         slack: seconds to add to every upper bound.
         moby: the program with moby's client, or None.
         show: called with "extframe" or "moby" and the row as soon as it is complete.
+        before: the Python that imports an earlier version of extframe, or None.
     """
     rows = []
     for fault in faults:
         rows.append(_row(fault, slack, _within_limit(fault.provoke, Scene(short=short))))
         show("extframe", rows[-1])
+        if before is not None and fault.before is not None:
+            rows[-1]["before"] = _as_json(_within_limit(partial(fault.before, python=before), Scene(short=short)))
+            show("before", rows[-1])
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         for fault, row in zip(faults, rows, strict=True):
             if moby is not None and fault.moby is not None:

@@ -78,3 +78,16 @@ def test_a_fault_that_does_not_exist_is_an_error_that_names_the_groups():
     done = run_faults("isolatoin")
     assert done.returncode == 2
     assert "deadlines, isolation" in done.stderr
+
+
+def test_outcomes_of_an_earlier_version_are_kept_and_shown_in_a_column(tmp_path):
+    fault, before = "200 MiB of header lines", {"seen": "grows", "seconds": 26.3, "detail": "4,016 MiB"}
+    rows = [{"fault": fault, "before": before}]
+    (tmp_path / "record").write_text(json.dumps({"serve": {"rows": rows}}))
+    done = run_faults(fault, "--json", tmp_path / "record", "--page", tmp_path / "page")
+    assert done.returncode == 0, done.stdout
+    [row] = json.loads((tmp_path / "record").read_text())["serve"]["rows"]
+    assert row["before"] == before
+    page = (tmp_path / "page").read_text()
+    assert "| fault | expected | extframe | time | earlier version | time |" in page
+    assert "| grows (4,016 MiB) | 26.3 s |" in page

@@ -84,6 +84,7 @@ ENDLESS: Mapping[str, Behaviour] = {
     "endless trailers": endless(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X-Flood: x\r\n" * 1000),
 }
 DEEP: Mapping[str, Behaviour] = {
+    "16 MiB of empty lists": send_and_close(reply(b'{"Lists": [' + b"[]," * (5 * MIB) + b"[]]}")),
     "a million nested lists": send_and_close(reply(b'{"Err": ' + b"[" * MIB + b"]" * MIB + b"}")),
     "a number of a million digits": send_and_close(reply(b'{"Number": 1' + b"0" * MIB + b"}")),
 }
