@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import aclosing
 
 import pytest
@@ -137,6 +138,31 @@ def test_a_read_that_is_cancelled_before_the_headers_is_continued_by_the_next(ru
                     break
                 body += piece
         assert body == b"first"
+
+    run(main)
+
+
+def test_what_arrives_after_a_read_was_cancelled_is_returned_by_the_next(run, fault_server):
+    go_on = threading.Event()
+
+    def behaviour(peer: Peer) -> None:
+        peer.read_request()
+        assert go_on.wait(30)
+        peer.send(HEAD + b"5\r\nfirst\r\n")
+        peer.hang()
+
+    server = fault_server(behaviour)
+
+    async def main():
+        async with AsyncClient(server.address) as client, client.stream(READ_LOGS, follow=True) as stream:
+            reader = asyncio.create_task(stream.read())
+            await reading(stream)
+            reader.cancel()
+            await asyncio.wait({reader})
+            go_on.set()
+            while not stream._exchange.has_headers:
+                await asyncio.sleep(0.001)
+            assert await asyncio.wait_for(stream.read(), 30) == b"first"
 
     run(main)
 

@@ -233,6 +233,17 @@ def test_closing_a_stream_in_another_thread_stops_its_reader_at_once(client_of, 
     assert eventually(lambda: len(client.server.ended) == 1)
 
 
+def test_a_body_that_lasts_until_the_connection_ends_does_not_seem_to_end_when_it_is_closed(client_of):
+    client = served_log(client_of, b"HTTP/1.1 200 OK\r\n\r\nab")
+    with client.stream(READ_LOGS, follow=True) as records:
+        assert records.read(2) == b"ab"
+        read = in_thread(lambda: records.read(100))
+        assert eventually(lambda: is_reading(records))
+        records.close()
+        with pytest.raises(ValueError, match="closed while it was read"):
+            read.result(30)
+
+
 def test_a_stream_may_be_closed_at_any_moment_while_records_arrive(client_of):
     def behaviour(peer: Peer) -> None:
         peer.read_request()

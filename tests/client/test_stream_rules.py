@@ -110,6 +110,16 @@ def test_a_stream_that_waits_is_not_a_probe():
     assert not is_open(endpoint)
 
 
+def test_a_stream_that_was_a_probe_and_is_lost_later_does_not_prolong_the_delay():
+    endpoint = endpoint_of(failures=1)
+    time_out(endpoint, 0)
+    next_try = endpoint.circuit.next_try
+    stream = stream_of(endpoint, 20, follow=True)
+    stream.record_sent()
+    stream.record_failure(ConnectionLost("lost"), 3600)
+    assert (endpoint.circuit.failures, endpoint.circuit.next_try) == (2, next_try)
+
+
 @given(events=st.lists(st.sampled_from(["wait", "data", "lost", "late"]), max_size=30))
 def test_the_circuit_opens_only_for_consecutive_failures_without_a_byte_between_them(events):
     endpoint, now, failures = endpoint_of(failures=3), 0.0, 0
