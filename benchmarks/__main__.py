@@ -16,7 +16,7 @@ from bench import Bench, Report
 from machine import machine
 from page import as_text, write_page
 
-SUITES = ("call", "asynchronous", "many", "start", "dispatch", "decode", "served", "steps")
+SUITES = ("call", "asynchronous", "many", "start", "dispatch", "decode", "served", "supervised", "steps")
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ TITLES = {
     "dispatch": "Dispatch",
     "decode": "Large replies",
     "served": "Plugins in Python",
+    "supervised": "Plugins that the host starts",
     "steps": "Where the time of a call goes",
 }
 INTRODUCTION = """# Benchmarks

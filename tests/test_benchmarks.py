@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-EVERY_SUITE = {"call", "asynchronous", "many", "start", "dispatch", "decode", "served", "steps"}
+EVERY_SUITE = {"call", "asynchronous", "many", "start", "dispatch", "decode", "served", "supervised", "steps"}
 
 
 def run_benchmarks(*arguments: object) -> str:

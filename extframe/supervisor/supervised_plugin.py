@@ -315,7 +315,7 @@ class SupervisedPlugin:
         self._enter(ProcessState.STARTING)
         if self.config.socket == "inherited":
             self._shake_hands()
-        self._timer = self._host.loop.later(FIRST_LOOK, lambda: self._look(FIRST_LOOK))
+        self._timer = self._host.loop.later(FIRST_LOOK, self._look)
 
     def _prepare(self) -> tuple[list[int], tuple[int, int]]:
         """Return the descriptors for the process, and both ends of the pipe for its output."""
@@ -339,7 +339,7 @@ class SupervisedPlugin:
             self._accepts()
             self._enter(ProcessState.RUNNING)
 
-    def _look(self, pause: float) -> None:
+    def _look(self) -> None:
         """See whether the process that starts accepts connections by now."""
         self._timer = None
         if self.config.socket == "own":
@@ -350,8 +350,8 @@ class SupervisedPlugin:
         elif not self._socket.is_waited_for() and self._pid is not None:
             self._accepts()
         if self.state is ProcessState.STARTING and not self._has_accepted:
-            pause = min(2 * pause, LONGEST_LOOK)
-            self._timer = self._host.loop.later(pause, lambda: self._look(pause))
+            pause = min(max(FIRST_LOOK, (monotonic() - self._started) / 10), LONGEST_LOOK)
+            self._timer = self._host.loop.later(pause, self._look)
 
     def _accepts(self) -> None:
         # From now on the socket is the process's alone: when it dies, connections that wait end at once.
