@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from program import Program
 from supervised import Plugins, eventually, runs
 
 import extframe
@@ -423,3 +424,20 @@ def test_docker_and_shared_directories_are_refused(plugins, short_path):
     supervisor = extframe.Supervisor(plugins.directory, run_directory=shared / "run")
     with pytest.raises(SpecError, match="run directory .*is world-writable; fix with: chmod o-w"):
         supervisor.scan()
+
+
+def test_a_host_that_starts_no_plugins_imports_nothing_of_it(short_path):
+    source = """
+        import sys, extframe
+
+        class Volumes(extframe.VolumeDriver):
+            def list(self):
+                return []
+
+        with extframe.serving(Volumes(), name="photos", directory=sys.argv[1]):
+            with extframe.PluginManager(extframe.LocalRegistry(sys.argv[1]), groups=()) as pm, pm.watch():
+                pm.driver("photos", extframe.VolumeDriver).list()
+        print([name for name in sys.modules if "supervisor" in name or name in ("tomllib", "tomli")])
+    """
+    with Program(source, short_path) as program:
+        assert program.end() == (0, "[]\n")
