@@ -42,3 +42,9 @@ def test_python_in_documents_parses(document):
     for block in PYTHON_BLOCK.findall(document.read_text()):
         if ">>>" not in block:
             ast.parse(block)
+
+
+def test_every_public_name_has_an_entry_in_the_api_reference():
+    entries = re.findall(r"^::: extframe\.(\w+)$", (CHECKOUT / "docs" / "api.md").read_text(), re.MULTILINE)
+    entries.remove("testing")
+    assert sorted(entries) == extframe.__all__, "docs/api.md: add or remove lines `::: extframe.NAME`"
