@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from readme import CHECKOUT, FILE, add_environment, commands, console, output, run, write_files
 
 
@@ -11,13 +12,25 @@ def test_two_commands_run_the_tour_and_the_tests():
     assert [line.partition("#")[0].strip() for line in block] == ["./dev tour", "./dev test"]
 
 
-def test_the_shortest_plugin_handler_and_host_print_what_is_shown(short_path):
+@pytest.mark.parametrize("host", ["app.py", "host.py"])
+def test_each_plugin_and_host_print_what_is_shown(short_path, host):
     add_environment(short_path)
     write_files(short_path)
-    block = console("host.py")
+    block = console(host)
     assert run(short_path, commands(block)) == output(block)
 
 
 def test_every_file_that_is_printed_is_run():
     names = {name for name, _ in FILE.findall((CHECKOUT / "README.md").read_text())}
-    assert names == {"plugin.py", "handler/greeter.py", "handler/setup.cfg", "handler/setup.py", "host.py", "cellar.py"}
+    assert names == {
+        "photos/photos.py",
+        "photos/setup.cfg",
+        "photos/setup.py",
+        "app.py",
+        "handler/greeter.py",
+        "handler/setup.cfg",
+        "handler/setup.py",
+        "plugin.py",
+        "host.py",
+        "cellar.py",
+    }
