@@ -48,6 +48,9 @@ class Bench:
 
     def __init__(self, *, short: bool = False, go: bool = True) -> None:
         self.short = short
+        self.patience = (
+            0.0 if short else 20.0
+        )  # seconds per comparison, to wait for moments in which the machine is quiet
         self.skipped: dict[str, str] = {}
         self.directory = Path()
         self._go = go

@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 
@@ -35,13 +37,41 @@ Contender = Callable[[], Round]
 Rounds = Mapping[str, list[Round]]
 
 
-def alternate(contenders: Mapping[str, Contender], rounds: int) -> Rounds:
-    """Run the rounds of all contenders alternately: A B C A B C."""
+def alternate(contenders: Mapping[str, Contender], rounds: int, *, patience: float = 0.0) -> Rounds:
+    """Run the rounds of all contenders alternately: A B C A B C.
+
+    Args:
+        contenders: what is compared.
+        rounds: how many rounds each of them makes.
+        patience: seconds to spend on waiting for moments in which no other program runs, before each first contender.
+    """
     done: dict[str, list[Round]] = {name: [] for name in contenders}
     for _ in range(rounds):
+        patience -= wait_until_idle(patience)
         for name, contender in contenders.items():
             done[name].append(contender())
     return done
+
+
+IDLE = 0.85  # of the processors' time
+
+
+def wait_until_idle(patience: float) -> float:
+    """Wait until the processors were idle for a while, at most ``patience`` seconds; return how long that took."""
+    started = monotonic()
+    while monotonic() - started < patience:
+        before = _processor_times()
+        sleep(0.05)
+        idle, total = (after - earlier for after, earlier in zip(_processor_times(), before, strict=True))
+        if total and idle / total >= IDLE:
+            break
+    return monotonic() - started
+
+
+def _processor_times() -> tuple[int, int]:
+    """Return the idle time of all processors and their whole time, in ticks."""
+    times = [int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return times[3] + times[4], sum(times)
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,32 @@ def test_importing_extframe_imports_nothing_heavy(tmp_path):
     assert not (set(after.split()) - set(before.split())) & HEAVY
 
 
+def test_a_sync_host_imports_nothing_of_the_async_half(tmp_path):
+    code = """
+import sys, extframe
+with extframe.serving(extframe.VolumeDriver()) as plugin:
+    print(plugin.address, flush=True)
+    sys.stdin.read()
+"""
+    use = """
+import sys, extframe
+with extframe.Client(sys.argv[1]) as client:
+    assert client.call("Plugin.Activate") == {"Implements": ["VolumeDriver"]}
+    with client.stream("Plugin.Activate") as stream:
+        stream.read()
+print(*(name for name in sys.modules if "async" in name))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as server:
+        address = server.stdout.readline().strip()
+        found = subprocess.run(
+            [sys.executable, "-c", use, address], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60
+        )
+        server.stdin.close()
+    assert found.stdout.split() == []
+
+
 def test_importing_extframe_imports_none_of_its_modules(tmp_path):
     modules = run_python("import sys, extframe; print(*sys.modules)", cwd=tmp_path).split()
     assert [name for name in modules if name.startswith("extframe")] == ["extframe"]

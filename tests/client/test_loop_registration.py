@@ -8,6 +8,7 @@ import socket
 import threading
 
 import pytest
+from event_loops import NEW_LOOP
 
 from extframe.client.connection import Connection
 from extframe.client.loop_registration import LoopRegistration
@@ -78,3 +79,24 @@ def test_another_thread_leaves_the_closing_to_the_loop(run, connection):
         assert connection.peer.recv(1) == b""
 
     run(main)
+
+
+def test_ctrl_c_in_a_step_ends_the_loop_and_cancels_the_call(loop_kind, connection):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    async def main():
+        registration = LoopRegistration(connection, loop, lambda _: False)
+        connection.peer.send(b"x")
+        try:
+            await registration.run(interrupt, Sending(), math.inf)
+        finally:
+            connection.close()
+
+    loop = NEW_LOOP[loop_kind]()
+    task = loop.create_task(main())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(task)
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
