@@ -188,7 +188,7 @@ def test_no_word_of_a_plugin_reaches_the_log_as_it_is(short_path, caplog):
     with server, PluginManager(registry, groups=()) as pm:
         pm.handle("VolumeDriver", handler)
         pm.get("p")
-        assert [failure for failure in pm.failures() if CONTROLS in str(failure)]
+        assert [failure for failure in pm.failures() if CONTROLS in str(failure.exception)]
     assert caplog.text.count(r"\x1b[2J") >= 3  # in the manifest, as no hook, and in what the handler raised
     lines = caplog.text.split("\n")
     assert all(line.isprintable() and not line.startswith("ERROR") for line in lines), caplog.text
