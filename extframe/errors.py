@@ -29,7 +29,7 @@ class ExtframeError(Exception):
 
 
 class PluginNotFound(ExtframeError, LookupError):
-    """There is no plugin of this name. The message lists every place that was searched."""
+    """No registry has a plugin of this name. The message lists every place that was searched."""
 
 
 class SpecError(ExtframeError, ValueError):

@@ -81,7 +81,7 @@ class Location:
             echo: called with the name of the plugin and each line that it writes.
 
         Raises:
-            click.UsageError: there is no location: Docker's directories have no plugins to start.
+            click.UsageError: no location was given: Docker's directories have no plugins to start.
             click.BadParameter: the host's name cannot be one.
         """
         from ..supervisor.supervisor import Supervisor

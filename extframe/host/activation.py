@@ -13,7 +13,8 @@ from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
 from .dispatch import Dispatcher
 from .lifecycle import State
-from .plugin import Plugin, PluginListener, point_of
+from .plugin import Plugin
+from .plugin_base import PluginListener, point_of
 from .plugin_table import Events, PluginTable
 from .registry_access import RegistryAccess
 

@@ -20,7 +20,7 @@ from .async_dispatch import AsyncDispatcher
 from .async_plugin import AsyncPlugin
 from .async_registry_access import AsyncRegistryAccess
 from .lifecycle import State
-from .plugin import PluginListener, point_of
+from .plugin_base import PluginListener, point_of
 from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
 from .usable_plugins import GRACE, usable_plugins

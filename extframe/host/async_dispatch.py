@@ -13,7 +13,7 @@ from ..handlers.failures import Failures
 from ..handlers.hook_claims import Monitor, inside_handler
 from .async_plugin import AsyncPlugin
 from .dispatch_rules import DispatchRules, Due
-from .plugin import closed_error
+from .plugin_base import closed_error
 
 
 class AsyncDispatcher(DispatchRules[AsyncHookCalls]):

@@ -24,7 +24,7 @@ from .async_dispatch import AsyncDispatcher
 from .async_watch import AsyncWatch
 from .base_manager import BaseManager
 from .pauses import Pauses
-from .plugin import point_of
+from .plugin_base import point_of
 
 # Unlike PluginManager's module, this one imports at once everything that uses plugins: not on a loop that runs.
 

@@ -16,7 +16,7 @@ from ..concurrency.tasks import done_by, set_done
 from ..errors import ExtframeError
 from ..protocol import ACTIVATE, Manifest, PluginSpec
 from .lifecycle import State, Turn
-from .plugin import PluginBase, PluginListener, closed_error, handshake_time
+from .plugin_base import PluginBase, PluginListener, closed_error, driver_of, handshake_time
 
 if TYPE_CHECKING:
     from ..interface.async_interface import AsyncInterface
@@ -61,7 +61,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
             HandlerError: the driver was requested by name, and no handler returned one.
             TypeError: the interface is not async.
         """
-        return self._driver(interface)
+        return driver_of(self, interface)
 
     async def activate(self, deadline: float) -> None:
         """Make the handshake if it is due: one task makes it, others wait for the result.

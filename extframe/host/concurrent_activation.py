@@ -15,7 +15,8 @@ from ..errors import HandlerError
 from ..interface.declarations import Interface
 from .activation import Activator
 from .handshake_pool import HandshakePool
-from .plugin import Plugin, point_of
+from .plugin import Plugin
+from .plugin_base import point_of
 from .usable_plugins import GRACE, usable_plugins
 
 Done = Callable[[str, Exception | None], object]

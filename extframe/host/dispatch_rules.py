@@ -22,7 +22,7 @@ from ..protocol import hook_name
 if TYPE_CHECKING:
     from pluggy import HookImpl
 
-    from .plugin import PluginBase
+    from .plugin_base import PluginBase
 
     AnyPlugin = PluginBase[Any]
 

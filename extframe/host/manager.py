@@ -138,7 +138,7 @@ class PluginManager(BaseManager):
         """
         self._loop_warning.check()
         activator = self._activator
-        from .plugin import point_of
+        from .plugin_base import point_of
 
         deadline = deadlines.after(timeout)
         give_up = min(deadlines.after(wait), deadline)

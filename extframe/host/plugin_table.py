@@ -15,7 +15,7 @@ from ..handlers.failures import Failure, Failures, kind_of
 from ..logs import get_logger
 from ..protocol import PluginSpec
 from .lifecycle import State
-from .plugin import PluginBase
+from .plugin_base import PluginBase
 
 REMEMBERED = 256
 """Removed plugins that are remembered: if one comes back, it is the same, and its handlers are not called again."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..errors import CallTimeout, DoesNotImplement, ExtframeError, HandlerError
 from .dispatch_rules import DispatchRules
-from .plugin import PluginBase, point_of
+from .plugin_base import PluginBase, point_of
 from .plugin_table import PluginTable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ..client.retry import nothing_listens
 from ..errors import ExtframeError, PluginNotFound
 from ..handlers.failures import kind_of
 from ..logs import get_logger
-from .plugin import PluginBase
+from .plugin_base import PluginBase
 from .plugin_table import PluginTable
 
 SETTLE = 0.05  # seconds from a change to the scan: a file that is being written changes more than once

@@ -371,7 +371,7 @@ def read_json_spec(content: bytes) -> tuple[str, TLSConfig | None]:
     As for the engine, the first JSON value counts, and what follows is ignored.
 
     Raises:
-        SpecError: it is not JSON or not an object, a key has the wrong type, or there is no address.
+        SpecError: it is not JSON or not an object, a key has the wrong type, or the address is missing.
     """
     try:
         keys = msgspec.convert(fold_keys(decode_json(content), _SPEC_KEYS), _SpecKeys)

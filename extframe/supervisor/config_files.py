@@ -75,7 +75,7 @@ class ConfigFiles:
         """Return the configuration of a plugin.
 
         Raises:
-            PluginNotFound: there is no file.
+            PluginNotFound: the file does not exist.
             SpecError: the name is invalid; or the file has a mistake, is unreadable or can be replaced by other users.
             ExtframeError: the directories cannot be searched now.
         """

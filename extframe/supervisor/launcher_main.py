@@ -274,7 +274,7 @@ def _run_program(request: dict[str, Any], descriptors: list[int], parent: int) -
     act = request["act"] = ["set up the process"]
     os.setsid()
     for number in signal.valid_signals():  # `nohup` and background jobs of shells ignore some
-        if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) is not signal.SIG_DFL:
+        if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) != signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
     _place(descriptors)
     for limit, value in request["limits"]:

@@ -85,7 +85,7 @@ class LineFilter:
         return self._dropped > 0
 
     def end(self) -> list[str]:
-        """Return what is left when there is no more data."""
+        """Return what is left at the end of the data."""
         rest = [] if self._is_cut or not self._partial else self._take([self._partial])
         self._partial = b""
         return rest + self.tick(self._second + 1.0)

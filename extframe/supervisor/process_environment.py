@@ -78,7 +78,7 @@ def uid_of(config: PluginConfig) -> int:
     """Return the user id of the plugin's process.
 
     Raises:
-        SpecError: there is no such user.
+        SpecError: the user does not exist.
     """
     user = _entry_of(config)
     return os.geteuid() if user is None else user.pw_uid

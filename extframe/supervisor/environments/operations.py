@@ -113,7 +113,7 @@ class Environments:
         """Build the environment that a lock file describes, unless it is there. Resolves nothing.
 
         Raises:
-            PluginNotFound: there is no lock file.
+            PluginNotFound: the lock file does not exist.
         """
         with self._exclusive() as installer:
             lock = self._lock(name)

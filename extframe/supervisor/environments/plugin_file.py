@@ -15,7 +15,7 @@ _TITLE = "# Written by `extframe install`. Settings that you add are kept."
 
 
 def read_plugin_file(path: Path, name: str) -> PluginConfig | None:
-    """Return the configuration of a plugin; None if there is no file.
+    """Return the configuration of a plugin; None if the file does not exist.
 
     Raises:
         SpecError: it has a mistake.

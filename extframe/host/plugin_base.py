@@ -1,0 +1,401 @@
+"""What a host knows of one plugin: spec, state, manifest, and why it failed. Waits for nothing, makes no handshake."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection, Hashable
+from contextlib import AbstractContextManager
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+
+from ..concurrency.deadlines import left
+from ..errors import (
+    ActivationError,
+    CallTimeout,
+    ConnectError,
+    DoesNotImplement,
+    ExtframeError,
+    HandlerError,
+    RemoteError,
+)
+from ..interface.declarations import Declaration, Interface, declaration
+from ..interface.versions import highest_common, no_common_version
+from ..logs import get_logger
+from ..protocol import ACTIVATE, Manifest, PluginSpec, TLSConfig, hook_name
+from .lifecycle import Lifecycle, State, Turn
+
+if TYPE_CHECKING:
+    from ..handlers.hook_claims import HookRecord
+    from ..interface.async_interface import AsyncInterface
+
+logger = get_logger(f"{__package__}.plugin")  # one logger for the states of plugins, in both kinds of host
+
+
+class AnyClient(Protocol):
+    """What a plugin needs of its client, be it for threads or for tasks."""
+
+    def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
+        """Call the plugin at another address from now on."""
+
+    manifest: Manifest | None
+    """The response to the last handshake, for drivers."""
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the circuit breaker is open; None if it is closed."""
+
+    @property
+    def next_try(self) -> float | None:
+        """When the circuit breaker lets a call through, a ``time.monotonic()`` value; None if it is closed."""
+
+
+C = TypeVar("C", bound=AnyClient)
+
+
+class PluginListener(Protocol):
+    """What a plugin reports to, and asks, its owner."""
+
+    def state_changed(self, plugin: Any, state: State, reason: str) -> object:
+        """Handle a new state. Called under the plugin's lock, so that changes arrive in order; returns at once."""
+
+    @property
+    def explains(self) -> bool:
+        """Whether the registry explains failures."""
+
+    def why(self, spec: PluginSpec, failure: Exception) -> str | None:
+        """Return the registry's reason for a failure, as the predicate of a sentence; may take a moment."""
+
+    def planned_try(self, name: str) -> float | None:
+        """Return when a watch activates a failed plugin again, a ``time.monotonic()`` value, or None."""
+
+
+def point_of(point: str | type[Interface] | type[AsyncInterface]) -> str:
+    """Return the name of an extension point in manifests."""
+    return point if isinstance(point, str) else declaration(point).implements
+
+
+class PluginBase(Generic[C]):
+    """What is known of one plugin. Makes no handshake, so that a host of threads and a host of tasks share it.
+
+    Args:
+        spec: what the registry found.
+        client: calls the plugin.
+        lock: held while the state changes.
+        listener: receives new states.
+    """
+
+    def __init__(
+        self,
+        spec: PluginSpec,
+        client: C,
+        lock: AbstractContextManager[object],
+        *,
+        listener: PluginListener | None = None,
+    ) -> None:
+        self.client = client
+        self.hook_calls: dict[str, HookRecord] = {}  # by hook; the dispatcher fills it
+        self._spec = spec
+        self._explained: tuple[Exception, str] | None = None  # the last failed handshake, and the registry's reason
+        self._pending_spec: PluginSpec | None = None  # applied when the handshake under way has ended
+        self._lock = lock
+        self._listener = listener
+        self._lifecycle = Lifecycle(spec.name, self._report)
+
+    @property
+    def name(self) -> str:
+        """The name, which is that of its file."""
+        return self._spec.name
+
+    @property
+    def address(self) -> str:
+        """Where it listens: ``unix:///run/docker/plugins/rclone.sock``."""
+        return self._spec.address
+
+    @property
+    def source(self) -> str:
+        """The path of the file in which the address was found."""
+        return self._spec.source
+
+    @property
+    def spec(self) -> PluginSpec:
+        """What the registry found."""
+        return self._spec
+
+    @property
+    def manifest(self) -> Manifest:
+        """The response to the last handshake; empty before the first."""
+        return self._lifecycle.manifest
+
+    @property
+    def state(self) -> State:
+        """The current state."""
+        return self._lifecycle.state
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the handshake succeeded. An empty manifest does not count."""
+        return self._lifecycle.is_made
+
+    @property
+    def was_active(self) -> bool:
+        """Whether a handshake has ever succeeded."""
+        return self._lifecycle.was_active
+
+    @property
+    def last_error(self) -> Exception | None:
+        """Why the last handshake failed, or why the circuit breaker is open; None if neither is the case."""
+        return self._lifecycle.last_error or self.client.last_error
+
+    @property
+    def next_try(self) -> float | None:
+        """The seconds until a failed plugin is tried again without being asked; None if its next use tries it.
+
+        After a failed handshake, ``PluginManager.watch`` tries it again. While the circuit breaker is open, this is
+        the time until a probe call is let through.
+        """
+        planned = None if self._listener is None else self._listener.planned_try(self.name)
+        when = self.client.next_try if planned is None else planned
+        return None if when is None else left(when)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied, as its connections belong to this process: send its name, "
+            f"{self.name!r}, and get it from a plugin manager there"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Plugin {self.name!r} at {self.address}, {self.state.value}: {list(self.manifest.implements)}>"
+
+    def implements(self, point: str | type[Interface] | type[AsyncInterface]) -> bool:
+        """Return whether the manifest contains the extension point, exactly as written, and a class accepts it."""
+        if point_of(point) not in self.manifest.implements:
+            return False
+        return isinstance(point, str) or self._version(declaration(point)) is not None
+
+    def _version(self, declared: Declaration) -> int | None:
+        return highest_common(declared.accepts, self.manifest.versions_of(declared.implements))
+
+    def require(self, point: str | type[Interface] | type[AsyncInterface]) -> None:
+        """Do nothing if the plugin implements the extension point.
+
+        Raises:
+            DoesNotImplement: it does not, or in versions that the class does not accept; the message lists what it does
+                implement.
+        """
+        if point_of(point) not in self.manifest.implements:
+            raise _does_not_implement(self, point_of(point))
+        if not isinstance(point, str) and self._version(declaration(point)) is None:
+            declared = declaration(point)
+            raise no_common_version(declared, self.manifest.versions_of(declared.implements), self.name, self.address)
+
+    # Who makes the handshake. The lock is held.
+
+    def _ask(self, caller: Hashable, seen: int | None = None) -> Turn:
+        """Return LEAD if this caller is to make the handshake, DONE if it was made, or WAIT; see `Lifecycle.ask`.
+
+        Raises:
+            ActivationError: the handshake that this caller waited for failed.
+            ExtframeError: the plugin is closed.
+        """
+        turn = self._lifecycle.ask(caller, seen)
+        if turn is Turn.CLOSED:
+            raise closed_error(self.name)
+        if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
+            raise self._activation_error(failure) from failure
+        return turn
+
+    def late(self) -> ActivationError:
+        """Return the error for a handshake of another caller that did not end in time."""
+        failure = CallTimeout("another caller's handshake did not end in time", phase="handshake")
+        error = self._activation_error(failure)
+        error.__cause__ = failure
+        return error
+
+    # Why it failed.
+
+    @property
+    def explains(self) -> bool:
+        """Whether the registry explains failures, for which it may need a moment."""
+        return self._listener is not None and self._listener.explains
+
+    def why(self, failure: Exception) -> str | None:
+        """Return the registry's reason for a failure: the process that it started has exited, say."""
+        return None if self._listener is None else self._listener.why(self._spec, failure)
+
+    def _explain(self, failure: ExtframeError) -> None:
+        """Ask for the reason of a failed handshake, once for all callers that wait for it. Not under the lock."""
+        reason = self.why(failure)
+        self._explained = (failure, reason) if reason else None
+
+    def _activation_error(self, failure: Exception) -> ActivationError:
+        explained = self._explained
+        reason = explained[1] if explained is not None and explained[0] is failure else None
+        return activation_error(self.spec, failure, reason)
+
+    # What happens to it.
+
+    def renew(self, spec: PluginSpec) -> None:
+        """Use what the registry found after the source changed. A handshake under way ends first."""
+        with self._lock:
+            if self.state is State.ACTIVATING:
+                self._pending_spec = spec
+            elif self.state is not State.CLOSED:
+                self._apply_spec(spec)
+
+    def connection_refused(self, began: float) -> None:
+        """Handle a refused connection, which the client reports: see `mark_lost`."""
+        self.mark_lost(began)
+
+    def mark_lost(self, began: float = math.inf) -> None:
+        """Record that the plugin refused a connection: the next use makes a new handshake.
+
+        Args:
+            began: when the attempt began, a ``time.monotonic()`` value. Before the last handshake it says nothing.
+        """
+        with self._lock:
+            self._lifecycle.mark_lost("it refused a connection", began)
+
+    def mark_missing(self, seen: PluginSpec, error: ExtframeError, reason: str) -> None:
+        """Record that its source is gone or cannot be used. The plugin keeps its drivers for when it is back.
+
+        A handshake under way fails, as the plugin that responds is not there any more.
+
+        Args:
+            seen: the spec whose source is gone. Ignored if the registry has found another since.
+            error: raised by the caller that makes the handshake under way.
+            reason: for the log and the lifecycle hooks.
+        """
+        with self._lock:
+            if seen is self._spec and self._pending_spec is None and self.state is not State.CLOSED:
+                self._lifecycle.mark_lost(reason)
+                self._lifecycle.discard(error)
+                self._retarget(self._spec)  # closes its idle connections
+
+    def _apply_spec(self, spec: PluginSpec) -> None:
+        if spec == self._spec and spec.stamp == self._spec.stamp:
+            return  # another thread noticed the change too, and was first
+        # Also to the same address: the process behind a socket that was replaced may live on.
+        self._retarget(spec)
+        self._spec = spec
+        self._lifecycle.forget_failure()
+        self._lifecycle.mark_lost("its source changed")
+
+    def _retarget(self, spec: PluginSpec) -> None:
+        self.client.retarget(spec.address, tls=spec.tls, peer_uids=spec.peer_uids)
+
+    def _record_success(self, leader: Hashable, manifest: Manifest) -> None:
+        """Enter ACTIVE, where the handshake of this leader counts.
+
+        Raises:
+            PluginNotFound, SpecError: the source disappeared, or became unusable, during the handshake.
+        """
+        with self._lock:
+            discarded = self._lifecycle.discarded if self._lifecycle.leads(leader) else None
+            counts = self._lifecycle.succeeded(leader, manifest, monotonic())
+            if counts:
+                self.client.manifest = manifest
+            if counts and manifest.implements:  # an empty manifest, which is requested again, removes nothing
+                for gone in self.hook_calls.keys() - {hook_name(point) for point in manifest.implements}:
+                    self.hook_calls.pop(gone, None)
+            self._apply_pending_spec()
+        if discarded is not None:
+            raise copy.copy(discarded)
+        if counts:
+            points = ", ".join(manifest.implements) or "nothing"
+            logger.info("plugin %r at %s is active: %s", self.name, self.address, points)
+
+    def _record_failure(self, leader: Hashable, failure: ExtframeError | None) -> None:
+        """Enter FAILED, if this leader makes a handshake; ``failure`` is None if it was abandoned."""
+        if self._lifecycle.leads(leader):
+            with self._lock:
+                self._lifecycle.failed(leader, failure)
+                self._apply_pending_spec()
+
+    def _apply_pending_spec(self) -> None:
+        spec, self._pending_spec = self._pending_spec, None
+        if spec is not None and self.state is not State.CLOSED:
+            self._apply_spec(spec)
+
+    def _report(self, state: State, reason: str) -> None:
+        if self._listener is not None:
+            self._listener.state_changed(self, state, reason)
+        if state is State.LOST:
+            logger.info("plugin %r at %s is lost: %s", self.name, self.address, reason)
+
+
+def driver_of(plugin: PluginBase[Any], interface: Any) -> Any:
+    """Return the first driver that fits an interface, or, given the name of an extension point, the first one.
+
+    Raises:
+        DoesNotImplement: the manifest lacks the extension point.
+        HandlerError: the driver was requested by name, and no handler returned one.
+    """
+    plugin.require(interface)
+    point = point_of(interface)
+    calls = plugin.hook_calls.get(hook_name(point))
+    results = calls.results() if calls else []
+    if not isinstance(interface, str):
+        typed = [result for result in results if isinstance(result, interface)]
+        return typed[0] if typed else interface.remote(plugin.client)
+    if not results:
+        raise HandlerError(
+            f"no handler returned a driver for {point!r}: install a handler package whose hook is "
+            f"{hook_name(point)!r}, or request the driver by its Interface",
+            plugin=plugin.name,
+        )
+    return results[0]
+
+
+def _does_not_implement(plugin: PluginBase[Any], point: str) -> DoesNotImplement:
+    has = ", ".join(plugin.manifest.implements) or "nothing"
+    return DoesNotImplement(
+        f"plugin {plugin.name!r} does not implement {point!r}; it implements {has}",
+        plugin=plugin.name,
+        address=plugin.address,
+    )
+
+
+def handshake_time(deadline: float) -> float:
+    """Return the seconds for a handshake.
+
+    Raises:
+        CallTimeout: the deadline has passed.
+    """
+    seconds = left(deadline)
+    if not seconds:
+        raise CallTimeout("no time was left for the handshake", phase="handshake")
+    return seconds
+
+
+def activation_error(spec: PluginSpec, cause: Exception, reason: str | None = None) -> ActivationError:
+    """Return the error for a handshake that failed. The caller chains the cause, which then names the plugin too.
+
+    Args:
+        spec: of the plugin.
+        cause: what failed.
+        reason: what the registry says about it, as the predicate of a sentence.
+    """
+    if isinstance(cause, ExtframeError):
+        cause.plugin, cause.method, cause.address = spec.name, ACTIVATE, spec.address
+    why = cause.message if isinstance(cause, ExtframeError) else str(cause)
+    remedy = ""
+    if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
+        remedy = f" If not, start it, or remove {spec.source}"
+    if isinstance(cause, RemoteError) and cause.not_found:
+        remedy = (
+            "; it has no handshake. If it is a managed plugin of Docker's, which needs none, name what it implements: "
+            f"PluginManager(implements={{{spec.name!r}: [...]}})"
+        )
+    failed = f"at {spec.address} was not activated: {why}{remedy}"
+    return ActivationError(
+        f"plugin {spec.name!r} {reason or failed}",
+        plugin=spec.name,
+        method=ACTIVATE,
+        address=spec.address,
+    )
+
+
+def closed_error(name: str) -> ExtframeError:
+    """Return the error for a plugin that is used after its manager was closed."""
+    return ExtframeError(f"plugin {name!r} is closed because its PluginManager is closed", plugin=name)
