@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +13,7 @@ import pluggy
 from ..concurrency import deadlines
 from ..concurrency.tasks import OwnedTasks, call_in_loop, done_by
 from .async_hook_calls import AsyncHookCalls
-from .failures import Failures
-from .hook_claims import Monitor
+from .hook_context import HookContext
 from .lifecycle import TIMEOUT, LifecycleRecords
 from .plugin_events import PluginEvent, event_of
 
@@ -25,22 +24,13 @@ class AsyncLifecycleEvents(LifecycleRecords):
     """The events that have happened and have not reached the handlers yet, which tasks of a loop call.
 
     Args:
-        relay, failures, monitors, origin: as for `LifecycleRecords`.
+        context: the manager's hooks.
         loop: where handlers and subscribers are called.
         tasks: of the manager.
     """
 
-    def __init__(
-        self,
-        relay: pluggy.HookRelay,
-        *,
-        failures: Failures,
-        monitors: Callable[[], Sequence[Monitor]],
-        origin: Callable[[object], tuple[str | None, str | None]],
-        loop: asyncio.AbstractEventLoop,
-        tasks: OwnedTasks,
-    ) -> None:
-        super().__init__(relay, failures=failures, monitors=monitors, origin=origin)
+    def __init__(self, context: HookContext, *, loop: asyncio.AbstractEventLoop, tasks: OwnedTasks) -> None:
+        super().__init__(context)
         self._loop = loop
         self._tasks = tasks
         self._subscribers: list[Subscriber] = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +13,10 @@ from ..concurrency.locks import signal_safe_lock
 from ..concurrency.threads import Worker
 from ..errors import CallTimeout
 from ..logs import get_logger
-from .failures import Failure, Failures
+from .failures import Failure
 from .hook_calls import HookCalls
-from .hook_claims import HookRecord, Monitor
+from .hook_claims import HookRecord
+from .hook_context import HookContext
 
 TIMEOUT = 10.0  # seconds for the handlers of one event
 
@@ -27,24 +27,14 @@ class LifecycleRecords:
     """Records how the handlers of lifecycle events ended. Calls none, and never waits.
 
     Args:
-        relay: the manager's hooks.
-        failures: where handlers that raise, or do not return, are noted.
-        monitors: returns the monitors of hook calls.
-        origin: returns the name and version of the distribution of a handler.
+        context: the manager's hooks.
     """
 
-    def __init__(
-        self,
-        relay: pluggy.HookRelay,
-        *,
-        failures: Failures,
-        monitors: Callable[[], Sequence[Monitor]],
-        origin: Callable[[object], tuple[str | None, str | None]],
-    ) -> None:
-        self._relay = relay
-        self._failures = failures
-        self._monitors = monitors
-        self._origin = origin
+    def __init__(self, context: HookContext) -> None:
+        self._relay = context.relay
+        self._failures = context.failures
+        self._monitors = context.monitors
+        self._origin = context.origin
 
     def _note_late(self, calls: HookRecord, plugin: str) -> None:
         late = CallTimeout(f"it has not returned after {TIMEOUT:g} s", phase="handlers")
@@ -74,18 +64,11 @@ class LifecycleEvents(LifecycleRecords):
     """The events that have happened and have not reached the handlers yet, which a thread calls.
 
     Args:
-        relay, failures, monitors, origin: as for `LifecycleRecords`.
+        context: the manager's hooks.
     """
 
-    def __init__(
-        self,
-        relay: pluggy.HookRelay,
-        *,
-        failures: Failures,
-        monitors: Callable[[], Sequence[Monitor]],
-        origin: Callable[[object], tuple[str | None, str | None]],
-    ) -> None:
-        super().__init__(relay, failures=failures, monitors=monitors, origin=origin)
+    def __init__(self, context: HookContext) -> None:
+        super().__init__(context)
         self._queue: deque[tuple[pluggy.HookCaller, dict[str, Any]]] = deque()
         self._lock = signal_safe_lock()  # held for bookkeeping only
         self._worker: Worker[None] | None = None

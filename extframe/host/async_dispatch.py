@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import pluggy
-
 from ..concurrency.tasks import OwnedTasks, call_in_loop, done_by
 from ..handlers.async_hook_calls import AsyncHookCalls
-from ..handlers.failures import Failures
-from ..handlers.hook_claims import Monitor, inside_handler
+from ..handlers.hook_claims import inside_handler
+from ..handlers.hook_context import HookContext
 from .async_plugin import AsyncPlugin
 from .dispatch_rules import DispatchRules, Due
 from .plugin_base import closed_error
@@ -20,22 +18,13 @@ class AsyncDispatcher(DispatchRules[AsyncHookCalls]):
     """Calls, for each entry of a plugin's manifest, the handlers of the hook of that name, each once.
 
     Args:
-        relay, failures, monitors, origin: as for `DispatchRules`.
+        context: the manager's hooks.
         loop: where async handlers run.
         tasks: of the manager.
     """
 
-    def __init__(
-        self,
-        relay: pluggy.HookRelay,
-        *,
-        failures: Failures,
-        monitors: Callable[[], Sequence[Monitor]],
-        origin: Callable[[object], tuple[str | None, str | None]],
-        loop: asyncio.AbstractEventLoop,
-        tasks: OwnedTasks,
-    ) -> None:
-        super().__init__(relay, AsyncHookCalls, failures=failures, monitors=monitors, origin=origin)
+    def __init__(self, context: HookContext, *, loop: asyncio.AbstractEventLoop, tasks: OwnedTasks) -> None:
+        super().__init__(context, AsyncHookCalls)
         self._loop = loop
         self._tasks = tasks
 

@@ -91,13 +91,13 @@ class AsyncPluginManager(BaseManager):
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Create what finds and activates plugins, when a plugin is first used."""
         tasks = OwnedTasks()
-        calls = {**self._handler_options(), "loop": loop, "tasks": tasks}
+        context = self._hook_context()
         self._activator = AsyncActivator(
             self._registry_or_default(),
             partial(AsyncClient, pool=ConnectionPool(), **self._client_options()),
-            dispatcher=AsyncDispatcher(self.hook, **calls),
+            dispatcher=AsyncDispatcher(context, loop=loop, tasks=tasks),
             failures=self._failures,
-            events=AsyncLifecycleEvents(self.hook, **calls),
+            events=AsyncLifecycleEvents(context, loop=loop, tasks=tasks),
             tasks=tasks,
             manifests=self._manifests,
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..client.http1 import Limits
     from ..handlers.failures import Failure
     from ..handlers.hook_claims import Monitor
+    from ..handlers.hook_context import HookContext
     from ..registry.local import Registry
 
 
@@ -74,9 +75,11 @@ class BaseManager(HookManager):
             "limits": self._limits,
         }
 
-    def _handler_options(self) -> dict[str, Any]:
+    def _hook_context(self) -> HookContext:
         """Return what everything that calls handlers needs."""
-        return {"failures": self._failures, "monitors": self._current_monitors, "origin": self._origin}
+        from ..handlers.hook_context import HookContext
+
+        return HookContext(self.hook, self._failures, self._current_monitors, self._origin)
 
     def _current_monitors(self) -> Sequence[Monitor]:
         return self._monitors

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-import pluggy
+from collections.abc import Sequence
 
 from ..concurrency.threads import Worker
 from ..errors import ExtframeError
-from ..handlers.failures import Failures
 from ..handlers.hook_calls import HookCalls
-from ..handlers.hook_claims import Monitor, inside_handler
+from ..handlers.hook_claims import inside_handler
+from ..handlers.hook_context import HookContext
 from ..logs import get_logger
 from .dispatch_rules import DispatchRules, Due
 from .plugin import Plugin
@@ -22,18 +20,11 @@ class Dispatcher(DispatchRules[HookCalls]):
     """Calls, for each entry of a plugin's manifest, the handlers of the hook of that name, each once.
 
     Args:
-        relay, failures, monitors, origin: as for `DispatchRules`.
+        context: the manager's hooks.
     """
 
-    def __init__(
-        self,
-        relay: pluggy.HookRelay,
-        *,
-        failures: Failures,
-        monitors: Callable[[], Sequence[Monitor]],
-        origin: Callable[[object], tuple[str | None, str | None]],
-    ) -> None:
-        super().__init__(relay, HookCalls, failures=failures, monitors=monitors, origin=origin)
+    def __init__(self, context: HookContext) -> None:
+        super().__init__(context, HookCalls)
 
     def dispatch(self, plugin: Plugin, deadline: float, *, again: str | None = None) -> None:
         """Call the handlers that are due, and wait until all have returned.

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pluggy
 
 from ..errors import CallTimeout, ExtframeError, HandlerError
-from ..handlers.failures import Failure, Failures
-from ..handlers.hook_claims import HookRecord, Monitor
+from ..handlers.failures import Failure
+from ..handlers.hook_claims import HookRecord
+from ..handlers.hook_context import HookContext
 from ..handlers.hooks import LIFECYCLE, spec_fault
 from ..logs import get_logger
 from ..protocol import hook_name
@@ -45,27 +46,16 @@ class DispatchRules(Generic[H]):
     """Decides which handlers are called for a plugin, each once, and records how that ended.
 
     Args:
-        relay: the manager's hooks.
+        context: the manager's hooks. Entries without a usable hook are noted as failures, too.
         new_calls: creates the record of the calls of one hook for one plugin.
-        failures: where handlers that raise, and entries without a usable hook, are noted.
-        monitors: returns the monitors of hook calls.
-        origin: returns the name and version of the distribution of a handler.
     """
 
-    def __init__(
-        self,
-        relay: pluggy.HookRelay,
-        new_calls: Callable[[pluggy.HookCaller], H],
-        *,
-        failures: Failures,
-        monitors: Callable[[], Sequence[Monitor]],
-        origin: Callable[[object], tuple[str | None, str | None]],
-    ) -> None:
-        self._relay = relay
+    def __init__(self, context: HookContext, new_calls: Callable[[pluggy.HookCaller], H]) -> None:
+        self._relay = context.relay
+        self._failures = context.failures
+        self._monitors = context.monitors
+        self._origin = context.origin
         self._new_calls = new_calls
-        self._failures = failures
-        self._monitors = monitors
-        self._origin = origin
 
     def is_due(self, plugin: AnyPlugin) -> bool:
         """Return whether a handler has not been called, has failed, or has not returned."""

@@ -95,9 +95,9 @@ class PluginManager(BaseManager):
         made = Activator(
             registry,
             partial(Client, pool=ConnectionPool(), **self._client_options()),
-            dispatcher=Dispatcher(self.hook, **self._handler_options()),
+            dispatcher=Dispatcher(self._hook_context()),
             failures=self._failures,
-            events=LifecycleEvents(self.hook, **self._handler_options()),
+            events=LifecycleEvents(self._hook_context()),
             closed=self._closed,
             manifests=self._manifests,
         )

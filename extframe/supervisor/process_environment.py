@@ -128,7 +128,7 @@ def _command(config: PluginConfig, environments: str, python: str) -> list[str]:
     if plugin is None:
         return list(config.command)
     if plugin.environment is None:
-        return [python, *_isolation(), "-u", "-m", "extframe.server", plugin.plugin, config.name]
+        return [python, *_isolation(), "-u", "-c", _SERVE, plugin.plugin, config.name]
     try:
         interpreter = python_of(environments, plugin.environment)
     except SpecError as wrong:

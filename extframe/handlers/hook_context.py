@@ -1,0 +1,28 @@
+"""What everything that calls handlers needs of their manager. Calls none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pluggy
+
+from .failures import Failures
+from .hook_claims import Monitor
+
+
+@dataclass(frozen=True)
+class HookContext:
+    """The hooks of a manager, and where it records how their handlers ended.
+
+    Args:
+        relay: the manager's hooks.
+        failures: where handlers that raise, or do not return, are noted.
+        monitors: returns the monitors of hook calls.
+        origin: returns the name and version of the distribution of a handler.
+    """
+
+    relay: pluggy.HookRelay
+    failures: Failures
+    monitors: Callable[[], Sequence[Monitor]]
+    origin: Callable[[object], tuple[str | None, str | None]]
