@@ -114,10 +114,12 @@ NEVER_RECORDED = {
 
 # --- requests -----------------------------------------------------------------------------------------
 
-# What a plugin written in Go accepts and we do not: null, and a request without a name.
+# What a plugin written in Go accepts and we do not: bytes after the JSON, null, and a request without a name.
 REFUSED_BY_US = {
+    ("go-plugins-helpers-sdk", 23),
     ("go-plugins-helpers-sdk", 24),
     ("rclone-serve-docker", 23),
+    ("rclone-serve-docker", 49),
     ("rclone-serve-docker", 51),
 }
 # What had lost its body when the engine sent it again.
@@ -240,7 +242,7 @@ def read_by_the_proxy(call: Exchange) -> Any:
     # What a request says that plugins refuse is of no matter to what the answer means.
     arguments = {field.name: placeholder(field.type) for field in msgspec.structs.fields(method.request)}
     if not is_refused(call):
-        arguments = method.decode_request(call.request.removesuffix(b" trailing"))  # which Go reads past
+        arguments = method.decode_request(call.request)
     return getattr(OWNERS[call.wire].remote(client), method.name)(**arguments)
 
 
