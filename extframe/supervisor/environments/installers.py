@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from ...errors import ExtframeError
 from .commands import Commands
-from .interpreters import find_python
+from .interpreters import find_python, is_running
 from .lock_file import Package, normalised
 
 
@@ -144,10 +145,20 @@ def _reported(item: dict[str, Any]) -> Package:
     name, version = normalised(item["metadata"]["name"]), item["metadata"]["version"]
     download = item["download_info"]
     digest = download.get("archive_info", {}).get("hashes", {}).get("sha256")
+    if digest is None and download["url"].startswith("file:") and "archive_info" in download:
+        digest = _digest(unquote(urlsplit(download["url"]).path))  # pip before 23.1 has none of local files
     if digest is None:
         raise ExtframeError(f"cannot lock {name}: {download['url']} has no hash; build a wheel of it, and install that")
     is_direct = item.get("is_direct", False) and not download["url"].startswith("file:")
     return Package(name, version, (f"sha256:{digest}",), download["url"] if is_direct else "")
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        content = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            content.update(chunk)
+    return content.hexdigest()
 
 
 class Uv:
@@ -166,7 +177,7 @@ class Uv:
 
     def create(self, environment: Path, python: str | None) -> None:
         """Run ``uv venv``."""
-        wanted = sys.executable if python is None else python
+        wanted = sys.executable if python is None or is_running(python) else python
         command = [*self._start, "venv", "--no-project", "--allow-existing", "--python", wanted, str(environment)]
         self._commands.run(command, "create a virtual environment")
 

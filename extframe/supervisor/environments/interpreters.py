@@ -16,6 +16,11 @@ _VERSION = re.compile(r"(\d+)\.(\d+)")
 _PRINT_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 
 
+def is_running(wanted: str) -> bool:
+    """Return whether a version is that of the running interpreter, which is then used."""
+    return wanted == f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
 def find_python(wanted: str | None) -> str:
     """Return the path of an interpreter.
 
@@ -25,7 +30,7 @@ def find_python(wanted: str | None) -> str:
     Raises:
         ExtframeError: there is none, or it does not work.
     """
-    if wanted is None or wanted == f"{sys.version_info[0]}.{sys.version_info[1]}":
+    if wanted is None or is_running(wanted):
         return sys.executable
     if "/" in wanted:
         python = os.path.abspath(wanted)
