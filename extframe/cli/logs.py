@@ -25,7 +25,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("name", metavar="NAME")
 @location_options(
-    "Hosts that use Supervisor(DIR), which share one directory for sockets and logs.",
+    "Hosts that use Supervisor(DIR).",
     "Hosts with the name NAME, whose sockets and logs are in /run/NAME/supervisor and so on.",
 )
 @click.option("-f", "--follow", is_flag=True, help="Print new lines as they are written, until Ctrl-C.")
@@ -51,7 +51,7 @@ def _find_log(location: Location, name: str) -> str:
 
     check_name(name)
     base = location.run_directory
-    for directory in live_directories(base):
+    for directory in live_directories(base, location.directory):
         path = os.path.join(directory, f"{name}.log")
         if os.access(path, os.R_OK):
             return path

@@ -88,7 +88,7 @@ class ResponseStream(io.BufferedReader):
         with suppress(RuntimeError):  # by a signal handler that interrupted a read, which will close the stream
             super().close()
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce_ex__(self, protocol: object) -> NoReturn:  # io's own classes have it from Python 3.12 on
         raise TypeError(
             f"{type(self).__name__} cannot be pickled or copied, as its connection belongs to this process: send what "
             "is read from it"

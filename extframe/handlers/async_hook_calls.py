@@ -123,9 +123,14 @@ async def _await(run: HookRun, impl: HookImpl, coroutine: Coroutine[Any, Any, ob
     task.add_done_callback(lambda _: coroutine.close())  # it was never awaited if its task was cancelled before
     try:
         await asyncio.wait({task})
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
+    finally:
+        if task.done():  # also where this task was cancelled in the step in which the handler returned
+            _note(run, impl, task)
+        else:
+            task.cancel()
+
+
+def _note(run: HookRun, impl: HookImpl, task: asyncio.Task[tuple[object, BaseException | None]]) -> None:
     if task.cancelled():
         run.raised(impl, asyncio.CancelledError())
         return

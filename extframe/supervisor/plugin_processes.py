@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from itertools import count
 from time import monotonic, sleep
@@ -30,6 +30,7 @@ class PluginProcesses:
 
     Args:
         run_directory: in which this host gets a directory.
+        configuration: the directories of the configuration.
         environments: the directory of the environments of Python plugins.
         python: the interpreter of the launcher.
         changed: called after each change of a state.
@@ -43,6 +44,7 @@ class PluginProcesses:
     def __init__(
         self,
         run_directory: str,
+        configuration: Sequence[str],
         *,
         environments: str,
         python: str,
@@ -54,7 +56,7 @@ class PluginProcesses:
         self._by_key: dict[int, SupervisedPlugin] = {}
         self._launcher: Launcher | None = None
         self._is_closing = False
-        self._directory = RunDirectory(run_directory)
+        self._directory = RunDirectory(run_directory, configuration)
         self._output = OutputReader()
         self.loop = EventLoop("extframe supervisor", self._release)
         self._host = ProcessHost(

@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ..errors import SpecError
@@ -15,6 +15,7 @@ from ..registry.search_errors import text_of_os_error
 
 _PREFIX = "host-"
 _LOCK = "lock"
+_CONFIGURATION = "configuration"  # names the directories of the host's configuration
 
 
 class RunDirectory:
@@ -22,12 +23,13 @@ class RunDirectory:
 
     Args:
         base: the directory of all hosts; created if it is missing.
+        configuration: the absolute directories of this host's configuration, by which others find it.
 
     Raises:
         SpecError: ``base`` cannot be created, or other users can write it.
     """
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, configuration: Sequence[str]) -> None:
         base = os.path.abspath(base)
         try:
             os.makedirs(base, 0o755, exist_ok=True)
@@ -37,6 +39,8 @@ class RunDirectory:
                 self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
                 self._lock = _open_lock(os.path.join(self.path, _LOCK))
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with open(os.path.join(self.path, _CONFIGURATION), "wb") as file:
+                file.writelines(os.fsencode(each) + b"\0" for each in configuration)
         except SpecError as unsafe:
             raise SpecError(f"run directory {base}: {unsafe}", source=base, remedy=unsafe.remedy) from unsafe
         except OSError as refused:
@@ -50,10 +54,25 @@ class RunDirectory:
         os.close(self._lock)
 
 
-def live_directories(base: str) -> list[str]:
-    """Return the run directories of the hosts that run now, the latest first."""
+def live_directories(base: str, configuration: str | None = None) -> list[str]:
+    """Return the run directories of the hosts that run now, the latest first.
+
+    Args:
+        base: the directory of all hosts.
+        configuration: only hosts with this directory of configuration; all if None.
+    """
     found = [path for path in _directories(base) if not _is_stale(path)]
+    if configuration is not None:
+        found = [path for path in found if os.path.abspath(configuration) in _configuration(path)]
     return sorted(found, key=_changed, reverse=True)
+
+
+def _configuration(path: str) -> list[str]:
+    try:
+        with open(os.path.join(path, _CONFIGURATION), "rb") as file:
+            return [os.fsdecode(each) for each in file.read().split(b"\0")]
+    except OSError:
+        return []  # the host has ended, or has only begun
 
 
 def _changed(path: str) -> float:

@@ -306,6 +306,7 @@ class Supervisor:
             if self._running is None:
                 self._running = PluginProcesses(
                     self.run_directory,
+                    self.directories,
                     environments=self.environments,
                     python=self._python or default_python(),
                     changed=self._note_change,

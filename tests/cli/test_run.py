@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from supervised import Plugins, eventually, runs
 
+import extframe
 from extframe.supervisor.output import LOG_FILE_LIMIT
 
 
@@ -39,6 +41,18 @@ def running(plugins: Plugins) -> Iterator[subprocess.Popen[str]]:
 def logs(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "extframe.cli", "logs", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_logs_are_those_of_the_host_with_that_directory(short_path):
+    hosts = [Plugins(made) for made in (short_path / "first", short_path / "second") if made.mkdir() is None]
+    with ExitStack() as stack:
+        for number, each in enumerate(hosts):
+            each.write("photos", f"say:line {number}", start="always")
+            supervisor = extframe.Supervisor(each.directory)  # both in the default run directory
+            stack.callback(supervisor.close)
+            supervisor.scan()
+        for number, each in enumerate(hosts):
+            eventually(lambda: f"line {number}" in logs("photos", "--dir", str(each.directory)).stdout)  # noqa: B023
 
 
 def test_plugins_run_in_the_foreground_until_they_are_stopped(plugins, running):

@@ -80,6 +80,7 @@ class History:
 
 @settings(max_examples=25)
 @example([("register", 3), ("start", False), ("wait", 3), ("cancel", 0), ("wait", 1), ("start", False)])
+@example([("register", 0), ("start", False), ("wait", 1), ("cancel", 0)])  # in the step in which it returned
 @given(STEPS)
 def test_each_handler_returns_once_and_every_run_releases_what_it_claimed(steps):
     history = History()

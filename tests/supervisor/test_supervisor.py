@@ -136,6 +136,7 @@ def test_a_program_may_make_its_socket_itself(plugins, supervisor, pm):
     assert volumes(pm).list() == []
     pid = running(supervisor).pid
     os.kill(pid, signal.SIGKILL)
+    pm.get("photos", wait=30)  # until the next process has made its socket
     assert volumes(pm).list() == []
     assert supervisor.status("photos").pid not in (None, pid)
 
