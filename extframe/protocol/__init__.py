@@ -50,6 +50,7 @@ __all__ = [
     "excerpt",
     "fold_keys",
     "hook_name",
+    "is_name",
     "read_json_spec",
     "read_url_spec",
 ]
@@ -77,6 +78,11 @@ def check_name(name: str) -> str:
             f"{quoted(name)} cannot be a plugin's name: {fault}; a name is a file name without its extension"
         )
     return name
+
+
+def is_name(name: str) -> bool:
+    """Return whether `check_name` accepts a name."""
+    return _name_fault(name) is None
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -16,7 +16,7 @@ from itertools import chain
 
 from ..errors import ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
-from ..protocol import SPEC_READERS, Address, PluginSpec, check_name, check_path
+from ..protocol import SPEC_READERS, Address, PluginSpec, check_name, check_path, is_name
 from .base import Registry as Registry
 from .base import never_waits
 from .ownership import check_writers, fix_with
@@ -180,7 +180,7 @@ class LocalRegistry:
                 failed[directory] = error
             elif error is not None and error.errno != errno.ENOENT:
                 self._warn_once(directory, text_of_os_error(error))
-        return sorted(filter(_is_name, names)), failed
+        return sorted(filter(is_name, names)), failed
 
     def _scan(self, directory: str, extensions: Sequence[str], names: set[str]) -> OSError | None:
         try:
@@ -318,14 +318,6 @@ def _is_source(candidate: Candidate) -> bool:
     with suppress(OSError):
         return is_source(candidate.path, candidate.extension)
     return False
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name(name)
-    except SpecError:
-        return False
-    return True
 
 
 def xdg(variable: str, default: str) -> str:

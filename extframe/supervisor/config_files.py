@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 from ..errors import PluginNotFound, SpecError
-from ..protocol import check_name
+from ..protocol import check_name, is_name
 from ..registry.ownership import check_writers, fix_with
 from ..registry.search_errors import UNREACHABLE, is_systems_fault, search_error, text_of_os_error
 from ..registry.sources import content_of, stamp_of, status_of
@@ -66,7 +66,7 @@ class ConfigFiles:
                 if error.errno not in UNREACHABLE:
                     failed[directory] = error
                 continue
-            names.update(filter(_is_name, (each[: -len(EXTENSION)] for each in entries if each.endswith(EXTENSION))))
+            names.update(filter(is_name, (each[: -len(EXTENSION)] for each in entries if each.endswith(EXTENSION))))
         if failed:
             raise search_error("list plugins", failed)
         return sorted(names)
@@ -126,11 +126,3 @@ class ConfigFiles:
             raise search_error(f"search for plugin {name!r}", failed, plugin=name)
         searched = ", ".join(self.directories)
         raise PluginNotFound(f"no plugin {name!r}: looked for {name}{EXTENSION} in {searched}", plugin=name)
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name(name)
-    except SpecError:
-        return False
-    return True
