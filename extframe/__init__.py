@@ -34,7 +34,7 @@ _PUBLIC = {
     "interface.messages": "Message format_time parse_time",
     "interface.remote": "remote",
     "interface.records": "closing",
-    "protocol": "Address Manifest PluginSpec TLSConfig",
+    "protocol": "Address Endpoint Manifest PluginSpec TLSConfig",
     "registry.base": "Registry",
     "registry.chain": "RegistryChain",
     "registry.local": "LocalRegistry",

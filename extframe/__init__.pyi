@@ -44,6 +44,7 @@ from .interface.openapi import openapi as openapi
 from .interface.records import closing as closing
 from .interface.remote import remote as remote
 from .protocol import Address as Address
+from .protocol import Endpoint as Endpoint
 from .protocol import Manifest as Manifest
 from .protocol import PluginSpec as PluginSpec
 from .protocol import TLSConfig as TLSConfig
@@ -126,6 +127,7 @@ __all__ = [
     "ConnectionLost",
     "ConnectionPool",
     "DoesNotImplement",
+    "Endpoint",
     "EndpointInterface",
     "EndpointSpec",
     "ExtframeError",

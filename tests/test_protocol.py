@@ -17,6 +17,7 @@ from extframe.errors import ProtocolError, SpecError
 from extframe.protocol import (
     UNIX_PATH_LIMIT,
     Address,
+    Endpoint,
     Manifest,
     PluginSpec,
     TLSConfig,
@@ -232,6 +233,12 @@ def test_a_tls_config_that_no_connection_could_use_is_refused(keys, fault):
     assert fault in str(refused.value)
 
 
+def test_an_endpoint_with_an_impossible_weight_or_zone_is_refused():
+    for keys in ({"weight": 0}, {"weight": 1.5}, {"weight": True}, {"zone": None}):
+        with pytest.raises(SpecError, match="of tcp://h:1 is .*; expected"):
+            Endpoint("tcp://h:1", **keys)
+
+
 def test_specs_of_the_same_plugin_are_equal_whenever_they_were_read():
     assert PluginSpec("p", "tcp://h:1", stamp=1) == PluginSpec("p", "tcp://h:1", stamp=2)
     assert PluginSpec("p", "tcp://h:1").stamp is None
@@ -242,7 +249,7 @@ def test_specs_of_the_same_plugin_are_equal_whenever_they_were_read():
 
 @pytest.mark.parametrize("content", [b"tcp://h:1", b"tcp://h:1\n", b"\n\t tcp://h:1 \r\n\n"])
 def test_a_spec_file_is_a_url_with_white_space_around_it(content):
-    assert read_url_spec(content) == ("tcp://h:1", None)
+    assert read_url_spec(content) == ("tcp://h:1", None, ())
 
 
 @pytest.mark.parametrize(
@@ -286,7 +293,17 @@ def test_a_spec_file_that_is_something_else_is_refused_with_the_reason(content, 
     ],
 )
 def test_a_json_file_is_read_with_keys_in_any_case_and_unknown_ones_ignored(content, tls):
-    assert read_json_spec(content) == ("https://h:1", tls)
+    assert read_json_spec(content) == ("https://h:1", tls, ())
+
+
+def test_a_json_file_may_list_the_instances_of_a_plugin_in_addition_to_dockers_address():
+    tls = TLSConfig("/ca")
+    content = b"""{"Addr": "tcp://any:1", "addrs": ["tcp://h:1", {"addr": "https://i:2", "ZONE": "eu-1", "Weight": 3,
+        "Draining": true, "TLSConfig": {"CAFile": "/ca"}}, {"Addr": "https://j:3", "Zone": null}]}"""
+    a, b, c = Endpoint("tcp://h:1"), Endpoint("https://i:2", tls, "eu-1", 3, True), Endpoint("https://j:3")
+    assert read_json_spec(content) == ("tcp://any:1", None, (a, b, c))
+    shared = read_json_spec(b'{"TLSConfig": {"CAFile": "/ca"}, "Addrs": ["https://h:1"]}')
+    assert shared == ("https://h:1", tls, (Endpoint("https://h:1", tls),))
 
 
 @pytest.mark.parametrize(
@@ -309,6 +326,12 @@ def test_a_json_file_is_read_with_keys_in_any_case_and_unknown_ones_ignored(cont
         (b'{"Addr": ""}', "key 'Addr' is missing or empty"),
         (b'{"Addr": null}', "key 'Addr' is missing or empty"),
         (b'{"Addr": 1}', "Expected `str`, got `int` - at `$.Addr`"),
+        (b'{"Addr": null, "Addrs": []}', "key 'Addr' is missing or empty"),
+        (b'{"Addr": "tcp://h:1", "Addrs": "tcp://h:1"}', "Expected `array`, got `str` - at `$.Addrs`"),
+        (b'{"Addr": "tcp://h:1", "Addrs": [7]}', "got `int` - at `$.Addrs[0]`"),
+        (b'{"Addrs": ["h:1"]}', "'h:1' is not a plugin address: it has no scheme"),
+        (b'{"Addrs": [{"Zone": "z"}]}', "key 'Addr' of an element of 'Addrs' is missing or empty"),
+        (b'{"Addrs": [{"Addr": "tcp://h:1", "Weight": 0}]}', "the weight of tcp://h:1 is 0; expected a whole number"),
         (b'{"Addr": "/run/p.sock"}', "'/run/p.sock' is not a plugin address: it has no scheme"),
         (b'{"Addr": "tcp://h:1", "TLSConfig": []}', "got `array` - at `$.TLSConfig`"),
         (b'{"Addr": "tcp://h:1", "TLSConfig": {"CAFile": 3}}', "got `int` - at `$.TLSConfig.CAFile`"),
@@ -328,11 +351,12 @@ def test_a_json_file_that_cannot_be_used_is_refused_with_the_place_in_it(content
 @given(content=BODIES | st.sampled_from([*NESTED, TOO_DEEP]))
 def test_any_bytes_are_a_spec_or_a_spec_error(reader, content):
     try:
-        address, tls = reader(content)
+        address, tls, endpoints = reader(content)
     except SpecError:
         return
     assert str(Address.parse(address)) == address
     assert tls is None or isinstance(tls, TLSConfig)
+    assert all(isinstance(each, Endpoint) for each in endpoints)
 
 
 # --- the JSON envelope --------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ import re
 import sys
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from ..errors import ProtocolError, SpecError
 from ..text import quoted
+from .endpoints import TLS_VERSIONS, Endpoint, TLSConfig
 from .json_body import (
     as_json,
     byte_order_mark,
@@ -34,8 +35,10 @@ __all__ = [
     "TLS_VERSIONS",
     "UNIX_PATH_LIMIT",
     "Address",
+    "Endpoint",
     "Manifest",
     "PluginSpec",
+    "SpecContent",
     "TLSConfig",
     "as_json",
     "byte_order_mark",
@@ -59,7 +62,6 @@ ACTIVATE = "Plugin.Activate"
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
 MANIFEST_LIMIT = 64 * 1024  # bytes: a manifest is a few names, each of which is looked up at every use of the plugin
 UNIX_PATH_LIMIT = 107  # bytes: sun_path of unix(7) without the final NUL
-TLS_VERSIONS = {771: "TLSv1.2", 772: "TLSv1.3"}  # constants of Go's crypto/tls, as used in spec files
 
 
 # --- names --------------------------------------------------------------------------------------------
@@ -140,34 +142,6 @@ def hook_name(point: str) -> str:
 
 
 # --- addresses ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TLSConfig:
-    """How an ``https://`` plugin is verified, and the host's client certificate. Paths are files on the host.
-
-    Args:
-        ca_file: PEM certificates to trust in addition to the system's.
-        cert_file: the client certificate, PEM; requires ``key_file``.
-        key_file: its private key, PEM; requires ``cert_file``.
-        insecure_skip_verify: accept any certificate.
-        exclusive_root_pools: trust only ``ca_file``.
-        min_version: 771 for TLS 1.2 (0 means the same), 772 for TLS 1.3.
-    """
-
-    ca_file: str = ""
-    cert_file: str = ""
-    key_file: str = ""
-    insecure_skip_verify: bool = False
-    exclusive_root_pools: bool = False
-    min_version: int = 0
-
-    def __post_init__(self) -> None:
-        if bool(self.cert_file) != bool(self.key_file):
-            missing = "KeyFile" if self.cert_file else "CertFile"
-            raise SpecError(f"TLSConfig: {missing} is missing; CertFile and KeyFile are used together")
-        if self.min_version and self.min_version not in TLS_VERSIONS:
-            raise SpecError(f"TLSConfig: MinVersion is {self.min_version}; expected 771 (TLS 1.2) or 772 (TLS 1.3)")
 
 
 @dataclass(frozen=True)
@@ -324,6 +298,8 @@ class PluginSpec:
         manifest: what the plugin implements, for plugins that have no handshake; None to ask the plugin.
         peer_uids: the user ids that may answer at a ``unix://`` address, in addition to root and this user; None
             disables the check, which needs SO_PEERCRED.
+        endpoints: the instances of a plugin that has several; empty for the one at ``address``. Where there are some,
+            they are called, and ``address`` is that of any of them, for messages.
     """
 
     name: str
@@ -333,6 +309,15 @@ class PluginSpec:
     stamp: Hashable = field(default=None, compare=False, repr=False)
     manifest: Manifest | None = None
     peer_uids: frozenset[int] | None = field(default=None, compare=False, repr=False)
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class SpecContent(NamedTuple):
+    """What a spec file contains; see `PluginSpec`."""
+
+    address: str
+    tls: TLSConfig | None = None
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 class _TLSKeys(msgspec.Struct, rename="pascal"):
@@ -344,16 +329,27 @@ class _TLSKeys(msgspec.Struct, rename="pascal"):
     min_version: int = 0
 
 
+class _InstanceKeys(msgspec.Struct, rename="pascal"):
+    addr: str = ""
+    tls_config: _TLSKeys | None = msgspec.field(default=None, name="TLSConfig")
+    zone: str = ""
+    weight: int = 1
+    draining: bool = False
+
+
 class _SpecKeys(msgspec.Struct, rename="pascal"):
     addr: str = ""
+    addrs: list[str | _InstanceKeys] = []
     tls_config: _TLSKeys | None = msgspec.field(default=None, name="TLSConfig")
 
 
 _TLS_KEYS = {field.encode_name.lower(): field.encode_name for field in msgspec.structs.fields(_TLSKeys)}
-_SPEC_KEYS: Mapping[str, Any] = {"addr": "Addr", "tlsconfig": ("TLSConfig", _TLS_KEYS)}
+_ADDR_KEYS: Mapping[str, Any] = {"addr": "Addr", "tlsconfig": ("TLSConfig", _TLS_KEYS)}
+_INSTANCE_KEYS = {**_ADDR_KEYS, "zone": "Zone", "weight": "Weight", "draining": "Draining"}
+_SPEC_KEYS = {**_ADDR_KEYS, "addrs": ("Addrs", _INSTANCE_KEYS)}
 
 
-def read_url_spec(content: bytes) -> tuple[str, TLSConfig | None]:
+def read_url_spec(content: bytes) -> SpecContent:
     """Read a ``.spec`` file: one URL, with white space around it.
 
     Raises:
@@ -368,11 +364,15 @@ def read_url_spec(content: bytes) -> tuple[str, TLSConfig | None]:
         raise SpecError(f"byte {wrong.start} is not UTF-8; expected one line with a URL") from None
     if "\n" in text:
         raise SpecError("line 2: expected nothing after the first line, which is the URL")
-    return str(Address.parse(text)), None
+    return SpecContent(str(Address.parse(text)))
 
 
-def read_json_spec(content: bytes) -> tuple[str, TLSConfig | None]:
+def read_json_spec(content: bytes) -> SpecContent:
     """Read a ``.json`` file: an object with ``Addr`` and, for ``https://``, ``TLSConfig``. Keys match in any case.
+
+    ``Addrs`` is a list of instances, each an address, or an object with ``Addr`` and any of ``TLSConfig``, ``Zone``,
+    ``Weight`` and ``Draining``. Where there are some, ``Addr`` is for programs that know one address. The file's
+    ``TLSConfig`` is that of the instances that have none.
 
     As for the engine, the first JSON value counts, and what follows is ignored.
 
@@ -383,13 +383,28 @@ def read_json_spec(content: bytes) -> tuple[str, TLSConfig | None]:
         keys = msgspec.convert(fold_keys(decode_json(content), _SPEC_KEYS), _SpecKeys)
     except (ProtocolError, msgspec.ValidationError) as wrong:
         raise SpecError(f'{wrong}; expected an object such as {{"Addr": "https://host:port"}}') from None
-    if not keys.addr:
+    if not keys.addr and not keys.addrs:
         raise SpecError("key 'Addr' is missing or empty; expected the plugin's address")
-    tls = None if keys.tls_config is None else TLSConfig(**msgspec.structs.asdict(keys.tls_config))
-    return str(Address.parse(keys.addr)), tls
+    tls = _tls_of(keys.tls_config)
+    endpoints = tuple(_endpoint(each, tls) for each in keys.addrs)
+    address = str(Address.parse(keys.addr)) if keys.addr else endpoints[0].address
+    return SpecContent(address, tls, endpoints)
 
 
-SPEC_READERS: Mapping[str, Callable[[bytes], tuple[str, TLSConfig | None]]] = {
+def _tls_of(keys: _TLSKeys | None) -> TLSConfig | None:
+    return None if keys is None else TLSConfig(**msgspec.structs.asdict(keys))
+
+
+def _endpoint(keys: str | _InstanceKeys, tls: TLSConfig | None) -> Endpoint:
+    if isinstance(keys, str):
+        keys = _InstanceKeys(keys)
+    if not keys.addr:
+        raise SpecError("key 'Addr' of an element of 'Addrs' is missing or empty; expected the address of an instance")
+    address = str(Address.parse(keys.addr))
+    return Endpoint(address, _tls_of(keys.tls_config) or tls, keys.zone, keys.weight, keys.draining)
+
+
+SPEC_READERS: Mapping[str, Callable[[bytes], SpecContent]] = {
     ".spec": read_url_spec,
     ".json": read_json_spec,
 }

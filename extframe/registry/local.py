@@ -16,7 +16,7 @@ from itertools import chain
 
 from ..errors import ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
-from ..protocol import SPEC_READERS, Address, PluginSpec, check_name, check_path, is_name
+from ..protocol import SPEC_READERS, Address, PluginSpec, SpecContent, check_name, check_path, is_name
 from .base import Registry as Registry
 from .base import never_waits
 from .ownership import check_writers, fix_with
@@ -272,12 +272,11 @@ class LocalRegistry:
         try:
             if stat.S_ISSOCK(status.st_mode) and candidate.extension == SOCKET:
                 self._check_safe(path, status)
-                address, tls = Address.parse(f"unix://{path}"), None
+                found = SpecContent(str(Address.parse(f"unix://{path}")))
             else:
                 content, status = content_of(path, status)
                 self._check_safe(path, status)
-                text, tls = SPEC_READERS[candidate.extension](content)
-                address = Address.parse(text)
+                found = SPEC_READERS[candidate.extension](content)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -286,16 +285,27 @@ class LocalRegistry:
             raise SpecError(
                 f"{path}: {wrong}", plugin=name, address=wrong.address, source=path, remedy=wrong.remedy
             ) from wrong
-        uids = None if self.allow_unsafe or not address.path else self._peer_uids(address.path, path, status)
-        return PluginSpec(name, str(address), tls, source=path, stamp=stamp_of(status), peer_uids=uids)
+        return PluginSpec(
+            name,
+            found.address,
+            found.tls,
+            source=path,
+            stamp=stamp_of(status),
+            peer_uids=self._peer_uids(found, path, status),
+            endpoints=found.endpoints,
+        )
 
-    def _peer_uids(self, socket: str, source: str, status: os.stat_result) -> frozenset[int]:
+    def _peer_uids(self, found: SpecContent, source: str, status: os.stat_result) -> frozenset[int] | None:
         """Return the users that may answer at a socket: its owner, and for one that a spec file names, its directory's.
 
-        That socket may not exist yet; the owner of its directory can create it.
+        That socket may not exist yet; the owner of its directory can create it. It is None where any user may.
         """
-        owners = {status.st_uid} if socket == source else set()
-        for each in () if socket == source else (socket, os.path.dirname(socket)):
+        addresses = [each.address for each in found.endpoints] or [found.address]
+        sockets = [path for address in addresses if (path := Address.parse(address).path)]
+        if self.allow_unsafe or not sockets:
+            return None
+        owners = {status.st_uid} if sockets == [source] else set()
+        for each in () if sockets == [source] else (*sockets, *map(os.path.dirname, sockets)):
             with suppress(OSError):
                 owners.add(os.stat(each).st_uid)
         return self.peer_uids | owners
