@@ -32,6 +32,7 @@ from extframe.protocol import (
     read_json_spec,
     read_url_spec,
 )
+from extframe.protocol.host_paths import host_path
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -614,6 +615,30 @@ def test_a_spec_can_carry_a_manifest_and_the_users_that_may_answer():
     assert spec.peer_uids == {7}
     assert spec != PluginSpec("p", "unix:///p.sock")
     assert (PluginSpec("p", "tcp://h:1").manifest, PluginSpec("p", "tcp://h:1").peer_uids) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/mnt/state/photos", "/plugin/mounts/photos"),
+        ("/mnt/state", "/plugin/mounts"),
+        ("//mnt//state/./photos/", "/plugin/mounts/photos"),
+        ("/mnt/states/photos", "/plugin/rootfs/mnt/states/photos"),
+        ("/mnt/state/../../../etc", "/plugin/rootfs/etc"),
+        ("/", "/plugin/rootfs"),
+        ("photos", "photos"),
+        ("", ""),
+    ],
+)
+def test_a_path_of_a_plugin_becomes_the_hosts_and_never_leaves_the_plugins_root(path, expected):
+    paths = (("/", "/plugin/rootfs"), ("/mnt/state/", "/plugin/mounts"))
+    assert host_path(path, paths) == host_path(path, paths[::-1]) == expected
+    assert host_path(path, ()) == path
+
+
+def test_a_path_outside_every_directory_stays_what_it_is():
+    assert host_path("/etc/x", [("/mnt", "/plugin/mnt")]) == "/etc/x"
+    assert host_path("/etc/x", [("/etc", "/")]) == "/x"
 
 
 def test_text_that_is_not_unicode_is_refused_with_the_name_of_its_argument():

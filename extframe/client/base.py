@@ -7,12 +7,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from ..concurrency.deadlines import check_timeout
+from ..protocol.host_paths import host_path
 from .attempts import Attempts
 from .base_transport import BaseTransport
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -112,6 +113,23 @@ class BaseClient:
     @manifest.setter
     def manifest(self, manifest: Manifest | None) -> None:
         self.endpoint.manifest = manifest
+
+    @property
+    def paths(self) -> Sequence[tuple[str, str]]:
+        """Where directories of the plugin are on the host, as ``PluginSpec.paths``; a manager sets it."""
+        return self.endpoint.paths
+
+    @paths.setter
+    def paths(self, paths: Sequence[tuple[str, str]]) -> None:
+        self.endpoint.paths = paths
+
+    def host_path(self, path: str) -> str:
+        """Return the host's path of a file that the plugin names.
+
+        It differs from ``path`` only for plugins with a root file system of their own, such as Docker's managed
+        plugins. The methods of typed drivers return the host's paths already.
+        """
+        return host_path(path, self.endpoint.paths)
 
     @property
     def plugin(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from ..concurrency.deadlines import check_timeout
@@ -78,6 +78,7 @@ class Endpoint:
         self.keep_alive = keep_alive
         self.peer_uids = peer_uids
         self.manifest: Manifest | None = None
+        self.paths: Sequence[tuple[str, str]] = ()  # where directories of the plugin are on the host
         self._followers: list[Callable[[], object]] = []
 
     def follow(self, changed: Callable[[], object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Sequence
 from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
@@ -40,6 +40,9 @@ class AnyClient(Protocol):
 
     manifest: Manifest | None
     """The response to the last handshake, for drivers."""
+
+    paths: Sequence[tuple[str, str]]
+    """Where directories of the plugin are on the host, for drivers."""
 
     @property
     def last_error(self) -> Exception | None:
@@ -294,7 +297,7 @@ class PluginBase(Generic[C]):
             discarded = self._lifecycle.discarded if self._lifecycle.leads(leader) else None
             counts = self._lifecycle.succeeded(leader, manifest, monotonic())
             if counts:
-                self.client.manifest = manifest
+                self.client.manifest, self.client.paths = manifest, self._spec.paths
             if counts and manifest.implements:  # an empty manifest, which is requested again, removes nothing
                 for gone in self.hook_calls.keys() - {hook_name(point) for point in manifest.implements}:
                     self.hook_calls.pop(gone, None)

@@ -73,6 +73,9 @@ class rpc:  # noqa: N801 - a decorator
         ignore_reply: only the reply's status counts; its body is not read.
         check: takes the result (None if ``returns`` is missing) and returns it, normalised; raises ValueError
             if it is invalid. Applied on both sides.
+        paths: takes the result and a function that returns the host's path for a path of the plugin, and returns the
+            result with the host's paths. Called for plugins with a root file system of their own, such as Docker's
+            managed plugins, at the end of a call.
         fallback: takes the plugin's error, or the error about its invalid reply, and returns a result for the
             host or raises it again.
         stream: the reply is a stream of records in this encoding; the result is an iterator over them. A result
@@ -94,6 +97,7 @@ class rpc:  # noqa: N801 - a decorator
     omit_defaults: bool = False
     ignore_reply: bool = False
     check: Callable[[Any], Any] | None = None
+    paths: Callable[[Any, Callable[[str], str]], Any] | None = None
     fallback: Callable[[ProtocolError | RemoteError], Any] | None = None
     stream: StreamCodec | None = None
     follows: bool | str = False

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_Translation = Callable[[Any, Callable[[str], str]], Any]  # as `rpc.paths`
+
 
 class SupportsCall(Protocol):
     """What a proxy needs of a client. ``extframe.Client`` has it; so does a stub of three lines."""
@@ -164,6 +166,8 @@ def _versioned_function(declared: _Declaration, method: Method, is_async: bool) 
 
 
 def _remote_function(method: Method, is_async: bool) -> Callable[..., Any]:
+    if method.stream is None and method.rpc.paths is not None:
+        return (_translating_async if is_async else _translating)(method.rpc.paths, method)
     if method.stream is None:
         return (_calling_async if is_async else _calling)(method)
     return (_streaming_async if is_async else _streaming)(method, method.stream)
@@ -214,6 +218,16 @@ def _calling(method: Method) -> Callable[..., Any]:
     return remote
 
 
+def _translating(paths: _Translation, method: Method) -> Callable[..., Any]:
+    calling = _calling(method)
+
+    def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = calling(self, *args, **kwargs)
+        return paths(result, self._client.host_path) if getattr(self._client, "paths", ()) else result
+
+    return remote
+
+
 def _streaming(method: Method, codec: StreamCodec) -> Callable[..., Any]:
     def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
         client = self._client
@@ -237,6 +251,16 @@ def _calling_async(method: Method) -> Callable[..., Any]:
             return method.decode_reply(bytes(reply))
         except (ProtocolError, RemoteError) as error:
             return _recovered(error, client, method)
+
+    return remote
+
+
+def _translating_async(paths: _Translation, method: Method) -> Callable[..., Any]:
+    calling = _calling_async(method)
+
+    async def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = await calling(self, *args, **kwargs)
+        return paths(result, self._client.host_path) if getattr(self._client, "paths", ()) else result
 
     return remote
 

@@ -300,6 +300,8 @@ class PluginSpec:
             disables the check, which needs SO_PEERCRED.
         endpoints: the instances of a plugin that has several; empty for the one at ``address``. Where there are some,
             they are called, and ``address`` is that of any of them, for messages.
+        paths: for a plugin with a root file system of its own, where its directories are on the host: pairs of
+            absolute paths such as ``("/mnt", "/srv/plugin/mnt")``. Typed drivers return the host's paths.
     """
 
     name: str
@@ -310,6 +312,7 @@ class PluginSpec:
     manifest: Manifest | None = None
     peer_uids: frozenset[int] | None = field(default=None, compare=False, repr=False)
     endpoints: tuple[Endpoint, ...] = ()
+    paths: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 class SpecContent(NamedTuple):

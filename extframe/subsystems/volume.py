@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -82,6 +83,18 @@ def _absolute(path: str | None) -> str:
     return path
 
 
+def _mountpoint_on_host(path: str, host_path: Callable[[str], str]) -> str:
+    return host_path(path)
+
+
+def _volume_on_host(volume: Volume, host_path: Callable[[str], str]) -> Volume:
+    return msgspec.structs.replace(volume, mountpoint=host_path(volume.mountpoint))
+
+
+def _volumes_on_host(volumes: list[Volume], host_path: Callable[[str], str]) -> list[Volume]:
+    return [_volume_on_host(volume, host_path) for volume in volumes]
+
+
 def _known_scope(capability: VolumeCapability | None) -> VolumeCapability:
     scope = capability.scope.lower() if capability else ""
     if scope not in ("", "local", "global"):
@@ -114,7 +127,7 @@ class VolumeDriver(Interface, implements="VolumeDriver", lenient=True):
         """Remove a volume and its contents."""
         raise NotImplementedError
 
-    @rpc("Mount", returns="Mountpoint", timeout=120.0, check=_absolute)
+    @rpc("Mount", returns="Mountpoint", timeout=120.0, check=_absolute, paths=_mountpoint_on_host)
     def mount(self, name: str, id: Annotated[str, Key("ID")]) -> _AbsolutePath:
         """Mount a volume for one caller and return the absolute path of its mount point.
 
@@ -130,12 +143,12 @@ class VolumeDriver(Interface, implements="VolumeDriver", lenient=True):
         """Unmount a volume for the caller that mounted it with the same ID."""
         raise NotImplementedError
 
-    @rpc("Path", returns="Mountpoint", idempotent=True)
+    @rpc("Path", returns="Mountpoint", idempotent=True, paths=_mountpoint_on_host)
     def path(self, name: str) -> str:
         """Return the path of a volume's mount point, "" if it is not mounted."""
         raise NotImplementedError
 
-    @rpc("Get", returns="Volume", idempotent=True, check=_existing)
+    @rpc("Get", returns="Volume", idempotent=True, check=_existing, paths=_volume_on_host)
     def get(self, name: str) -> Volume:
         """Return a volume. The plugin chooses the error for a volume that does not exist."""
         raise NotImplementedError
@@ -147,7 +160,7 @@ class VolumeDriver(Interface, implements="VolumeDriver", lenient=True):
         raise NotImplementedError
 
     # Last, because after it list[...] in this class would mean the method.
-    @rpc("List", returns="Volumes", idempotent=True, empty_object=True)
+    @rpc("List", returns="Volumes", idempotent=True, empty_object=True, paths=_volumes_on_host)
     def list(self) -> list[Volume]:
         """Return all volumes of the plugin."""
         raise NotImplementedError
