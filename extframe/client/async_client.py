@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from time import monotonic
@@ -16,6 +16,7 @@ from .async_files import Source, check_source, pieces_of
 from .async_transport import AsyncTransport
 from .endpoint import path_of
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal
+from .request_options import HTTPMethod, RequestOptions
 from .stream_rules import StreamRules
 
 if TYPE_CHECKING:
@@ -45,7 +46,14 @@ class AsyncClient(AsyncClientBase):
 
     @overload
     async def call(
-        self, method: str, arguments: object = None, *, timeout: float | None = None, idempotent: bool = False
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        timeout: float | None = None,
+        idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> dict[str, Any]: ...
     @overload
     async def call(
@@ -56,6 +64,8 @@ class AsyncClient(AsyncClientBase):
         reply: type[T],
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> T: ...
     @overload
     async def call(
@@ -66,6 +76,8 @@ class AsyncClient(AsyncClientBase):
         reply: None,
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> None: ...
     @overload  # unions, Annotated, Literal, which type checkers do not accept as type[T]
     async def call(
@@ -76,6 +88,8 @@ class AsyncClient(AsyncClientBase):
         reply: object,
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> Any: ...
     async def call(
         self,
@@ -85,17 +99,23 @@ class AsyncClient(AsyncClientBase):
         reply: Any = UNTYPED,
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> Any:
         """Send ``arguments`` as JSON to ``method`` and return the reply.
 
         Args:
-            method, arguments, reply, timeout, idempotent: as for ``Client.call``.
+            method, arguments, reply, timeout, idempotent, headers, http_method: as for ``Client.call``.
 
         Raises:
             ExtframeError, TypeError, ValueError: as ``Client.call``.
             RuntimeError: the client was first used in another event loop; nothing was sent.
         """
         path = path_of(method)
+        options = None
+        if headers is not None or http_method != "POST":
+            options = RequestOptions(http_method, headers, arguments)
+            method = options.name_of(path)
         read = reader_of(reply)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
@@ -103,15 +123,53 @@ class AsyncClient(AsyncClientBase):
         look = not (idempotent and self.endpoint.retry.lost)
         try:
             attempts = self._attempts(method, seconds, idempotent)
-            response = await self._attempt(attempts, None, AsyncTransport.exchange, path, body, look)
+            response = await self._attempt(attempts, None, AsyncTransport.exchange, path, body, look, options)
             return decoded(response, read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise
 
+    @overload
+    async def get(
+        self, path: str, *, reply: type[T], timeout: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> T: ...
+    @overload
+    async def get(
+        self,
+        path: str,
+        *,
+        reply: object = Any,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any: ...
+    async def get(
+        self,
+        path: str,
+        *,
+        reply: Any = Any,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send a GET request and return the reply.
+
+        Args:
+            path, reply, timeout, headers: as for ``Client.get``.
+
+        Raises:
+            ExtframeError, TypeError, ValueError, RuntimeError: as `call`.
+        """
+        return await self.call(path, reply=reply, timeout=timeout, idempotent=True, headers=headers, http_method="GET")
+
     @asynccontextmanager
     async def stream(
-        self, method: str, arguments: object = None, *, timeout: float | None = None, follow: bool = False
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        timeout: float | None = None,
+        follow: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> AsyncIterator[AsyncResponseStream]:
         """Send ``arguments`` as JSON to ``method`` and return the reply as a stream of bytes.
 
@@ -123,22 +181,27 @@ class AsyncClient(AsyncClientBase):
                 async for piece in records:
                     ...
 
-        Leaving the block closes the stream, whether it was read to its end or not. So does ``close``: a task that is
-        reading then gets a ValueError.
+        Leaving the block closes the stream, whether it was read to its end or not. So does ``close``, in any task and
+        in any thread: a task that is reading then gets a ValueError at once.
 
         Args:
-            method, arguments, timeout, follow: as for ``Client.stream``.
+            method, arguments, timeout, follow, headers, http_method: as for ``Client.stream``.
 
         Raises:
             ExtframeError: as `call`, also while reading.
+            ValueError: a GET request was given arguments.
         """
         path = path_of(method)
+        options = None
+        if headers is not None or http_method != "POST":
+            options = RequestOptions(http_method, headers, arguments)
+            method = options.name_of(path)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         try:
             attempts = self._attempts(method, seconds)
             rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
-            stream = await self._attempt(attempts, rules, AsyncTransport.open, path, body, rules)
+            stream = await self._attempt(attempts, rules, AsyncTransport.open, path, body, rules, options)
             try:
                 if follow:
                     with self._closed_with_client(stream):
@@ -154,14 +217,53 @@ class AsyncClient(AsyncClientBase):
             raise
 
     @overload
-    async def send_file(self, method: str, data: Source, *, timeout: float | None = None) -> dict[str, Any]: ...
+    async def send_file(
+        self,
+        method: str,
+        data: Source,
+        *,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]: ...
     @overload
-    async def send_file(self, method: str, data: Source, *, reply: type[T], timeout: float | None = None) -> T: ...
+    async def send_file(
+        self,
+        method: str,
+        data: Source,
+        *,
+        reply: type[T],
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> T: ...
     @overload
-    async def send_file(self, method: str, data: Source, *, reply: None, timeout: float | None = None) -> None: ...
+    async def send_file(
+        self,
+        method: str,
+        data: Source,
+        *,
+        reply: None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None: ...
     @overload
-    async def send_file(self, method: str, data: Source, *, reply: object, timeout: float | None = None) -> Any: ...
-    async def send_file(self, method: str, data: Source, *, reply: Any = UNTYPED, timeout: float | None = None) -> Any:
+    async def send_file(
+        self,
+        method: str,
+        data: Source,
+        *,
+        reply: object,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any: ...
+    async def send_file(
+        self,
+        method: str,
+        data: Source,
+        *,
+        reply: Any = UNTYPED,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Send a file from its current position to its end, or the bytes of an async iterable, and return the reply.
 
         It is sent in chunks, never held in memory as a whole, and never retried.
@@ -172,6 +274,7 @@ class AsyncClient(AsyncClientBase):
                 iterable of bytes. An async generator is closed afterwards.
             reply, timeout: as for ``Client.send_file``. The wait for ``data`` ends at the deadline, and when the plugin
                 responds before it has all.
+            headers: as for ``Client.call``.
 
         Raises:
             ExtframeError: as `call`; and whatever ``data`` raises.
@@ -179,11 +282,13 @@ class AsyncClient(AsyncClientBase):
         path = path_of(method)
         check_source(data)
         read = reader_of(reply)
+        options = None if headers is None else RequestOptions("POST", headers)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         decode_by = monotonic() + seconds
         try:
             attempts = self._attempts(method, seconds)
-            response = await self._attempt(attempts, None, AsyncTransport.upload, path, partial(pieces_of, data))
+            pieces = partial(pieces_of, data)
+            response = await self._attempt(attempts, None, AsyncTransport.upload, path, pieces, options)
             return decoded(response, read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)

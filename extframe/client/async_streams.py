@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     from .streams import StreamOwner
 
 
+_CLOSED = "the stream was closed while it was read"
+
+
 class AsyncResponseStream:
     """The body of a response: ``await stream.read(n)``, or ``async for piece in stream``.
 
-    Closing it before its end closes the connection, and a task that is reading gets a ValueError. Reading raises
-    CallTimeout after the deadline, ConnectionLost if the connection ends before the body, and ProtocolError; the stream
-    is closed then. A `read` that is cancelled loses nothing: the next one continues. The first read of a stream that
-    follows waits for the headers, too, and raises RemoteError if the status is not 200.
+    Closing it before its end closes the connection, and a task that is reading gets a ValueError at once. `close` may
+    be called in any task and in any thread. Reading raises CallTimeout after the deadline, ConnectionLost if the
+    connection ends before the body, and ProtocolError; the stream is closed then. A `read` that is cancelled loses
+    nothing: the next one continues. The first read of a stream that follows waits for the headers, too, and raises
+    RemoteError if the status is not 200.
 
     Args:
         exchange: its request was sent.
@@ -144,11 +148,17 @@ class AsyncResponseStream:
         return True
 
     async def _run(self, step: Callable[[], bool], deadline: float) -> None:
+        self._check_open()  # it may have been closed after the last step, before this task went on
         self._waiting = self._registration.run(step, self._exchange, deadline)
         try:
             await self._waiting
         finally:
             self._waiting = None
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(_CLOSED)
 
     async def _refusal(self, deadline: float) -> RemoteError:
         exchange, body = self._exchange, b""
@@ -183,12 +193,17 @@ class AsyncResponseStream:
         return piece
 
     def close(self) -> None:
-        """Close the stream, and its connection unless the body was read to its end."""
-        if self._closed:
-            return
-        self._closed = True
+        """Close the stream, and its connection unless the body was read to its end. A task that reads is woken.
+
+        In another thread than that of the event loop, the connection is closed as soon as the loop runs.
+        """
+        if not self._closed:
+            self._closed = True
+            self._registration.call_in_loop(self._release)
+
+    def _release(self) -> None:
         waiting = self._waiting
         is_read = self._deadline is not None and self._unread is None
         self._owner.release(self._exchange.connection, reusable=is_read and self._exchange.keep_alive)
         if waiting is not None and not waiting.done():
-            waiting.set_exception(ValueError("the stream was closed while it was read"))
+            waiting.set_exception(ValueError(_CLOSED))

@@ -24,6 +24,7 @@ from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, Response, chunk
 from .loop_registration import LoopRegistration
 from .replies import whole
+from .request_options import RequestOptions
 from .stream_rules import StreamRules
 
 E = TypeVar("E", bound=BaseExchange)
@@ -46,11 +47,13 @@ class AsyncTransport(BaseTransport):
         self._feeders: dict[Connection, asyncio.Task[None]] = {}  # of uploads under way
         self._idle.clear()
 
-    def exchange(self, deadline: float, path: str, body: bytes, look: bool = True) -> Coroutine[Any, Any, Response]:
+    def exchange(
+        self, deadline: float, path: str, body: bytes, look: bool = True, options: RequestOptions | None = None
+    ) -> Coroutine[Any, Any, Response]:
         """Send a request, and return the response when it is awaited, whatever its status is; it must be, at once.
 
         Args:
-            deadline, path, body: as in ``Transport.exchange``.
+            deadline, path, body, options: as in ``Transport.exchange``.
             look: whether a kept connection is looked at before use. That is necessary unless the request is sent again
                 where it is lost.
 
@@ -58,7 +61,7 @@ class AsyncTransport(BaseTransport):
             ExtframeError: as ``Transport.exchange``.
             ConnectionLost: also if the response is truncated, and of no use (`replies.whole`).
         """
-        request = self._writer.request(path, body)
+        request = self._writer.request(path, body, options)
         kept = self._reuse(Exchange, request, look) if self._is_open(deadline) else None
         if kept is not None and kept.wants is READ:
             return self._receive(kept, deadline)  # so are most: one coroutine less saves a twentieth of a call
@@ -67,17 +70,23 @@ class AsyncTransport(BaseTransport):
     async def _exchange(self, kept: Exchange | None, request: bytes, deadline: float, look: bool) -> Response:
         return await self._receive(await self._send(Exchange, request, deadline, look, kept), deadline)
 
-    async def upload(self, deadline: float, path: str, pieces: Callable[[], AsyncGenerator[bytes, None]]) -> Response:
+    async def upload(
+        self,
+        deadline: float,
+        path: str,
+        pieces: Callable[[], AsyncGenerator[bytes, None]],
+        options: RequestOptions | None = None,
+    ) -> Response:
         """Send pieces of bytes, none of them empty, and return the response. A response that arrives early ends it.
 
         Args:
-            deadline, path: as in ``Transport.upload``.
+            deadline, path, options: as in ``Transport.upload``.
             pieces: is called once something was sent.
 
         Raises:
             ExtframeError: as `exchange`; and whatever ``pieces`` raises.
         """
-        upload = await self._send(Upload, self._writer.chunked_head(path), deadline)
+        upload = await self._send(Upload, self._writer.chunked_head(path, options), deadline)
         try:
             if upload.connection.in_step:
                 await self._send_pieces(upload, pieces(), deadline)
@@ -105,18 +114,23 @@ class AsyncTransport(BaseTransport):
         return whole(response)
 
     async def open(
-        self, deadline: float, path: str, body: bytes, rules: StreamRules | None = None
+        self,
+        deadline: float,
+        path: str,
+        body: bytes,
+        rules: StreamRules | None = None,
+        options: RequestOptions | None = None,
     ) -> AsyncResponseStream:
         """Send a request and return the response as a stream, once its headers have arrived.
 
         Args:
-            deadline, path, body, rules: as in ``Transport.open``.
+            deadline, path, body, rules, options: as in ``Transport.open``.
 
         Raises:
             ExtframeError: as `exchange`; so does reading the stream.
         """
         rules = rules or StreamRules(deadline)
-        exchange = await self._send(StreamExchange, self._writer.request(path, body), deadline)
+        exchange = await self._send(StreamExchange, self._writer.request(path, body, options), deadline)
         stream = AsyncResponseStream(exchange, registration_of(exchange.connection), rules, self)
         if not rules.follows:
             await stream.wait_for_headers()

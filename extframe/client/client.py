@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any, BinaryIO, TypeVar, overload
@@ -14,6 +14,7 @@ from ..protocol import encode_json
 from .endpoint import path_of
 from .pending_call import PendingCall
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal, whole
+from .request_options import HTTPMethod, RequestOptions
 from .stream_rules import StreamRules
 from .sync_base import SyncClientBase
 
@@ -49,7 +50,14 @@ class Client(SyncClientBase):
 
     @overload
     def call(
-        self, method: str, arguments: object = None, *, timeout: float | None = None, idempotent: bool = False
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        timeout: float | None = None,
+        idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> dict[str, Any]: ...
     @overload
     def call(
@@ -60,6 +68,8 @@ class Client(SyncClientBase):
         reply: type[T],
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> T: ...
     @overload
     def call(
@@ -70,6 +80,8 @@ class Client(SyncClientBase):
         reply: None,
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> None: ...
     @overload  # unions, Annotated, Literal, which type checkers do not accept as type[T]
     def call(
@@ -80,6 +92,8 @@ class Client(SyncClientBase):
         reply: object,
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> Any: ...
     def call(
         self,
@@ -89,6 +103,8 @@ class Client(SyncClientBase):
         reply: Any = UNTYPED,
         timeout: float | None = None,
         idempotent: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> Any:
         """Send ``arguments`` as JSON to ``method`` and return the reply.
 
@@ -104,6 +120,9 @@ class Client(SyncClientBase):
                 - ``msgspec.Raw``: the bytes as received, empty or not, neither decoded nor searched for ``Err``.
             timeout: seconds for the whole call; the client's own where None, ``math.inf`` for no deadline.
             idempotent: whether the call may be retried after its connection was lost.
+            headers: sent in addition to the client's own, such as ``Authorization``. ``User-Agent`` and ``Accept``
+                replace those of the client. Errors and log lines never quote them.
+            http_method: ``GET`` for other HTTP APIs, for which there is `get`; without arguments.
 
         Raises:
             RemoteError: the plugin reported an error: a status other than 200, or ``Err`` in the reply.
@@ -111,10 +130,15 @@ class Client(SyncClientBase):
             ConnectionLost: something was sent; it may have been executed.
             CallTimeout: the deadline passed.
             ProtocolError: the reply is not HTTP, not JSON, too large or not of the type ``reply``.
-            SpecError: ``method`` is not a valid path, or a TLS file cannot be used; nothing was sent.
+            SpecError: ``method`` is not a valid path, a header is invalid, or a TLS file cannot be used; nothing was
+                sent.
             TypeError, ValueError: ``arguments``, ``reply`` or ``timeout`` is invalid; nothing was sent.
         """
         path = path_of(method)
+        options = None
+        if headers is not None or http_method != "POST":
+            options = RequestOptions(http_method, headers, arguments)
+            method = options.name_of(path)
         read = reader_of(reply)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
@@ -122,12 +146,53 @@ class Client(SyncClientBase):
         try:
             response = self._attempt(
                 self._attempts(method, seconds, idempotent),
-                lambda deadline: whole(self._transport.exchange(path, body, deadline)),
+                lambda deadline: whole(self._transport.exchange(path, body, deadline, options)),
             )
             return decoded(response, read, decode_by)
         except ExtframeError as failure:
             self.endpoint.describe(failure, method, seconds)
             raise
+
+    @overload
+    def get(
+        self, path: str, *, reply: type[T], timeout: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> T: ...
+    @overload
+    def get(
+        self,
+        path: str,
+        *,
+        reply: object = Any,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any: ...
+    def get(
+        self,
+        path: str,
+        *,
+        reply: Any = Any,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Send a GET request and return the reply.
+
+        ::
+
+            client.get("/health")  # {'health': 'true', 'reason': ''}
+            client.get("/plugins?filters=%7B%7D", reply=list[Installed], headers={"Authorization": f"Bearer {token}"})
+
+        Plugins are called with POST; this is for other HTTP APIs, such as those of Docker's engine and of etcd. The
+        request is idempotent: it is retried if its connection is lost.
+
+        Args:
+            path: with its query; quote the values yourself. A missing leading slash is added.
+            reply: as in `call`; any JSON value where not given.
+            timeout, headers: as in `call`.
+
+        Raises:
+            ExtframeError, TypeError, ValueError: as `call`. The errors' ``method`` is ``GET /health``.
+        """
+        return self.call(path, reply=reply, timeout=timeout, idempotent=True, headers=headers, http_method="GET")
 
     def begin(self, method: str) -> PendingCall | None:
         """Send a call without arguments, without waiting; None if that would have to wait for a connection.
@@ -142,7 +207,14 @@ class Client(SyncClientBase):
 
     @contextmanager
     def stream(
-        self, method: str, arguments: object = None, *, timeout: float | None = None, follow: bool = False
+        self,
+        method: str,
+        arguments: object = None,
+        *,
+        timeout: float | None = None,
+        follow: bool = False,
+        headers: Mapping[str, str] | None = None,
+        http_method: HTTPMethod = "POST",
     ) -> Iterator[BinaryIO]:
         """Send ``arguments`` as JSON to ``method`` and return the reply as a binary stream.
 
@@ -163,18 +235,26 @@ class Client(SyncClientBase):
                 timeout covers connecting and sending only, and the block is entered once the request is sent; the
                 first read waits for the reply, and raises what the plugin answered. The silence of such a stream does
                 not count for the circuit breaker. `close` of the client closes it.
+            headers: as in `call`.
+            http_method: ``GET`` for the streams of other HTTP APIs, such as the events of Docker's engine; ``method``
+                is the path then, and there are no arguments.
 
         Raises:
             ExtframeError: as `call`, also while reading.
+            ValueError: a GET request was given arguments.
         """
         path = path_of(method)
+        options = None
+        if headers is not None or http_method != "POST":
+            options = RequestOptions(http_method, headers, arguments)
+            method = options.name_of(path)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         try:
             attempts = self._attempts(method, seconds)
             rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
             with self._attempt(
-                attempts, lambda deadline: self._transport.open(path, body, deadline, rules), rules
+                attempts, lambda deadline: self._transport.open(path, body, deadline, rules, options), rules
             ) as stream:
                 if follow:
                     with self._closed_with_client(stream):
@@ -188,14 +268,48 @@ class Client(SyncClientBase):
             raise
 
     @overload
-    def send_file(self, method: str, data: BinaryIO, *, timeout: float | None = None) -> dict[str, Any]: ...
+    def send_file(
+        self, method: str, data: BinaryIO, *, timeout: float | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]: ...
     @overload
-    def send_file(self, method: str, data: BinaryIO, *, reply: type[T], timeout: float | None = None) -> T: ...
+    def send_file(
+        self,
+        method: str,
+        data: BinaryIO,
+        *,
+        reply: type[T],
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> T: ...
     @overload
-    def send_file(self, method: str, data: BinaryIO, *, reply: None, timeout: float | None = None) -> None: ...
+    def send_file(
+        self,
+        method: str,
+        data: BinaryIO,
+        *,
+        reply: None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None: ...
     @overload
-    def send_file(self, method: str, data: BinaryIO, *, reply: object, timeout: float | None = None) -> Any: ...
-    def send_file(self, method: str, data: BinaryIO, *, reply: Any = UNTYPED, timeout: float | None = None) -> Any:
+    def send_file(
+        self,
+        method: str,
+        data: BinaryIO,
+        *,
+        reply: object,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any: ...
+    def send_file(
+        self,
+        method: str,
+        data: BinaryIO,
+        *,
+        reply: Any = UNTYPED,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
         """Send a file, from its current position to its end, and return the reply.
 
         It is sent in chunks, never held in memory as a whole, and never retried.
@@ -205,6 +319,7 @@ class Client(SyncClientBase):
             data: a binary file, or any object whose ``read(size)`` returns bytes.
             reply: as in `call`.
             timeout: seconds for the whole call, sending included; as in `call`.
+            headers: as in `call`.
 
         Raises:
             ExtframeError: as `call`; and whatever ``data.read`` raises.
@@ -212,11 +327,13 @@ class Client(SyncClientBase):
         path = path_of(method)
         check_binary(data)
         read = reader_of(reply)
+        options = None if headers is None else RequestOptions("POST", headers)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         decode_by = monotonic() + seconds
         try:
             response = self._attempt(
-                self._attempts(method, seconds), lambda deadline: whole(self._transport.upload(path, data, deadline))
+                self._attempts(method, seconds),
+                lambda deadline: whole(self._transport.upload(path, data, deadline, options)),
             )
             return decoded(response, read, decode_by)
         except ExtframeError as failure:

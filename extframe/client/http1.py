@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ConnectionLost, ProtocolError, SpecError
 from ..protocol import excerpt
 from ..text import quoted
 from .response_body import Body, ChunkedBody, Gunzip, SizedBody, UnsizedBody, whole_chunks
 from .response_head import CACHED_SIZE, END_OF_HEAD, Head, Headers, may_begin_head, parse_head
+
+if TYPE_CHECKING:
+    from .request_options import RequestOptions
 
 __all__ = ["Headers", "Limits", "RequestWriter", "Response", "ResponseParser", "chunk", "find_header", "read_whole"]
 
@@ -73,26 +76,50 @@ class RequestWriter:
 
     def __init__(self, host: str, *, gzip: bool = False) -> None:
         self._host = host
+        self._gzip = gzip
         self._after_length = "\r\n".join(["", f"Accept: {ACCEPT}", *["Accept-Encoding: gzip"] * gzip, "", ""]).encode()
         self._starts: dict[str, bytes] = {}
 
-    def request(self, path: str, body: bytes) -> bytes:
-        """Return a whole POST request."""
+    def request(self, path: str, body: bytes, options: RequestOptions | None = None) -> bytes:
+        """Return a whole request: a POST request where there are no options."""
+        if options is not None:
+            framing = [] if options.http_method == "GET" else [b"Content-Length: %d" % len(body)]
+            return self._head(path, framing, options) + body
         start = self._starts.get(path) or self._start(path)
         return b"%bContent-Length: %d%b%b" % (start, len(body), self._after_length, body)
 
-    def chunked_head(self, path: str) -> bytes:
+    def chunked_head(self, path: str, options: RequestOptions | None = None) -> bytes:
         """Return the head of a POST request whose body follows in chunks (see `chunk`)."""
+        if options is not None:
+            return self._head(path, [b"Transfer-Encoding: chunked"], options)
         return b"%bTransfer-Encoding: chunked%b" % (self._start(path), self._after_length)
 
     def _start(self, path: str) -> bytes:
-        if not _PATH.fullmatch(path):
-            raise SpecError(f"{path!r} is not a valid method: expected printable ASCII without spaces, after a slash")
+        line = _request_line("POST", path)
         if len(self._starts) >= _STARTS_LIMIT:
             self._starts.clear()  # so many paths are built from names, and none is worth keeping
-        start = f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nUser-Agent: {USER_AGENT}\r\n".encode("ascii")
+        start = f"{line}\r\nHost: {self._host}\r\nUser-Agent: {USER_AGENT}\r\n".encode("ascii")
         self._starts[path] = start
         return start
+
+    def _head(self, path: str, framing: list[bytes], options: RequestOptions) -> bytes:
+        """Return a head with headers of the caller, which replace those of the client that have the same name."""
+        given = {name.lower() for name, _ in options.headers}
+        replaceable = [(b"User-Agent", USER_AGENT.encode()), (b"Accept", ACCEPT.encode())]
+        headers = [pair for pair in replaceable if pair[0].lower() not in given] + list(options.headers)
+        lines = [
+            f"{_request_line(options.http_method, path)}\r\nHost: {self._host}".encode("ascii"),
+            *framing,
+            *[b"Accept-Encoding: gzip"] * self._gzip,
+            *(b"%b: %b" % pair for pair in headers),
+        ]
+        return b"\r\n".join([*lines, b"", b""])
+
+
+def _request_line(http_method: str, path: str) -> str:
+    if not _PATH.fullmatch(path):
+        raise SpecError(f"{path!r} is not a valid method: expected printable ASCII without spaces, after a slash")
+    return f"{http_method} {path} HTTP/1.1"
 
 
 LAST_CHUNK = b"0\r\n\r\n"

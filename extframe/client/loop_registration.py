@@ -28,7 +28,7 @@ class _HasPhase(Protocol):
 class LoopRegistration:
     """Runs the steps of an exchange whenever the loop finds its connection ready, and ends them at the deadline.
 
-    All methods are called in the loop's thread, except `end`.
+    All methods are called in the loop's thread, except `end` and `call_in_loop`.
 
     Args:
         connection: belongs to the task that runs an exchange over it, or to a connection pool.
@@ -101,18 +101,29 @@ class LoopRegistration:
         loop, connection = self._loop, self._connection
         if connection.closed or connection.is_inherited or loop.is_closed():
             return True  # a forked child must not touch the selector, which it shares with its parent
-        if asyncio._get_running_loop() is not loop and loop.is_running():
-            try:
-                loop.call_soon_threadsafe(connection.close)
-            except RuntimeError:  # it was closed just now
-                return True
-            return False
+        if self._is_elsewhere():
+            return not self._schedule(connection.close)
         self._stop_writing()
         loop.remove_reader(connection.fileno())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._step = None
+        return True
+
+    def call_in_loop(self, function: Callable[[], object]) -> None:
+        """Call ``function`` now if this is the loop's thread, or the loop does not run; else have the loop call it."""
+        if not (self._is_elsewhere() and self._schedule(function)):
+            function()
+
+    def _is_elsewhere(self) -> bool:
+        return asyncio._get_running_loop() is not self._loop and self._loop.is_running()
+
+    def _schedule(self, function: Callable[[], object]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop was closed just now
+            return False
         return True
 
     def _ready(self) -> None:

@@ -17,6 +17,7 @@ from .connection import SEND, Connection, late, wait
 from .connection_pool import ConnectionPool
 from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, STATUS_LINE, Response, chunk
+from .request_options import RequestOptions
 from .sockets import connect_now
 from .steps import run
 from .stream_rules import StreamRules
@@ -34,8 +35,13 @@ class Transport(BaseTransport):
     sending, receiving. Errors carry the address.
     """
 
-    def exchange(self, path: str, body: bytes, deadline: float) -> Response:
+    def exchange(self, path: str, body: bytes, deadline: float, options: RequestOptions | None = None) -> Response:
         """Send a request and return the response, whatever its status is.
+
+        Args:
+            path, body: of the request.
+            deadline: for all of it.
+            options: what else the request has.
 
         Raises:
             SpecError: the path is invalid in a request, or a file of the TLS configuration cannot be used.
@@ -44,7 +50,7 @@ class Transport(BaseTransport):
             CallTimeout: the deadline passed; ``phase`` is what was being waited for.
             ProtocolError: the response is not HTTP, or over a limit.
         """
-        exchange = self._send(Exchange, self._writer.request(path, body), deadline)
+        exchange = self._send(Exchange, self._writer.request(path, body, options), deadline)
         return self._receive(exchange, deadline)
 
     def begin(self, path: str, body: bytes) -> Exchange | None:
@@ -91,13 +97,13 @@ class Transport(BaseTransport):
             self.release(exchange.connection, reusable=response.keep_alive)
         return response
 
-    def upload(self, path: str, data: BinaryIO, deadline: float) -> Response:
+    def upload(self, path: str, data: BinaryIO, deadline: float, options: RequestOptions | None = None) -> Response:
         """Send a file in chunks, and return the response. A response that arrives early ends the sending.
 
         Raises:
             ExtframeError: as `exchange`; and whatever ``data.read`` raises.
         """
-        exchange = self._send(Upload, self._writer.chunked_head(path), deadline)
+        exchange = self._send(Upload, self._writer.chunked_head(path, options), deadline)
         try:
             _send_in_chunks(exchange, data, deadline)
         except BaseException as failure:
@@ -105,20 +111,27 @@ class Transport(BaseTransport):
             raise
         return self._receive(exchange, deadline)
 
-    def open(self, path: str, body: bytes, deadline: float, rules: StreamRules | None = None) -> ResponseStream:
+    def open(
+        self,
+        path: str,
+        body: bytes,
+        deadline: float,
+        rules: StreamRules | None = None,
+        options: RequestOptions | None = None,
+    ) -> ResponseStream:
         """Send a request and return the response as a stream, once its headers have arrived.
 
         A stream that follows is returned once the request is sent; its first read waits for the headers.
 
         Args:
-            path, body, deadline: as in `exchange`.
+            path, body, deadline, options: as in `exchange`.
             rules: the deadlines of the stream; ``deadline`` for all of it where None.
 
         Raises:
             ExtframeError: as `exchange`; so does reading the stream.
         """
         rules = rules or StreamRules(deadline)
-        exchange = self._send(StreamExchange, self._writer.request(path, body), deadline)
+        exchange = self._send(StreamExchange, self._writer.request(path, body, options), deadline)
         stream = ResponseStream(exchange, rules, self)
         if not rules.follows:
             stream.wait_for_headers()

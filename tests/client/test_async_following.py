@@ -116,6 +116,50 @@ def test_a_task_may_close_the_stream_that_another_reads(run, quiet_log):
     run(main)
 
 
+def test_another_thread_may_close_the_stream_that_a_task_reads(run, quiet_log):
+    async def main():
+        async with AsyncClient(quiet_log.address) as client, client.stream(READ_LOGS, follow=True) as stream:
+            asyncio.get_running_loop().set_debug(True)  # raises in a thread that uses the loop without waking it
+            reader = asyncio.create_task(stream.read())
+            await reading(stream)
+            closer = threading.Thread(target=stream.close)
+            closer.start()
+            with pytest.raises(ValueError, match="closed while it was read"):
+                await asyncio.wait_for(reader, 30)  # the loop sleeps: the other thread has to wake it
+            closer.join()
+            assert stream.closed
+            with pytest.raises(ValueError, match="closed stream"):
+                await stream.read()
+
+    run(main)
+    assert eventually(lambda: quiet_log.ended)
+
+
+def test_a_stream_that_is_closed_between_two_pieces_does_not_wait_for_more(run, fault_server):
+    def behaviour(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(HEAD)
+        peer.wait(0.05)
+        peer.send(b"5\r\n")  # not yet a piece: the reader waits again
+        peer.hang()
+
+    server = fault_server(behaviour)
+
+    async def main():
+        async with AsyncClient(server.address) as client, client.stream(READ_LOGS, follow=True) as stream:
+            advance = stream._advance
+
+            def advance_and_close() -> bool:
+                asyncio.get_running_loop().call_soon(stream.close)  # before the reader continues
+                return advance()
+
+            stream._advance = advance_and_close
+            with pytest.raises(ValueError, match="closed while it was read"):
+                await asyncio.wait_for(stream.read(), 30)
+
+    run(main)
+
+
 def test_a_read_that_is_cancelled_before_the_headers_is_continued_by_the_next(run, fault_server):
     def behaviour(peer: Peer) -> None:
         peer.read_request()
