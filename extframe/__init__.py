@@ -13,7 +13,7 @@ _PUBLIC = {
     "client.transport": "ConnectionPool",
     "errors": (
         "ActivationError CallTimeout ConnectError ConnectionLost DoesNotImplement ExtframeError HandlerError "
-        "PluginNotFound PluginUnavailable ProtocolError RemoteError SpecError TransportError"
+        "PluginBlocked PluginNotFound PluginUnavailable ProtocolError RemoteError SpecError TransportError"
     ),
     "handlers.failures": "Failure",
     "handlers.hooks": "hookimpl hookspec",

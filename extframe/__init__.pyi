@@ -13,6 +13,7 @@ from .errors import ConnectionLost as ConnectionLost
 from .errors import DoesNotImplement as DoesNotImplement
 from .errors import ExtframeError as ExtframeError
 from .errors import HandlerError as HandlerError
+from .errors import PluginBlocked as PluginBlocked
 from .errors import PluginNotFound as PluginNotFound
 from .errors import PluginUnavailable as PluginUnavailable
 from .errors import ProtocolError as ProtocolError
@@ -156,6 +157,7 @@ __all__ = [
     "NetworkDriver",
     "PartialLogMetadata",
     "Plugin",
+    "PluginBlocked",
     "PluginEvent",
     "PluginManager",
     "PluginNotFound",

@@ -32,6 +32,10 @@ class PluginNotFound(ExtframeError, LookupError):
     """No registry has a plugin of this name. The message lists every place that was searched."""
 
 
+class PluginBlocked(PluginNotFound):
+    """The lists ``allow`` and ``block``, or the environment, refuse the plugin. No registry was searched."""
+
+
 class SpecError(ExtframeError, ValueError):
     """A name, address or spec file is invalid. The message has the file, line or key, and what was expected.
 

@@ -14,6 +14,7 @@ from extframe.errors import (
     ConnectError,
     ExtframeError,
     HandlerError,
+    PluginNotFound,
     PluginUnavailable,
     RemoteError,
     SpecError,
@@ -22,6 +23,7 @@ from extframe.errors import (
 
 PARENTS = {
     "PluginNotFound": {LookupError},
+    "PluginBlocked": {PluginNotFound, LookupError},
     "SpecError": {ValueError},
     "DoesNotImplement": set(),
     "ActivationError": set(),

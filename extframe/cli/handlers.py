@@ -17,7 +17,7 @@ EPILOG = """\b
 Examples:
   extframe handlers
   extframe handlers --verbose -o json
-  EXTFRAME_DISABLE=backup extframe handlers
+  EXTFRAME_BLOCK=backup extframe handlers
 """
 
 

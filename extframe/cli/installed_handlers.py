@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InstalledHandler:
-    """One entry point. Its state is loaded, failed, or blocked by EXTFRAME_DISABLE."""
+    """One entry point. Its state is loaded, failed, or blocked by the environment."""
 
     name: str
     package: str | None
@@ -38,8 +38,8 @@ def installed_handlers(manager: PluginManager) -> Iterator[InstalledHandler]:
         if failure is not None:
             yield InstalledHandler(name, package, version, "failed", hooks, error_text(failure.exception))
         else:
-            state = "blocked" if manager.is_blocked(name) else "loaded"
-            yield InstalledHandler(name, package, version, state, hooks)
+            refusal = manager.refusal(entry_point)
+            yield InstalledHandler(name, package, version, "blocked" if refusal else "loaded", hooks, refusal)
 
 
 def failure_subject(entry_point: EntryPoint) -> str:

@@ -30,6 +30,7 @@ class EntryPointLoader:
         manager: where hook specifications and handlers are registered.
         report: keeps a failure under its subject.
         loaded: is called with each handler that was registered, and with its distribution.
+        refusal: returns why an entry point is not to be imported, as the predicate of a sentence, or None.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class EntryPointLoader:
         *,
         report: Callable[[Hashable, Failure], None],
         loaded: Callable[[object, Distribution], None],
+        refusal: Callable[[EntryPoint], str | None],
     ) -> None:
         self._manager = manager
         self._report = report
         self._loaded = loaded
+        self._refusal = refusal
         self._interfaces: dict[str, type[Interface]] = {}  # by hook
 
     def load(self, groups: Sequence[str], name: str | None = None) -> int:
@@ -60,8 +63,9 @@ class EntryPointLoader:
         return len([None for _, handler in registered if self._manager.is_registered(handler)])
 
     def _import(self, entry: EntryPoint) -> Iterator[Any]:
-        if self._manager.is_blocked(entry.name):
-            _logger().info("entry point %r is blocked and not imported", entry.name)
+        refusal = self._refusal(entry)
+        if refusal is not None:
+            _logger().info("entry point %r %s; it is not imported", entry.name, refusal)
             return
         try:
             yield _load(entry)

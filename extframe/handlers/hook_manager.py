@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 import threading
 from collections.abc import Callable, Hashable, Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from .access_rules import AccessRules
 from .entry_point_loader import EntryPointLoader, has_spec, similar_hook
 from .entry_points import Distribution, DistributionFacade, origin
 from .hooks import LIFECYCLE, PROJECT, ExtensionPoints, FunctionHandler, Lifecycle, is_extension_point, make_hookspec
@@ -19,6 +19,7 @@ from .hooks import LIFECYCLE, PROJECT, ExtensionPoints, FunctionHandler, Lifecyc
 if TYPE_CHECKING:
     from pluggy import HookImpl, HookimplOpts, HookspecOpts
 
+    from .entry_points import EntryPoint
     from .failures import Failure, Failures
     from .hook_claims import Monitor
 
@@ -35,17 +36,18 @@ class HookManager(pluggy.PluginManager):
 
     _runs_async_handlers = False  # AsyncPluginManager does
 
-    def __init__(self) -> None:
+    def __init__(self, access: AccessRules | None = None) -> None:
         super().__init__(PROJECT)
+        self._access = access or AccessRules()
+        self._refused: dict[tuple[str, str, str | None], str] = {}  # entry points that are not imported, and why
         self._lock = threading.RLock()  # guards pluggy's state and the lists below
         self._distributions: list[tuple[object, Distribution]] = []
         self._monitors: list[Monitor] = []
-        self._loader = EntryPointLoader(self, report=self._report, loaded=self._note_distribution)
+        self._loader = EntryPointLoader(
+            self, report=self._report, loaded=self._note_distribution, refusal=self._refusal
+        )
         self.add_hookspecs(ExtensionPoints)
         self.add_hookspecs(Lifecycle)
-        for name in os.environ.get("EXTFRAME_DISABLE", "").split(","):
-            if name.strip():
-                self.set_blocked(name.strip())
 
     @cached_property
     def _failures(self) -> Failures:
@@ -78,6 +80,9 @@ class HookManager(pluggy.PluginManager):
     def _register(self, handler: object, name: str | None) -> str | None:
         if self.is_registered(handler):
             return super().register(handler, name)  # raises
+        known_as = name or self.get_canonical_name(handler)
+        if self._access.blocks_handler(known_as):
+            super().set_blocked(known_as)
         try:
             registered = super().register(handler, name)
             self._check_impls(handler)
@@ -180,10 +185,39 @@ class HookManager(pluggy.PluginManager):
         Returns:
             The number of handlers that were registered.
         """
-        return self._loader.load((group,), name)
+        count = self._loader.load((group,), name)
+        self._access.report_unmatched_handlers(stacklevel=2)
+        return count
 
     def _load(self, groups: Sequence[str]) -> None:
         self._loader.load(groups)
+        if groups:
+            self._access.report_unmatched_handlers(stacklevel=4)
+
+    def _refusal(self, entry: EntryPoint) -> str | None:
+        """Return why an entry point is not imported, as the predicate of a sentence; None if it is."""
+        refusal = self._access.handler_refusal(entry)
+        if refusal is None and super().is_blocked(entry.name):
+            refusal = "is blocked"
+        if refusal is not None:
+            self._refused[entry.name, entry.value, entry.origin[0]] = refusal
+        return refusal
+
+    def refusal(self, entry: EntryPoint) -> str | None:
+        """Return why an entry point was not imported, as the predicate of a sentence; None if it was not refused."""
+        return self._refused.get((entry.name, entry.value, entry.origin[0]))
+
+    def unmatched_entries(self, variable: str, plugins: Sequence[str] = ()) -> list[tuple[str, str | None]]:
+        """Return the entries of ``EXTFRAME_ALLOW`` or ``EXTFRAME_BLOCK`` that match no handler and no plugin.
+
+        Args:
+            variable: one of the two.
+            plugins: the names of the plugins that exist.
+
+        Returns:
+            Each entry with the most similar name, or None.
+        """
+        return self._access.unmatched(variable, plugins)
 
     def _note_distribution(self, handler: object, distribution: Distribution) -> None:
         self._distributions.append((handler, distribution))
@@ -216,7 +250,13 @@ class HookManager(pluggy.PluginManager):
     def unblock(self, name: str) -> bool:
         """Unblock a name; return whether it was blocked."""
         with self._lock:
-            return super().unblock(name)
+            was_blocked = self._access.unblock_handler(name)
+            return super().unblock(name) or was_blocked
+
+    def is_blocked(self, name: str) -> bool:
+        """Return whether a name is blocked: by `set_blocked`, by ``block=`` or by the environment."""
+        with self._lock:
+            return super().is_blocked(name) or self._access.blocks_handler(name)
 
     def get_plugins(self) -> set[Any]:
         """Return the registered handlers."""

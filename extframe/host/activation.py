@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from ..client.client import Client
 from ..concurrency.event import Event
 from ..errors import ActivationError, ExtframeError
+from ..handlers.access_rules import AccessRules
 from ..handlers.failures import Failures
 from ..interface.declarations import Interface
 from ..protocol import Manifest, PluginSpec
@@ -30,6 +31,7 @@ class Activator:
         events: receives the lifecycle events.
         closed: is set when the manager is closed.
         manifests: the manifests of plugins that are not sent a handshake, by name.
+        access: which plugins may be used.
     """
 
     def __init__(
@@ -42,11 +44,12 @@ class Activator:
         events: Events,
         closed: Event,
         manifests: Mapping[str, Manifest] = {},
+        access: AccessRules | None = None,
     ) -> None:
         def create(spec: PluginSpec, listener: PluginListener) -> Plugin:
             return Plugin(spec, connect, listener=listener)
 
-        self.registry = RegistryAccess(registry, manifests)
+        self.registry = RegistryAccess(registry, manifests, access)
         self.dispatcher = dispatcher
         self.closed = closed
         self.table: PluginTable[Plugin] = PluginTable(

@@ -10,6 +10,7 @@ from ..client.connection_pool import affordable
 from ..concurrency.deadlines import left
 from ..concurrency.tasks import OwnedTasks, set_done
 from ..errors import ActivationError, ExtframeError
+from ..handlers.access_rules import AccessRules
 from ..handlers.async_lifecycle import AsyncLifecycleEvents
 from ..handlers.failures import Failures
 from ..interface.async_interface import AsyncInterface
@@ -39,6 +40,7 @@ class AsyncActivator:
         events: receives the lifecycle events.
         tasks: of the manager.
         manifests: the manifests of plugins that are not sent a handshake, by name.
+        access: which plugins may be used.
     """
 
     def __init__(
@@ -51,12 +53,13 @@ class AsyncActivator:
         events: AsyncLifecycleEvents,
         tasks: OwnedTasks,
         manifests: Mapping[str, Manifest] = {},
+        access: AccessRules | None = None,
     ) -> None:
         def create(spec: PluginSpec, listener: PluginListener) -> AsyncPlugin:
             return AsyncPlugin(spec, connect, listener=listener)
 
-        access = RegistryAccess(registry, manifests)
-        self.registry = AsyncRegistryAccess(access)
+        found_in = RegistryAccess(registry, manifests, access)
+        self.registry = AsyncRegistryAccess(found_in)
         self.dispatcher = dispatcher
         self.events = events
         self.tasks = tasks
@@ -67,7 +70,7 @@ class AsyncActivator:
             failures=failures,
             events=events,
             is_closed=lambda: self._is_closed,
-            why=access.why if access.explains else None,
+            why=found_in.why if found_in.explains else None,
         )
 
     async def use(

@@ -57,7 +57,7 @@ class AsyncPluginManager(BaseManager):
     A manager belongs to the event loop of its first await. Its handlers can be registered in any thread.
 
     Args:
-        registry, groups, timeout, breaker, implements, keep_alive, limits: as for ``PluginManager``.
+        registry, groups, timeout, breaker, implements, keep_alive, limits, allow, block: as for ``PluginManager``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -75,6 +75,8 @@ class AsyncPluginManager(BaseManager):
         implements: Mapping[str, Sequence[str]] = {},
         keep_alive: bool = True,
         limits: Limits | None = None,
+        allow: Sequence[str] | None = None,
+        block: Sequence[str] = (),
     ) -> None:
         super().__init__(
             registry,
@@ -84,6 +86,8 @@ class AsyncPluginManager(BaseManager):
             implements=implements,
             keep_alive=keep_alive,
             limits=limits,
+            allow=allow,
+            block=block,
         )
         self._binding = LoopBinding("this AsyncPluginManager", self._bind)
         self._is_closed = False
@@ -100,6 +104,7 @@ class AsyncPluginManager(BaseManager):
             events=AsyncLifecycleEvents(context, loop=loop, tasks=tasks),
             tasks=tasks,
             manifests=self._manifests,
+            access=self._access,
         )
         if self._is_closed:
             self._activator.close()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..concurrency.deadlines import check_timeout
+from ..handlers.access_rules import AccessRules
 from ..handlers.hook_manager import HookManager
 from .arguments import chained, check_registry, entry_point_groups, manifests_of
 
@@ -31,9 +32,11 @@ class BaseManager(HookManager):
         implements: Mapping[str, Sequence[str]],
         keep_alive: bool,
         limits: Limits | None,
+        allow: Sequence[str] | None,
+        block: Sequence[str],
     ) -> None:
         check_registry(registry)
-        super().__init__()
+        super().__init__(AccessRules(allow, block))
         self._registry = chained(registry)
         self._timeout = check_timeout(timeout)
         self._breaker = breaker

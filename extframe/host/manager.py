@@ -42,8 +42,7 @@ class PluginManager(BaseManager):
     Args:
         registry: where plugins are found; ``LocalRegistry()`` if None. Several are a `RegistryChain`. ``close`` closes
             it.
-        groups: the entry-point groups to load handlers from; ``()`` for none. Names in the environment
-            variable ``EXTFRAME_DISABLE`` (separated by commas) are blocked.
+        groups: the entry-point groups to load handlers from; ``()`` for none.
         timeout: the default timeout of calls to plugins, in seconds; also for handlers that are registered while
             plugins are active.
         breaker: the circuit breaker of each plugin; None for none.
@@ -51,6 +50,11 @@ class PluginManager(BaseManager):
             ``{"loki": ["LogDriver"]}``. They are not sent a handshake.
         keep_alive: whether connections are kept for reuse; not those of a plugin that turns out to close them.
         limits: the largest accepted replies of plugins, handshakes included.
+        allow: the only handlers and plugins that may take part, by the name of the entry point, the distribution or
+            the plugin, or by patterns such as ``acme-*``; ``plugin:NAME`` and ``handler:NAME`` limit an entry to one
+            kind. None for all. Others are not imported or contacted. The built-in handlers need not be in it.
+        block: handlers and plugins that may not take part, in the same form. The environment variables
+            ``EXTFRAME_ALLOW`` and ``EXTFRAME_BLOCK`` (separated by commas) can refuse more, and never less.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -66,6 +70,8 @@ class PluginManager(BaseManager):
         implements: Mapping[str, Sequence[str]] = {},
         keep_alive: bool = True,
         limits: Limits | None = None,
+        allow: Sequence[str] | None = None,
+        block: Sequence[str] = (),
     ) -> None:
         super().__init__(
             registry,
@@ -75,6 +81,8 @@ class PluginManager(BaseManager):
             implements=implements,
             keep_alive=keep_alive,
             limits=limits,
+            allow=allow,
+            block=block,
         )
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
@@ -100,6 +108,7 @@ class PluginManager(BaseManager):
             events=LifecycleEvents(self._hook_context()),
             closed=self._closed,
             manifests=self._manifests,
+            access=self._access,
         )
         shared: Activator = vars(self).setdefault("_activator", made)  # by threads that arrive at the same time
         return shared

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from ..concurrency.deadlines import left
 from ..concurrency.threads import Worker
-from ..errors import CallTimeout, ExtframeError
+from ..errors import CallTimeout, ExtframeError, PluginBlocked
+from ..handlers.access_rules import AccessRules
 from ..logs import get_logger
 from ..protocol import Manifest, PluginSpec
 from ..registry.base import Registry, errors_of, name_of, waits
@@ -29,11 +30,15 @@ class RegistryAccess:
     Args:
         registry: where plugins are found.
         manifests: the manifests of plugins that are not asked for theirs, by name.
+        access: which plugins may be used; all where None. The others are neither listed nor looked up.
     """
 
-    def __init__(self, registry: Registry, manifests: Mapping[str, Manifest] = {}) -> None:
+    def __init__(
+        self, registry: Registry, manifests: Mapping[str, Manifest] = {}, access: AccessRules | None = None
+    ) -> None:
         self.registry = registry
         self._manifests = manifests
+        self._access = None if access is None or access.is_empty else access
         self.name = name_of(registry)
 
     def is_local(self, method: str) -> bool:
@@ -50,15 +55,19 @@ class RegistryAccess:
             ExtframeError: the registry failed; the cause is chained.
             CallTimeout: it did not answer before the deadline.
         """
-        return self._call("scan", self.registry.scan, "list plugins", None, deadline)
+        names = self._call("scan", self.registry.scan, "list plugins", None, deadline)
+        return names if self._access is None else self._access.allowed_plugins(names)
 
     def find(self, name: str, deadline: float | None = None) -> PluginSpec:
         """Return the address of a plugin, as ``Registry.find`` does.
 
         Raises:
             PluginNotFound, SpecError, ActivationError: as ``Registry.find`` does.
+            PluginBlocked: it may not be used.
             ExtframeError, CallTimeout: as `scan` does.
         """
+        if self._access is not None and (refusal := self._access.plugin_refusal(name)) is not None:
+            raise PluginBlocked(f"plugin {name!r} {refusal}", plugin=name)
         spec = self._call("find", lambda: self.registry.find(name), f"find plugin {name!r}", name, deadline)
         manifest = self._manifests.get(name)
         return spec if manifest is None else replace(spec, manifest=manifest)

@@ -611,7 +611,9 @@ def test_an_extension_point_without_a_handler_is_a_warning_with_its_hook(diagnos
 def test_an_extension_point_whose_handler_is_blocked_says_so(diagnosed, plugin, monkeypatch):
     monkeypatch.setenv("EXTFRAME_DISABLE", "extframe.volume_driver")
     plugin("rclone")
-    diagnosed().one("rclone", "warning", "EXTFRAME_DISABLE blocks 'extframe.volume_driver'")
+    diagnosed().one(
+        "rclone", "warning", "'extframe.volume_driver' is blocked by 'extframe.volume_driver' in EXTFRAME_DISABLE"
+    )
 
 
 @as_root
@@ -815,9 +817,9 @@ def test_an_entry_point_that_needs_another_package_is_a_problem(diagnosed_with, 
 )
 def test_a_handler_that_cannot_be_loaded_is_a_problem_and_can_be_left_out(diagnosed_with, package, source, words):
     package("backup", source)
-    command = diagnosed_with(EXTFRAME_DISABLE="extframe.authz").one("backup of backup 1.0", "problem", words)["command"]
-    assert command == "export EXTFRAME_DISABLE=extframe.authz,backup"
-    assert diagnosed_with(EXTFRAME_DISABLE=command.partition("=")[2]).wrong("handlers") == []
+    command = diagnosed_with(EXTFRAME_BLOCK="extframe.authz").one("backup of backup 1.0", "problem", words)["command"]
+    assert command == "export EXTFRAME_BLOCK=extframe.authz,backup"
+    assert diagnosed_with(EXTFRAME_BLOCK=command.partition("=")[2]).wrong("handlers") == []
 
 
 def test_of_two_packages_with_one_name_the_one_that_is_never_called_is_a_problem(diagnosed_with, package):
@@ -855,7 +857,7 @@ def test_a_hook_without_a_specification_is_ok_if_it_says_so_or_a_plugin_reaches_
 def test_a_blocked_name_is_listed_and_an_unknown_one_is_a_warning(diagnosed_with, package):
     package("backup", "raise AssertionError('must not be imported')")
     report = diagnosed_with(EXTFRAME_DISABLE="bakup, backup,zzz")
-    row = report.one("bakup", "warning", "no handler has this name", "did you mean 'backup'?")
+    row = report.one("bakup", "warning", "matches no handler and no plugin", "did you mean 'backup'?")
     assert row["command"] == "export EXTFRAME_DISABLE=backup,zzz"
     assert report.one("zzz", "warning")["command"] == "export EXTFRAME_DISABLE=bakup,backup"
     assert (report.of("backup"), report.code) == ([], 0)

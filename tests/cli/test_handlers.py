@@ -72,7 +72,7 @@ def test_of_two_packages_with_one_name_the_second_is_failed_and_the_first_keeps_
 def test_a_blocked_handler_is_listed_as_blocked(listed, tmp_path):
     source = "raise RuntimeError('must not be imported')"
     install(tmp_path, "extframe-backup", module="backup", source=source, entry_points={"backup": "backup"})
-    assert listed(EXTFRAME_DISABLE="backup")["extframe-backup", "backup"]["state"] == "blocked"
+    assert listed(EXTFRAME_BLOCK="backup")["extframe-backup", "backup"]["state"] == "blocked"
 
 
 def test_what_a_package_prints_is_not_in_the_output(listed, tmp_path):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ...errors import ExtframeError, PluginNotFound, SpecError
 from ...handlers.entry_points import GROUP, entry_points
-from ...host.manager import PluginManager
 from ..shell import shell_command
-from .handshakes import Handshake, shake_hands_with_all
+from .handshakes import Handshake, manager_with_handlers, shake_hands_with_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...handlers.entry_points import EntryPoint
+    from ...host.manager import PluginManager
     from ...protocol import PluginSpec
     from ...registry.local import LocalRegistry
 
@@ -83,8 +81,7 @@ class CheckContext:
     @cached_property
     def manager(self) -> PluginManager:
         """A manager with the installed handlers. No plugin is activated by it, so that no handler is called."""
-        with contextlib.redirect_stdout(sys.stderr):  # keep what packages print during import out of the output
-            return PluginManager(self.registry, groups=(GROUP,))
+        return manager_with_handlers(self.registry)
 
     @cached_property
     def entry_points(self) -> list[EntryPoint]:

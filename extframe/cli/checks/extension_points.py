@@ -46,9 +46,9 @@ def _without_handler(context: CheckContext, handshake: Handshake, point: str) ->
     name, source, hook = handshake.spec.name, handshake.spec.source, hook_name(point)
     builtin = f"extframe.{hook}"
     what = f"implements {point}, but no installed handler has the hook {hook!r}"
-    if context.manager.is_blocked(builtin):
-        what += f": EXTFRAME_DISABLE blocks {builtin!r}"
-        return warning(name, what, where=source, remedy="remove it from EXTFRAME_DISABLE")
+    refusals = {each.name: context.manager.refusal(each) for each in context.entry_points}
+    if refusal := refusals.get(builtin):
+        return warning(name, f"{what}: {builtin!r} {refusal}", where=source, remedy="remove it from this list")
     handled = [each for each in vars(context.manager.hook) if _handlers_of(context, each)]
     close = get_close_matches(hook, handled, n=1)
     meant = f"; its author may have meant {close[0]!r}" if close else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from ...handlers.access_rules import ALLOW, BLOCK, OLD_BLOCK
 from ...handlers.entry_points import origin
 from ...handlers.hooks import LIFECYCLE
 from ...protocol import hook_name
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from ...handlers.entry_points import EntryPoint
 
-_VARIABLE = "EXTFRAME_DISABLE"
 _PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")  # a name (PEP 508), and no option of pip
 
 
@@ -73,7 +73,7 @@ def _failure(context: CheckContext, entry_point: EntryPoint, error: BaseExceptio
         who,
         what,
         remedy="install a newer version (`extframe handlers -v` shows the traceback), or disable it",
-        command=_export([*_blocked_names(), entry_point.name]),
+        command=_export(BLOCK, [*_listed(BLOCK), entry_point.name]),
     )
 
 
@@ -123,27 +123,28 @@ def _place(impl: HookImpl) -> str:
 
 
 def _blocked(context: CheckContext) -> Iterator[Diagnosis]:
-    known = [entry_point.name for entry_point in context.entry_points]
-    names = _blocked_names()
-    for name in names:
-        if name in known:
-            yield ok(name, f"is disabled by {_VARIABLE}, and not imported")
-            continue
-        close = get_close_matches(name, known, n=1)
-        yield warning(
-            name,
-            f"is in {_VARIABLE}, but no handler has this name" + (f"; did you mean {close[0]!r}?" if close else ""),
-            remedy="correct it" if close else "remove it",
-            command=_export([*(each for each in names if each != name), *close]),
-        )
+    for entry_point in context.entry_points:
+        refusal = context.manager.refusal(entry_point)
+        if refusal is not None:
+            yield ok(entry_point.name, f"{refusal}, and not imported")
+    for variable in (ALLOW, BLOCK, OLD_BLOCK):
+        names = _listed(variable)
+        for name, close in context.manager.unmatched_entries(variable, list(context.sources)):
+            meant = f"; did you mean {close!r}?" if close else ""
+            yield warning(
+                name,
+                f"is in {variable}, but matches no handler and no plugin{meant}",
+                remedy="correct it" if close else "remove it",
+                command=_export(variable, [*(each for each in names if each != name), *([close] if close else [])]),
+            )
 
 
-def _blocked_names() -> list[str]:
-    return [name.strip() for name in os.environ.get(_VARIABLE, "").split(",") if name.strip()]
+def _listed(variable: str) -> list[str]:
+    return [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
 
 
-def _export(names: list[str]) -> str:
+def _export(variable: str, names: list[str]) -> str:
     if not names:
-        return f"unset {_VARIABLE}"
+        return f"unset {variable}"
     value = ",".join(dict.fromkeys(names))
-    return f"export {_VARIABLE}={quote(value)}" if can_quote(value) else ""
+    return f"export {variable}={quote(value)}" if can_quote(value) else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -57,10 +58,16 @@ def shake_hands_with_all(registry: Registry, specs: Sequence[PluginSpec], timeou
         return [replace(each, faults=_faults(manager, each.spec.name)) for each in handshakes]
 
 
+def manager_with_handlers(registry: Registry) -> PluginManager:
+    """Return a manager with the installed handlers. What packages print goes to stderr; warnings are not shown."""
+    with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the doctor's own output has these
+        return PluginManager(registry, groups=(GROUP,))
+
+
 def _manager_without_handlers(registry: Registry) -> PluginManager:
     """Return a manager that has all hooks and no handler, so that a check has no side effects."""
-    with contextlib.redirect_stdout(sys.stderr):
-        manager = PluginManager(registry, groups=(GROUP,))
+    manager = manager_with_handlers(registry)
     for handler in manager.get_plugins():
         manager.unregister(handler)
     return manager
