@@ -103,8 +103,8 @@ class Endpoint:
                 reason = self.listener.why(failure)
                 failure.message = f"the plugin {reason}" if reason else failure.message
         if isinstance(failure, CallTimeout) and failure.timeout is None:
-            failure.timeout = seconds
-            failure.message += f"; the timeout was {seconds:.3g} s"
+            failure.timeout = getattr(seconds, "timeout", seconds)  # of `Remaining`
+            failure.message += f"; the timeout was {failure.timeout:g} s"
 
 
 def path_of(method: object) -> str:

@@ -6,7 +6,33 @@ import threading
 import time
 
 
-def after(seconds: float) -> float:
+class Deadline(float):
+    """A ``time.monotonic()`` value, with the timeout that it was computed from, in seconds, for messages."""
+
+    __slots__ = ("timeout",)
+    timeout: float
+
+    def __new__(cls, moment: float, timeout: float) -> Deadline:
+        """Return the deadline at ``moment``."""
+        made = super().__new__(cls, moment)
+        made.timeout = timeout
+        return made
+
+
+class Remaining(float):
+    """The seconds until a deadline, with the timeout that the deadline was computed from."""
+
+    __slots__ = ("timeout",)
+    timeout: float
+
+    def __new__(cls, deadline: float) -> Remaining:
+        """Return the seconds that are left until ``deadline``."""
+        made = super().__new__(cls, left(deadline))
+        made.timeout = deadline.timeout if isinstance(deadline, Deadline) else round(made, 3)
+        return made
+
+
+def after(seconds: float) -> Deadline:
     """Return the deadline in ``seconds`` from now, as a ``time.monotonic()`` value.
 
     Raises:
@@ -17,7 +43,7 @@ def after(seconds: float) -> float:
         raise TypeError(f"timeout is {seconds!r}; expected seconds, or math.inf for no timeout")
     if not seconds >= 0:
         raise ValueError(f"timeout is {seconds!r}; expected seconds, 0 or more")
-    return time.monotonic() + seconds
+    return Deadline(time.monotonic() + seconds, seconds)
 
 
 def check_timeout(timeout: float) -> float:

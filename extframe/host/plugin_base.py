@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
-from ..concurrency.deadlines import left
+from ..concurrency.deadlines import Remaining, left
 from ..errors import (
     ActivationError,
     CallTimeout,
@@ -360,12 +360,12 @@ def _does_not_implement(plugin: PluginBase[Any], point: str) -> DoesNotImplement
 
 
 def handshake_time(deadline: float) -> float:
-    """Return the seconds for a handshake.
+    """Return the seconds for a handshake, as `Remaining`: a message has the timeout that the caller gave.
 
     Raises:
         CallTimeout: the deadline has passed.
     """
-    seconds = left(deadline)
+    seconds = Remaining(deadline)
     if not seconds:
         raise CallTimeout("no time was left for the handshake", phase="handshake")
     return seconds
