@@ -1,11 +1,11 @@
-"""``python -m extframe.cli``: the ``extframe`` command where its script is not on PATH."""
+"""``python -m extframe.cli``: the same as ``python -m extframe``."""
 
 import sys
 
-if not getattr(sys.flags, "safe_path", False):
-    del sys.path[0]  # -m puts the working directory there, where a json.py would shadow the standard library
-
-from . import main
-
 if __name__ == "__main__":
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # -m puts the working directory there, where a json.py would shadow the standard library
+
+    from . import main
+
     main()

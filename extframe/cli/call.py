@@ -8,44 +8,77 @@ from typing import Any
 
 import click
 
-from ..errors import ProtocolError
-from .options import Location, find_plugin, name_argument, registry_options, timeout_option, verbose_option
+from ..errors import ProtocolError, RemoteError
+from .hints import Hint, advise, repeated
+from .options import Location, complete_name, find_target, registry_options, timeout_option, verbose_option
 from .output import printable, write_json
+from .progress import progress_line
+
+SLOW = 2.0  # seconds without a reply after which a terminal shows what the command waits for
 
 EPILOG = """\b
 Examples:
   extframe call rclone VolumeDriver.List
   extframe call rclone VolumeDriver.Get '{"Name": "photos"}'
   echo '{"Name": "photos"}' | extframe call rclone VolumeDriver.Remove -
+  extframe call unix:///run/docker/plugins/rclone.sock Plugin.Activate
 """
 
 _METHOD = re.compile(r"/?\w+\.[\w.-]+", re.ASCII)
 
 
+def complete_method(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the methods of the plugin NAME whose wire names start with ``incomplete``. Makes the handshake."""
+    from .interfaces import methods_of
+
+    location = Location.of(ctx)
+    return [method for method in methods_of(location, ctx.params.get("name")) if method.startswith(incomplete)]
+
+
 @click.command(epilog=EPILOG)
-@name_argument
-@click.argument("method", metavar="METHOD")
+@click.argument("name", metavar="NAME", shell_complete=complete_name)
+@click.argument("method", metavar="METHOD", shell_complete=complete_method)
 @click.argument("arguments", metavar="[JSON]", required=False)
 @registry_options
 @timeout_option(60.0, "Deadline for the whole call.")
 @verbose_option
-def call(name: str, method: str, arguments: str | None, location: Location, timeout: float) -> None:
+@click.pass_context
+def call(ctx: click.Context, name: str, method: str, arguments: str | None, location: Location, timeout: float) -> None:
     """Call a method of a plugin and print its reply.
 
-    METHOD is the wire name, EXTENSION_POINT.METHOD, such as VolumeDriver.List. JSON is the request body, or - to
-    read it from standard input. Without JSON the body is empty.
+    NAME is a plugin's name, or an address such as unix:///path or tcp://host:port. METHOD is the wire name,
+    EXTENSION_POINT.METHOD, such as VolumeDriver.List; `extframe explain` describes the methods. JSON is the request
+    body, or - to read it from standard input. Without JSON the body is empty.
 
-    The call is made once, without a handshake and without retries.
+    The call is made once, without a handshake and without retries. On a terminal, a call that takes longer than two
+    seconds says so.
     """
     if not _METHOD.fullmatch(method):
-        expected = "expected the wire name, EXTENSION_POINT.METHOD, such as VolumeDriver.List"
+        expected = f"expected the wire name, EXTENSION_POINT.METHOD, such as {_similar(method) or 'VolumeDriver.List'}"
         raise click.BadParameter(f"'{printable(method)}' is invalid: {expected}.", param_hint="'METHOD'")
-    spec = find_plugin(location.registry, name)
+    spec = find_target(location, name)
     body = None if arguments is None else _read(arguments)
     from ..client.client import Client
 
-    with Client(spec.address, tls=spec.tls, plugin=name, timeout=timeout) as client:
-        write_json(client.call(method, body))
+    plugin = name if spec.source else None
+    try:
+        with (
+            Client(spec.address, tls=spec.tls, plugin=plugin, timeout=timeout, peer_uids=spec.peer_uids) as client,
+            progress_line(f"waiting for {name} to answer {method}", delay=SLOW, limit=timeout),
+        ):
+            reply = client.call(method, body)
+    except RemoteError as error:
+        similar = _similar(method) if error.not_found else None
+        if similar not in (None, method.lstrip("/")):
+            advise(ctx, Hint(f"the method may be {similar}", repeated(ctx, replace=(method, similar or ""))))
+        raise
+    write_json(reply)
+
+
+def _similar(method: str) -> str | None:
+    from .interfaces import similar_method
+
+    return similar_method(method)
 
 
 def _read(arguments: str) -> Any:

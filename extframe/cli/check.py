@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -13,13 +14,15 @@ from .exit_codes import ExitCode
 from .options import (
     Location,
     find_plugin,
+    is_address,
     name_argument,
     output_option,
     registry_options,
     timeout_option,
     verbose_option,
 )
-from .output import note, printable, write_json, write_table
+from .output import note, printable, write_data, write_table
+from .progress import progress_line
 
 if TYPE_CHECKING:
     from ..conformance import LifecycleOptions, Result
@@ -131,7 +134,7 @@ def _read_schema(file: str) -> object:
 
 def _resolve(name: str, location: Location) -> tuple[str, TLSConfig | None]:
     """Return the plugin's address and its TLS settings."""
-    if ":/" in name:
+    if is_address(name):
         return name, None
     spec = find_plugin(location.registry, name)
     return spec.address, spec.tls
@@ -152,18 +155,22 @@ def _run(
 
     results: list[Result] = []
     try:
-        results.extend(
-            check_plugin(address, tls=tls, timeout=timeout, implements=implements, lifecycle=lifecycle, schema=schema)
-        )
+        with progress_line("checking the handshake", delay=1.0) as show:
+            for result in check_plugin(
+                address, tls=tls, timeout=timeout, implements=implements, lifecycle=lifecycle, schema=schema
+            ):
+                results.append(result)
+                show(f"checking: {len(results)} results, the last is of {result.check}")
     finally:
         if results:
-            _write(results, output)
+            with suppress(BrokenPipeError):  # the exit code counts without a reader, too
+                _write(results, output)
     return results
 
 
 def _write(results: Sequence[Result], output: str) -> None:
-    if output == "json":
-        write_json([result.as_json() for result in results])
+    if output != "table":
+        write_data([result.as_json() for result in results], output)
         return
     write_table(
         ("RESULT", "CHECK", "REASON"), [(each.verdict.value, each.check, _explanation(each)) for each in results]

@@ -1,39 +1,27 @@
-"""Shell completion: click's, except that bash receives words that are quoted. Knows no command."""
+"""``extframe completion``: print the script that completes command lines in a shell."""
 
 from __future__ import annotations
 
-from click.shell_completion import BashComplete, add_completion_class
+import click
 
-# click's script inserts words as they are, so that completing a plugin named `$(cmd)` makes the shell run cmd.
-# zsh's compadd and fish's complete quote the words themselves.
-_BASH = """\
-%(complete_func)s() {
-    local response type value quoted
-    response=$(IFS=$'\\n' env COMP_WORDS="$(IFS=$'\\n'; echo "${COMP_WORDS[*]}")" COMP_CWORD="$COMP_CWORD" \\
-        %(complete_var)s=bash_complete "$1")
-    COMPREPLY=()
-    while IFS=, read -r type value; do
-        case $type in
-            dir) compopt -o dirnames ;;
-            file) compopt -o default ;;
-            plain)
-                printf -v quoted %%q "$value"
-                COMPREPLY+=("$quoted")
-                ;;
-        esac
-    done <<<"$response"
-}
+from .output import write_text
 
-complete -o nosort -F %(complete_func)s %(prog_name)s
+EPILOG = """\b
+Examples:
+  eval "$(extframe completion bash)"                              # in ~/.bashrc
+  eval "$(extframe completion zsh)"                               # in ~/.zshrc, after compinit
+  extframe completion fish > ~/.config/fish/completions/extframe.fish
 """
 
 
-class QuotingBashComplete(BashComplete):
-    """Completion for bash with quoted words."""
+@click.command(epilog=EPILOG)
+@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print the completion script for SHELL: bash, zsh or fish.
 
-    source_template = _BASH
+    It completes commands, options, the names of plugins, and their methods.
+    """
+    from .shell_scripts import completion_script
 
-
-def register() -> None:
-    """Make click use this module's completion for bash, in this process."""
-    add_completion_class(QuotingBashComplete)
+    write_text(completion_script(shell, ctx.find_root().command))

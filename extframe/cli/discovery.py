@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,9 @@ from ..text import text_of
 from .exit_codes import root_cause
 
 if TYPE_CHECKING:
+    from ..concurrency.deadlines import Deadline
     from ..concurrency.threads import Worker
+    from ..host.plugin import Plugin
     from ..protocol import Manifest, PluginSpec
     from ..registry.local import Registry
 
@@ -83,9 +85,9 @@ class PluginStatus:
         }
 
 
-def find_all(registry: Registry) -> list[PluginStatus]:
-    """Return every plugin in the registry. Opens no connection."""
-    found = (_find(registry, name) for name in registry.scan())
+def find_all(registry: Registry, names: Iterable[str]) -> list[PluginStatus]:
+    """Return plugins of the registry. Opens no connection."""
+    found = (_find(registry, name) for name in names)
     return [status for status in found if status is not None]
 
 
@@ -106,24 +108,24 @@ def activate_all(plugins: Sequence[PluginStatus], timeout: float) -> Iterator[Pl
         timeout: seconds for each handshake.
     """
     from ..concurrency import deadlines
+    from ..host.plugin import Plugin  # before the deadline is computed, as it takes a while
 
     for start in range(0, len(plugins), CONCURRENCY):
         deadline = deadlines.after(timeout)
-        started = [(each, _start_handshake(each, deadline)) for each in plugins[start : start + CONCURRENCY]]
+        started = [(each, _start_handshake(Plugin, each, deadline)) for each in plugins[start : start + CONCURRENCY]]
         for plugin, worker in started:
-            yield plugin if worker is None else _with_outcome(plugin, worker, deadline + GRACE)
+            yield plugin if worker is None else _with_outcome(plugin, worker, deadline)
 
 
-def _start_handshake(status: PluginStatus, deadline: float) -> Worker[Manifest] | None:
+def _start_handshake(made: type[Plugin], status: PluginStatus, deadline: Deadline) -> Worker[Manifest] | None:
     from ..concurrency.threads import Worker
-    from ..host.plugin import Plugin
 
     spec = status.spec
     if spec is None:
         return None
 
     def shake_hands() -> Manifest:
-        plugin = Plugin(spec)
+        plugin = made(spec)
         try:
             plugin.activate(deadline)
             return plugin.manifest
@@ -133,12 +135,13 @@ def _start_handshake(status: PluginStatus, deadline: float) -> Worker[Manifest] 
     return Worker(shake_hands, f"extframe plugin {status.name}")
 
 
-def _with_outcome(status: PluginStatus, worker: Worker[Manifest], deadline: float) -> PluginStatus:
+def _with_outcome(status: PluginStatus, worker: Worker[Manifest], deadline: Deadline) -> PluginStatus:
     try:
-        manifest = worker.result(deadline)
+        manifest = worker.result(deadline + GRACE)
         return replace(status, implements=manifest.implements, versions=manifest.versions)
     except ExtframeError as error:
         return replace(status, error=error)
     except TimeoutError:  # in something without a deadline, such as the resolver
-        late = CallTimeout("timed out connecting to the plugin", plugin=status.name, address=status.address)
+        reason = f"timed out connecting to the plugin; the timeout was {deadline.timeout:g} s"
+        late = CallTimeout(reason, plugin=status.name, address=status.address, timeout=deadline.timeout)
         return replace(status, error=late)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
 
 from .exit_codes import ExitCode
 from .options import Location, output_option, registry_options, timeout_option, verbose_option
-from .output import Cells, note, write_groups, write_json
+from .output import Cells, note, write_data, write_groups
+from .progress import progress_line
 
 if TYPE_CHECKING:
     from .checks.diagnosis import Diagnosis
@@ -49,9 +50,10 @@ def doctor(ctx: click.Context, location: Location, no_contact: bool, timeout: fl
     from .checks.context import CheckContext
 
     context = CheckContext(location.registry, timeout=timeout, contact=not no_contact, options=location.options)
-    with _quiet_log():
-        groups = run_checks(context)
-    _write(groups, output)
+    with _quiet_log(), progress_line("checking", delay=1.0) as show:
+        groups = run_checks(context, starting=lambda title: show(f"checking {title}"))
+    with suppress(BrokenPipeError):  # the exit code counts without a reader, too
+        _write(groups, output)
     counts = Counter(each.verdict.value for group in groups.values() for each in group)
     if counts["problem"]:
         ctx.exit(ExitCode.FAILURE)
@@ -70,8 +72,8 @@ def _quiet_log() -> Iterator[None]:
 
 
 def _write(groups: Mapping[str, Sequence[Diagnosis]], output: str) -> None:
-    if output == "json":
-        write_json([{"group": title, **each.as_json()} for title, group in groups.items() for each in group])
+    if output != "table":
+        write_data([{"group": title, **each.as_json()} for title, group in groups.items() for each in group], output)
         return
     commands: set[str] = set()
     write_groups({title: list(_rows(group, commands)) for title, group in groups.items() if group})

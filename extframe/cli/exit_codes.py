@@ -1,11 +1,11 @@
-"""Map errors to exit codes and hints. Prints nothing."""
+"""Map errors to exit codes. Prints nothing."""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
 
-from ..errors import ActivationError, CallTimeout, PluginNotFound, ProtocolError, RemoteError, TransportError
+from ..errors import ActivationError, PluginNotFound, ProtocolError, RemoteError, TransportError
 
 
 class ExitCode(enum.IntEnum):
@@ -32,18 +32,6 @@ def exit_code(error: BaseException) -> ExitCode:
     """Return the exit code for an error; for a failed handshake, the one for its cause."""
     reason = root_cause(error)
     return next((code for kind, code in _CODES if isinstance(reason, kind)), ExitCode.FAILURE)
-
-
-def hint_for(error: BaseException) -> str | None:
-    """Return what the user can try next, where the error message does not say it."""
-    reason = root_cause(error)
-    if isinstance(reason, PluginNotFound):
-        return "`extframe ls` lists the plugins"
-    if isinstance(reason, CallTimeout):
-        return "--timeout SECONDS allows more time"
-    if isinstance(reason, RemoteError) and reason.not_found and not isinstance(error, ActivationError):
-        return "`extframe inspect NAME` shows what the plugin implements"
-    return None
 
 
 def root_cause(error: BaseException) -> BaseException:

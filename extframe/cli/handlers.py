@@ -11,7 +11,7 @@ import click
 
 from .installed_handlers import InstalledHandler, installed_handlers
 from .options import output_option, verbose_option
-from .output import shortened, write_json, write_table
+from .output import shortened, write_data, write_table
 
 EPILOG = """\b
 Examples:
@@ -36,10 +36,10 @@ def handlers(output: str) -> None:
     # Keep what packages print during import out of the output.
     with contextlib.redirect_stdout(sys.stderr), PluginManager(groups=(GROUP,)) as manager:
         found = list(installed_handlers(manager))
-    if output == "json":
-        write_json([asdict(handler) for handler in found])
-    else:
+    if output == "table":
         _write_table(found)
+    else:
+        write_data([asdict(handler) for handler in found], output)
 
 
 def _write_table(found: Sequence[InstalledHandler]) -> None:

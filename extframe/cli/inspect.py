@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
 import click
@@ -10,19 +11,21 @@ import click
 from .discovery import PluginStatus, activate_all
 from .options import (
     Location,
-    find_plugin,
+    find_target,
     name_argument,
     output_option,
     registry_options,
     timeout_option,
     verbose_option,
 )
-from .output import write_json, write_properties
+from .output import write_data, write_properties
+from .progress import progress_line
 
 EPILOG = """\b
 Examples:
   extframe inspect rclone
   extframe inspect rclone --dir /run/myhost/plugins -o json
+  extframe inspect unix:///run/myhost/plugins/photos.sock
 """
 
 
@@ -35,17 +38,22 @@ Examples:
 def inspect(name: str, location: Location, timeout: float, output: str) -> None:
     """Show one plugin.
 
+    NAME is a plugin's name, or an address such as unix:///path or tcp://host:port.
+
     Shows its source, address, TLS settings, state, extension points and their hooks. A plugin that does not respond
     is shown too; the exit code says why it did not.
     """
-    spec = find_plugin(location.registry, name)
-    (plugin,) = activate_all([PluginStatus(name, spec)], timeout)
+    spec = find_target(location, name)
+    with progress_line(f"waiting for {name} to answer the handshake", delay=2.0, limit=timeout):
+        (plugin,) = activate_all([PluginStatus(name, spec)], timeout)
     tls = asdict(spec.tls) if spec.tls else None
     hooks = _hooks(plugin.implements or ())
-    if output == "json":
-        write_json({**plugin.as_json(), "versions": dict(plugin.versions), "tls": tls, "hooks": hooks})
-    else:
-        write_properties(_properties(plugin, tls or {}, hooks))
+    with suppress(BrokenPipeError):  # the exit code counts without a reader, too
+        if output == "table":
+            write_properties(_properties(plugin, tls or {}, hooks))
+        else:
+            whole = {**plugin.as_json(), "versions": dict(plugin.versions), "tls": tls, "hooks": hooks}
+            write_data(whole, output)
     if plugin.error is not None:
         raise plugin.error
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from .discovery import PluginStatus, activate_all, find_all
-from .options import Location, output_option, registry_options, timeout_option, verbose_option
-from .output import note, shortened, write_json, write_table
+from .exit_codes import ExitCode
+from .filters import Filter, filter_option
+from .hints import command_here
+from .options import Location, output_formats, registry_options, timeout_option, verbose_option
+from .output import hint, note, shortened, terminal_width, write_data, write_table, write_text
 
 if TYPE_CHECKING:
     from ..registry.local import LocalRegistry
@@ -18,7 +21,8 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   extframe ls
-  extframe ls --dir /run/myhost/plugins --timeout 10
+  extframe ls -o wide --dir /run/myhost/plugins --timeout 10
+  extframe ls -q --filter state=failed
   extframe ls --no-contact -o json | jq -r '.[].name'
 """
 
@@ -26,39 +30,96 @@ Examples:
 @click.command(epilog=EPILOG)
 @registry_options
 @click.option("--no-contact", is_flag=True, help="Read the files only; do not connect to plugins.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the names only.")
+@filter_option
 @timeout_option(2.0, "Deadline for the handshakes, which run concurrently.")
-@output_option
+@output_formats("table", "wide", "json", "yaml")
 @verbose_option
-def ls(location: Location, no_contact: bool, timeout: float, output: str) -> None:
+@click.pass_context
+def ls(
+    ctx: click.Context,
+    location: Location,
+    no_contact: bool,
+    quiet: bool,
+    filters: Filter,
+    timeout: float,
+    output: str,
+) -> None:
     """List the plugins.
 
-    Shows the name, source, address, state and extension points of each plugin. A plugin that does not respond, or
-    whose source cannot be used, is listed as failed, with the reason.
+    Shows the name, state and extension points of each plugin; -o wide adds its source, its address and why it failed.
+    A plugin that does not respond, or whose source cannot be used, is listed as failed. The exit code is 1 if a
+    directory could not be read.
     """
     registry = location.registry
-    plugins = find_all(registry)
-    if not no_contact:
+    names, unreadable = registry.scan_readable()
+    plugins = find_all(registry, filter(filters.accepts_name, names))
+    if no_contact:
+        filters.check_no_contact()
+    elif not quiet or filters.needs_contact:
         plugins = list(activate_all(plugins, timeout))
-    if not plugins:
-        note(f"no plugins in {_searched(registry)}")
-    if output == "json":
-        write_json([plugin.as_json() for plugin in plugins])
-    elif plugins:
-        _write_table(plugins)
+    plugins = [plugin for plugin in plugins if filters.accepts(plugin)]
+    if not plugins and not (unreadable and not names):
+        note("no plugin matches the filter" if names else f"no plugins in {_searched(registry)}")
+    _write(ctx, plugins, "names" if quiet else output)
+    if unreadable:
+        _report(unreadable)
+        ctx.exit(ExitCode.FAILURE)
 
 
 def _searched(registry: LocalRegistry) -> str:
-    directories = dict.fromkeys((registry.sockets, *registry.specs))
-    return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in directories)
+    return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in registry.directories)
 
 
-def _write_table(plugins: Sequence[PluginStatus]) -> None:
-    header = ["NAME", "SOURCE", "ADDRESS", "STATE", "IMPLEMENTS"]
-    rows = [[each.name, each.source, each.address, each.state, ", ".join(each.implements or ())] for each in plugins]
+def _report(unreadable: dict[str, OSError]) -> None:
+    from ..registry.search_errors import search_error
+
+    note(str(search_error("list plugins", unreadable)))
+
+
+def _write(ctx: click.Context, plugins: Sequence[PluginStatus], output: str) -> None:
+    if output in ("json", "yaml"):
+        write_data([plugin.as_json() for plugin in plugins], output)
+    elif not plugins:
+        return
+    elif output == "names":
+        write_text("\n".join(plugin.name for plugin in plugins))
+    elif output == "wide":
+        _write_wide(ctx, plugins)
+    else:
+        _write_table(ctx, plugins)
+
+
+def _write_table(ctx: click.Context, plugins: Sequence[PluginStatus]) -> None:
+    names = max(len("NAME"), *(len(plugin.name) for plugin in plugins))
+    states = max(len("STATE"), *(len(plugin.state) for plugin in plugins))
+    width = terminal_width()
+    room = None if width is None else width - names - states - 4
+    rows = [[each.name, each.state, _list_within(each.implements or (), room)] for each in plugins]
+    write_table(["NAME", "STATE", "IMPLEMENTS"], rows)
+    if any(plugin.error is not None for plugin in plugins):
+        hint("see why a plugin failed", command_here(ctx, "ls", "-o", "wide"))
+
+
+def _list_within(points: Sequence[str], room: int | None) -> str:
+    """Return the extension points on one line; at the end of one that is too long, how many more there are."""
+    text = ", ".join(points)
+    if room is None or len(text) <= room:
+        return text
+    for number in range(len(points) - 1, 1, -1):
+        text = f"{', '.join(points[:number])}, +{len(points) - number}"
+        if len(text) <= room:
+            return text
+    return points[0] if len(points) == 1 else f"{points[0]}, +{len(points) - 1}"
+
+
+def _write_wide(ctx: click.Context, plugins: Sequence[PluginStatus]) -> None:
+    header = ["NAME", "STATE", "IMPLEMENTS", "SOURCE", "ADDRESS"]
+    rows = [[each.name, each.state, ", ".join(each.implements or ()), each.source, each.address] for each in plugins]
     reasons = [shortened(each.reason) for each in plugins]
     if any(reasons):
         header += ["NEXT TRY", "LAST ERROR"]
         rows = [[*row, each.next_try, reason] for row, each, reason in zip(rows, plugins, reasons, strict=True)]
     write_table(header, rows)
     if any(len(each.reason) > len(reason) for each, reason in zip(plugins, reasons, strict=True)):
-        note("`extframe inspect NAME` shows the full error")
+        hint("see the full errors", command_here(ctx, "ls", "-o", "yaml"))

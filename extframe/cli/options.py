@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ExtframeError, PluginNotFound, SpecError
+from .hints import remember_location, remember_timeout
 from .output import printable
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ def location_options(dir_help: str, app_help: str) -> Callable[[Command], Comman
     def add(command: Command) -> Command:
         @functools.wraps(command)
         def with_location(*args: Any, **options: Any) -> Any:
-            location = Location.of(click.get_current_context())
+            ctx = click.get_current_context()
+            location = Location.of(ctx)
+            remember_location(ctx, location.options)
             others = {key: value for key, value in options.items() if key not in ("directory", "app", "allow_unsafe")}
             return command(*args, location=location, **others)
 
@@ -183,6 +186,30 @@ def find_plugin(registry: LocalRegistry, name: str) -> PluginSpec:
         raise
 
 
+def is_address(text: str) -> bool:
+    """Return whether an argument is an address rather than the name of a plugin, which contains no slash."""
+    return ":/" in text
+
+
+def find_target(location: Location, target: str) -> PluginSpec:
+    """Return where a plugin listens that is given by its name or its address. An address is its own name.
+
+    Raises:
+        PluginNotFound: there is no such plugin; the message suggests a similar name.
+        SpecError: its source cannot be used.
+        click.BadParameter: the name or address is invalid.
+    """
+    from ..protocol import Address, PluginSpec
+
+    if not is_address(target):
+        return find_plugin(location.registry, target)
+    try:
+        address = str(Address.parse(target))
+    except SpecError as wrong:
+        raise click.BadParameter(printable(str(wrong)), param_hint="'NAME'") from wrong
+    return PluginSpec(address, address)
+
+
 def complete_name(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the plugins whose names start with ``incomplete``, at the location that precedes it."""
     logging.getLogger("extframe").addHandler(logging.NullHandler())  # without a handler, warnings go to stderr
@@ -211,19 +238,35 @@ def _seconds(text: str) -> float:
 
 def timeout_option(default: float, meaning: str) -> Callable[[Command], Command]:
     """Add ``--timeout``."""
+
+    def parse(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+        remember_timeout(ctx, value)
+        return value
+
     return click.option(
-        "--timeout", metavar="SECONDS", type=_seconds, default=f"{default:g}", show_default=True, help=meaning
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=f"{default:g}",
+        show_default=True,
+        callback=parse,
+        help=meaning,
     )
 
 
-output_option = click.option(
-    "-o",
-    "--output",
-    type=click.Choice(["table", "json"]),
-    default="table",
-    show_default=True,
-    help="The output format.",
-)
+def output_formats(*formats: str) -> Callable[[Command], Command]:
+    """Add ``--output`` with these formats, of which the first is the default."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="The output format.",
+    )
+
+
+output_option = output_formats("table", "json", "yaml")
 
 # --- the log ------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Write tables and JSON to stdout, and messages to stderr. Knows nothing about plugins.
+"""Write tables, JSON and YAML to stdout, and messages to stderr. Knows nothing about plugins.
 
 Control characters in text from plugins and in file names are escaped, so that they cannot move the cursor, change
 colours or imitate output of this command.
@@ -39,15 +39,30 @@ def shortened(reason: str) -> str:
 
 def note(message: str) -> None:
     """Write a message to stderr, on one line."""
-    click.echo(f"extframe: {printable(message)}", err=True)
+    _write_message(f"extframe: {printable(message)}")
 
 
-def hint(message: str) -> None:
-    """Write a hint to stderr."""
-    click.echo(f"hint: {message}", err=True)
+def hint(text: str, command: str = "") -> None:
+    """Write a hint to stderr, with the command to paste on a line of its own."""
+    _write_message(f"hint: {text}:\n  {command}" if command else f"hint: {text}")
+
+
+def _write_message(text: str) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it has no reader; the exit code says the same
+        click.echo(text, err=True)
 
 
 # --- stdout -------------------------------------------------------------------------------------------
+
+
+def write_data(value: Any, output: str) -> None:
+    """Write a value as ``json`` or ``yaml``."""
+    if output == "yaml":
+        from .yaml_text import as_yaml
+
+        _write(as_yaml(value).rstrip("\n").encode(_encoding(), "backslashreplace").decode(_encoding()))
+    else:
+        write_json(value)
 
 
 def write_json(value: Any) -> None:
@@ -81,6 +96,11 @@ def write_line(cells: Cells, widths: Sequence[int]) -> None:
         _write_coloured([line], titles=())
     else:
         _write("".join(line))
+
+
+def write_text(text: str) -> None:
+    """Write several lines of this command's own."""
+    _write(text.rstrip("\n"))
 
 
 def write_text_line(line: bytes) -> None:
@@ -168,6 +188,16 @@ def _write_coloured(lines: Sequence[Cells], titles: Collection[int] = (0,)) -> N
         console.print(Text.assemble(*cells), soft_wrap=True)
 
 
+def terminal_width() -> int | None:
+    """Return the number of columns if stdout is a terminal, else None."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    with contextlib.suppress(OSError, ValueError):
+        return int(columns) if columns.isdigit() else os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    return 80
+
+
 def check_reader() -> None:
     """Check that stdout still has a reader.
 
@@ -184,14 +214,14 @@ def check_reader() -> None:
 def _write(text: str) -> None:
     try:
         click.echo(text)
-    except BrokenPipeError:  # handled by click
+    except BrokenPipeError:  # not a failure: the caller, or the program, ends
         raise
     except OSError as full:
-        _discard_output()
+        discard_output()
         raise ExtframeError(f"cannot write to standard output: {full.strerror}") from full
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
     """Discard buffered output, which Python would otherwise flush at exit and fail again."""
     with contextlib.suppress(OSError, ValueError):  # ValueError: stdout has no descriptor
         null = os.open(os.devnull, os.O_WRONLY)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import click
 
 from ..errors import ExtframeError
-from .call import call
-from .check import check
-from .doctor import doctor
-from .exit_codes import ExitCode, exit_code, hint_for
-from .handlers import handlers
-from .inspect import inspect
-from .install import install
-from .logs import logs
-from .ls import ls
-from .new import new
-from .output import hint, note
-from .run import run
-from .schema import schema
-from .serve import serve
-from .sync import sync
-from .uninstall import uninstall
-from .upgrade import upgrade
-from .watch import watch
+from .exit_codes import ExitCode, exit_code
+from .hints import hint_for, remember
+from .output import discard_output, hint, note
+
+COMMANDS: Sequence[str] = (
+    "ls", "watch", "inspect", "call", "check", "serve", "run", "logs", "new", "schema", "handlers", "install",
+    "upgrade", "sync", "uninstall", "doctor", "completion",
+)  # fmt: skip
+"""The commands in the order of the help. Each is in a module of its name, which is imported when it is needed."""
 
 
 class Program(click.Group):
@@ -34,10 +27,34 @@ class Program(click.Group):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run the command line, or complete one for a shell."""
         if "_EXTFRAME_COMPLETE" in os.environ:
-            from .completion import register
+            from .shell_scripts import register
 
             register()
         return super().main(*args, **options)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command; None if there is none of this name."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{name}", __package__), name)
+        return command
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Parse the command line. Prints the help, whose reader may stop reading."""
+        try:
+            return super().make_context(*args, **options)
+        except BrokenPipeError:
+            discard_output()
+            raise click.exceptions.Exit(ExitCode.OK) from None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words of the command line, and keep them for hints."""
+        remember(ctx, args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -45,10 +62,13 @@ class Program(click.Group):
             return super().invoke(ctx)
         except ExtframeError as error:
             note(str(error))
-            advice = hint_for(error)
+            advice = hint_for(error, ctx)
             if advice is not None:
-                hint(advice)
+                hint(*advice)
             code = exit_code(error)
+        except BrokenPipeError:  # the reader of stdout, such as `head`, has seen enough
+            discard_output()
+            code = ExitCode.OK
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
         ctx.exit(code)
@@ -71,9 +91,3 @@ error, 5 the plugin is unreachable or timed out, 130 interrupted by Ctrl-C.
 @click.version_option(package_name="extframe", message="%(prog)s %(version)s")
 def program() -> None:
     """Find, call, check and serve plugins that speak Docker's plugin protocol."""
-
-
-for command in (
-    ls, watch, inspect, call, check, serve, run, logs, new, schema, handlers, install, upgrade, sync, uninstall, doctor,
-):  # fmt: skip
-    program.add_command(command)

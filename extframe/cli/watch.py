@@ -15,7 +15,7 @@ import click
 from ..errors import ExtframeError
 from ..text import text_of
 from .exit_codes import root_cause
-from .options import Location, output_option, registry_options, timeout_option, verbose_option
+from .options import Location, output_formats, registry_options, timeout_option, verbose_option
 from .output import check_reader, note, shortened, write_json_line, write_line
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def lifecycle_listener(events: Events) -> object:
 @click.command(epilog=EPILOG)
 @registry_options
 @timeout_option(10.0, "Deadline for each handshake.")
-@output_option
+@output_formats("table", "json")
 @verbose_option
 def watch(location: Location, timeout: float, output: str) -> None:
     """Watch plugins appear, fail and disappear.

@@ -93,7 +93,7 @@ class EntryPointLoader:
         if any(not self._is_from(hook, found) for hook in self._spec_names(found)):
             self._check_points(found)
             self._manager.add_hookspecs(found)
-        for hook, interface in _interfaces_of(found):
+        for hook, interface in interfaces_of(found):
             self._claim(hook, interface)
             if not has_spec(self._manager, hook):
                 self._manager.add_hookspecs(make_hookspec(hook, interface.__doc__))
@@ -152,7 +152,7 @@ class EntryPointLoader:
                 f"{entry.value} is a function marked with hookimpl, not a handler: name its module in the entry point, "
                 f"{entry.name} = {module}"
             )
-        if not self._spec_names(found) and not list(_interfaces_of(found)):
+        if not self._spec_names(found) and not list(interfaces_of(found)):
             raise ExtframeError(
                 f"{entry.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
                 "names a module or an object whose functions are marked with extframe.hookimpl"
@@ -234,7 +234,7 @@ def _lacks_self(handler: Any, name: str) -> bool:
     )
 
 
-def _interfaces_of(found: Any) -> Iterator[tuple[str, type[Interface]]]:
+def interfaces_of(found: Any) -> Iterator[tuple[str, type[Interface]]]:
     """Yield the interfaces that an entry point is or that its module contains, each with its hook."""
     candidates = [found] if isinstance(found, type) else list(getattr(found, "__dict__", {}).values())
     classes = [each for each in candidates if isinstance(each, type) and _may_be_interface(each)]

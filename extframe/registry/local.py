@@ -162,24 +162,24 @@ class LocalRegistry:
         Raises:
             ExtframeError: a directory cannot be read now, so that plugins would be missing from the list.
         """
-        names, failed = self.scan_readable()
-        skipped = {path: error for path, error in failed.items() if names and self._is_never_readable(path, error)}
-        if failed.keys() - skipped.keys():
+        names, unreadable = self.scan_readable()
+        unreachable = {path for path, error in unreadable.items() if error.errno in UNREACHABLE}
+        failed = {path: error for path, error in unreadable.items() if path not in unreachable}
+        never = {path for path, error in failed.items() if names and self._is_never_readable(path, error)}
+        if failed.keys() - never:
             raise search_error("list plugins", failed)
-        for path, error in skipped.items():
+        for path, error in unreadable.items():
             self._warn_once(path, text_of_os_error(error))
         return names
 
     def scan_readable(self) -> tuple[list[str], dict[str, OSError]]:
-        """Return the names in readable directories, as `scan` does, and the errors of the other directories by path."""
+        """Return the names in readable directories, as `scan` does, and the errors of the others that exist by path."""
         names: set[str] = set()
         failed: dict[str, OSError] = {}
         for directory, extensions in self.places:
             error = self._scan(directory, extensions, names)
-            if error is not None and error.errno not in UNREACHABLE:
+            if error is not None and error.errno != errno.ENOENT:
                 failed[directory] = error
-            elif error is not None and error.errno != errno.ENOENT:
-                self._warn_once(directory, text_of_os_error(error))
         return sorted(filter(is_name, names)), failed
 
     def _scan(self, directory: str, extensions: Sequence[str], names: set[str]) -> OSError | None:

@@ -73,9 +73,28 @@ def test_the_plugins_error_message_is_escaped_and_the_code_is_4(run, add, behavi
 
 def test_a_method_that_the_plugin_lacks_is_4_and_the_hint_says_where_to_look(run, add, short_path):
     add("rclone")
-    result = run("call", "rclone", "VolumeDriver.Lost", "--dir", short_path)
+    result = run("call", "rclone", "VolumeDriver.Vanish", "--dir", short_path)
     assert result.exit_code == 4
-    assert result.stderr.splitlines()[1] == "hint: `extframe inspect NAME` shows what the plugin implements"
+    assert result.stderr.splitlines()[1:] == [
+        "hint: see what the plugin implements:",
+        f"  extframe inspect rclone --dir {short_path}",
+    ]
+
+
+def test_a_method_that_is_nearly_right_is_suggested(run, add, short_path):
+    server = add("rclone")
+    arguments = ["--dir", short_path, "--timeout", "50"]
+    for wrong in ("VolumeDriver.Lst", "volumedriver.list", "/VolumeDrvier.List"):
+        result = run("call", "rclone", wrong, "{}", *arguments)
+        assert result.exit_code == 4
+        assert result.stderr.splitlines()[1:] == [
+            "hint: the method may be VolumeDriver.List:",
+            f"  extframe call rclone VolumeDriver.List '{{}}' --dir {short_path} --timeout 50",
+        ]
+    assert len(server.requests) == 3
+    result = run("call", "rclone", "mount", *arguments)
+    assert (result.exit_code, len(server.requests)) == (2, 3)
+    assert "such as VolumeDriver.Mount" in " ".join(result.stderr.split())
 
 
 def test_a_message_of_several_lines_is_printed_on_one(run, add, short_path):
@@ -94,7 +113,19 @@ def test_a_plugin_that_hangs_is_5_at_the_deadline(run, add, short_path):
     add("hung", read_and_hang)
     result = run("call", "hung", "VolumeDriver.List", "--dir", short_path, "--timeout", "0.2")
     assert result.exit_code == 5
-    assert result.stderr.splitlines()[1] == "hint: --timeout SECONDS allows more time"
+    assert result.stderr.splitlines()[1:] == [
+        "hint: allow more time:",
+        f"  extframe call --timeout 2 hung VolumeDriver.List --dir {short_path}",
+    ]
+
+
+def test_an_address_takes_the_place_of_a_name(run, add, speaks):
+    server = add("rclone", speaks("VolumeDriver", List={"Volumes": []}))
+    assert json.loads(run("call", server.address, "VolumeDriver.List").stdout) == {"Volumes": []}
+    missing = run("call", server.address, "VolumeDriver.Other")
+    assert missing.stderr.splitlines()[2] == f"  extframe inspect {server.address}"
+    invalid = run("call", "udp://host:1", "VolumeDriver.List")
+    assert (invalid.exit_code, "its scheme is 'udp'" in " ".join(invalid.stderr.split())) == (2, True)
 
 
 def test_a_dead_socket_is_5(run, leave_dead_socket, short_path):

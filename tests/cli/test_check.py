@@ -64,7 +64,7 @@ def test_a_plugin_that_hangs_is_exit_code_5_at_the_deadline(run, add, short_path
     add("hung", read_and_hang)
     result = run("check", "hung", "--dir", short_path, "--timeout", "0.2", "-o", "json")
     assert (result.exit_code, verdicts(result)) == (5, {"handshake": "fail"})
-    assert "hint: --timeout SECONDS" in result.stderr
+    assert f"\n  extframe check --timeout 2 hung --dir {short_path} -o json\n" in result.stderr
 
 
 @pytest.mark.parametrize("address", ["npipe:////./pipe/x", "tcp://:/"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 from faultserver import answer, answer_with, read_and_hang, reply
 
@@ -65,7 +66,10 @@ def test_a_hung_plugin_is_5_and_the_hint_names_the_option(run, add, short_path):
     add("hung", read_and_hang)
     result = run("inspect", "hung", "--dir", short_path, "--timeout", "0.2")
     assert result.exit_code == 5
-    assert result.stderr.splitlines()[1] == "hint: --timeout SECONDS allows more time"
+    assert result.stderr.splitlines()[1:] == [
+        "hint: allow more time:",
+        f"  extframe inspect --timeout 2 hung --dir {short_path}",
+    ]
 
 
 def test_a_plugin_that_answers_the_handshake_with_an_error_is_4_with_its_message(run, add, short_path):
@@ -83,11 +87,11 @@ def test_a_response_that_is_not_json_is_1(run, add, short_path):
 def test_a_missing_plugin_is_3_with_every_place_that_was_searched(run, short_path):
     result = run("inspect", "rclone", "--dir", short_path)
     assert (result.exit_code, result.stdout) == (3, "")
-    message, hint = result.stderr.splitlines()
+    message, *hint = result.stderr.splitlines()
     assert message.startswith(
         f"extframe: no plugin 'rclone': looked for rclone.sock, rclone.spec, rclone.json in {short_path}"
     )
-    assert hint == "hint: `extframe ls` lists the plugins"
+    assert hint == ["hint: list the plugins:", f"  extframe ls --dir {short_path}"]
 
 
 def test_a_name_that_is_nearly_right_is_suggested(run, add, short_path):
@@ -115,3 +119,18 @@ def test_versions_of_extension_points_are_shown(run, add, short_path):
     assert properties(run("inspect", "copies", "--dir", short_path))["versions"] == "Backup 1 2"
     shown = json.loads(run("inspect", "copies", "--dir", short_path, "-o", "json").stdout)
     assert shown["versions"] == {"Backup": [1, 2]}
+
+
+def test_an_address_takes_the_place_of_a_name(run, add, speaks):
+    server = add("rclone", speaks("VolumeDriver"))
+    shown = properties(run("inspect", server.address))
+    assert (shown["name"], shown["source"], shown["state"]) == (server.address, "-", "active")
+    assert run("inspect", "tcp://").exit_code == 2
+
+
+def test_options_in_a_hint_are_quoted_and_those_of_the_environment_are_repeated(run, short_path):
+    directory = short_path / "it's here"
+    directory.mkdir()
+    result = run("inspect", "none", "--allow-unsafe", env={"EXTFRAME_DIR": str(directory)})
+    words = shlex.split(result.stderr.splitlines()[2])
+    assert words == ["extframe", "ls", "--dir", str(directory), "--allow-unsafe"]

@@ -27,11 +27,16 @@ def listing(result) -> dict[str, dict]:
 
 def test_a_plugin_is_listed_with_source_address_state_and_what_it_implements(run, add, speaks, short_path):
     server = add("rclone", speaks("VolumeDriver", "authz"))
-    result = run("ls", "--dir", short_path)
-    header, row = (line.split() for line in result.stdout.splitlines())
-    assert header == ["NAME", "SOURCE", "ADDRESS", "STATE", "IMPLEMENTS"]
-    assert row == ["rclone", server.path, server.address, "active", "VolumeDriver,", "authz"]
-    assert (result.exit_code, result.stderr) == (0, "")
+    short, wide = run("ls", "--dir", short_path), run("ls", "--dir", short_path, "-o", "wide")
+    assert [line.split() for line in short.stdout.splitlines()] == [
+        ["NAME", "STATE", "IMPLEMENTS"],
+        ["rclone", "active", "VolumeDriver,", "authz"],
+    ]
+    assert [line.split() for line in wide.stdout.splitlines()] == [
+        ["NAME", "STATE", "IMPLEMENTS", "SOURCE", "ADDRESS"],
+        ["rclone", "active", "VolumeDriver,", "authz", server.path, server.address],
+    ]
+    assert (short.exit_code, short.stderr, wide.exit_code, wide.stderr) == (0, "", 0, "")
 
 
 def test_json_has_the_same_for_programs(run, add, speaks, short_path):
@@ -140,7 +145,7 @@ def test_a_socket_without_a_listener_is_failed_with_the_remedy(run, leave_dead_s
 @pytest.mark.parametrize("behaviour", [answer(b"<html>nginx</html>"), close_after_read, answer(status="503 Busy")])
 def test_a_plugin_with_an_invalid_response_is_failed(run, add, behaviour, short_path):
     add("odd", behaviour)
-    result = run("ls", "--dir", short_path)
+    result = run("ls", "--dir", short_path, "-o", "wide")
     assert result.exit_code == 0
     assert result.stdout.splitlines()[0].endswith("NEXT TRY  LAST ERROR")
     assert " failed " in result.stdout
@@ -158,8 +163,8 @@ def test_a_broken_spec_file_is_failed_with_and_without_contact(run, short_path):
 
 def test_the_table_has_the_path_of_a_broken_spec_file_once(run, short_path):
     (short_path / "broken.spec").write_text("localhost:8080")
-    _, row = run("ls", "--dir", short_path).stdout.splitlines()
-    assert row.startswith(f"broken  {short_path}/broken.spec  -  ")
+    _, row = run("ls", "--dir", short_path, "-o", "wide").stdout.splitlines()
+    assert row.startswith(f"broken  failed  -           {short_path}/broken.spec  -  ")
     assert row.count(str(short_path)) == 1
 
 
@@ -172,12 +177,12 @@ def test_a_source_that_others_may_write_is_failed_with_the_command_that_fixes_it
 def test_a_long_reason_is_shortened_in_the_table_and_whole_in_json(run, add, short_path):
     words = "no space left, " * 20 + "END"
     add("full", answer(words.encode(), status="500 Internal Server Error"))
-    table, whole = run("ls", "--dir", short_path), run("ls", "--dir", short_path, "-o", "json")
+    table, whole = run("ls", "--dir", short_path, "-o", "wide"), run("ls", "--dir", short_path, "-o", "json")
     reason = table.stdout.splitlines()[1].partition("  on use    ")[2].strip()
     assert reason.startswith("no space left") or "no space left" in reason
     assert reason.endswith("...")
     assert len(reason) <= output.REASON_WIDTH
-    assert table.stderr == "extframe: `extframe inspect NAME` shows the full error\n"
+    assert table.stderr == f"hint: see the full errors:\n  extframe ls -o yaml --dir {short_path}\n"
     assert words in listing(whole)["full"]["reason"]
 
 
@@ -200,7 +205,7 @@ def test_escape_sequences_of_a_plugin_do_not_reach_the_terminal(run, add, speaks
 
 def test_a_reason_in_the_words_of_a_plugin_is_escaped_too(run, add, short_path):
     add("hostile", answer(b"\x1b]0;title\x07 oops", status="500 Internal Server Error"))
-    assert "\\x1b]0;title\\x07 oops" in run("ls", "--dir", short_path).stdout
+    assert "\\x1b]0;title\\x07 oops" in run("ls", "--dir", short_path, "-o", "wide").stdout
 
 
 def test_names_in_any_script_are_shown_as_they_are(run, add, short_path):
@@ -234,41 +239,112 @@ def test_a_missing_directory_is_said_to_be_missing(run, short_path):
     assert (result.stdout, result.exit_code) == ("", 0)
 
 
-def test_a_directory_that_cannot_be_read_is_one_warning(run, short_path):
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_a_directory_that_cannot_be_read_is_one_line_and_1(run, output, short_path):
     (short_path / "loop").symlink_to("loop")
-    result = run("ls", "--dir", short_path / "loop")
-    assert result.exit_code == 0
-    warning, _ = result.stderr.splitlines()
-    assert warning.startswith(f"extframe: cannot read the plugin directory {short_path}/loop")
+    result = run("ls", "--dir", short_path / "loop", "-o", output)
+    assert (result.exit_code, result.stdout) == (1, "[]\n" if output == "json" else "")
+    assert result.stderr == f"extframe: cannot list plugins: {short_path}/loop: too many levels of symbolic links\n"
 
 
-def test_a_directory_that_this_user_cannot_read_is_a_failure_and_not_a_usage_error(short_path):
+def test_a_directory_that_this_user_cannot_read_is_1_and_the_plugins_elsewhere_are_listed(short_path):
     source = """
         import os, sys
         from extframe.cli.program import program
-        import extframe.registry.local
+        import extframe.cli.ls, extframe.registry.local, extframe.registry.search_errors
         if os.geteuid() == 0:
             os.setgroups([]), os.setgid(65534), os.setuid(65534)
-        program.main(["ls", "--no-contact", "--dir", sys.argv[1]])
+        os.environ |= {"XDG_RUNTIME_DIR": sys.argv[1], "XDG_CONFIG_HOME": sys.argv[1] + "/config"}
+        program.main(["ls", "--no-contact", "--app", "myhost", "--allow-unsafe"])
     """
-    (short_path / "closed").mkdir(mode=0o300)
+    closed = short_path / "myhost" / "plugins"
+    closed.mkdir(parents=True)
+    closed.chmod(0o300)
+    specs = short_path / "config" / "myhost" / "plugins"
+    specs.mkdir(parents=True)
+    (specs / "seen.spec").write_text("tcp://127.0.0.1:1")
     short_path.chmod(0o755)
-    with Program(source, short_path / "closed", measured=False) as program:
+    with Program(source, short_path, measured=False) as program:
         code, said = program.end()
     assert code == 1
-    assert said.startswith(f"extframe: cannot list plugins: {short_path}/closed: permission denied")
+    assert "seen  new    -\n" in said
+    assert f"extframe: cannot list plugins: {closed}: permission denied" in said
+
+
+def test_names_alone_are_listed_without_a_handshake(run, add, short_path):
+    servers = [add("photos"), add("music")]
+    result = run("ls", "-q", "--dir", short_path)
+    assert (result.stdout, result.exit_code) == ("music\nphotos\n", 0)
+    assert [server.connections for server in servers] == [0, 0]
+
+
+def test_a_filter_selects_by_name_state_and_extension_point(run, add, speaks, leave_dead_socket, short_path):
+    add("photos")
+    add("policy", speaks("authz", "LogDriver"))
+    leave_dead_socket("old")
+    for filters, expected in (
+        (["name=p*"], ["photos", "policy"]),
+        (["name=photos", "name=old"], ["old", "photos"]),
+        (["state=failed"], ["old"]),
+        (["implements=authz"], ["policy"]),
+        (["implements=*Driver", "name=po*"], ["policy"]),
+        (["state=active", "name=old"], []),
+    ):
+        options = [word for each in filters for word in ("--filter", each)]
+        result = run("ls", "-q", "--dir", short_path, *options)
+        assert (result.stdout.split(), result.exit_code) == (expected, 0)
+        assert [row["name"] for row in json.loads(run("ls", "--dir", short_path, "-o", "json", *options).stdout)] == (
+            expected
+        )
+    assert result.stderr == "extframe: no plugin matches the filter\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--filter", "photos"], "expected name=PATTERN, state=STATE or implements=PATTERN"),
+        (["--filter", "size=1"], "expected name=PATTERN, state=STATE or implements=PATTERN"),
+        (["--filter", "state=dead"], "expected active, failed, new"),
+        (["--no-contact", "--filter", "implements=authz"], "use it without --no-contact"),
+    ],
+)
+def test_a_filter_that_cannot_work_is_a_usage_error(run, arguments, words, short_path):
+    result = run("ls", "--dir", short_path, *arguments)
+    assert result.exit_code == 2
+    assert words in " ".join(result.stderr.split())
+
+
+def test_yaml_has_the_same_as_json(run, add, speaks, leave_dead_socket, short_path):
+    yaml = pytest.importorskip("yaml")
+    add("photos", speaks("VolumeDriver", "no", "\x1b[31mred", "1.5", "a: b", "größe", "\U000e0001", "- x", ""))
+    leave_dead_socket("old")
+    (short_path / "broken.spec").write_text("")
+    results = {output: run("ls", "--dir", short_path, "-o", output).stdout for output in ("json", "yaml")}
+    assert yaml.safe_load(results["yaml"]) == json.loads(results["json"])
+    assert "- name: photos\n  source: /" in results["yaml"]
+    assert not [each for each in results["yaml"] if not each.isprintable() and each != "\n"]
+    assert yaml.safe_load(run("ls", "--dir", short_path, "--filter", "name=x", "-o", "yaml").stdout) == []
+
+
+def test_a_failed_plugin_has_a_hint_with_the_command_that_shows_why(run, leave_dead_socket, short_path):
+    leave_dead_socket("dead")
+    result = run("ls", "--dir", short_path)
+    assert result.stderr == f"hint: see why a plugin failed:\n  extframe ls -o wide --dir {short_path}\n"
+
+
+def test_the_timeout_in_a_reason_is_the_one_that_was_given(run, add, short_path):
+    add("hung", read_and_hang)
+    for command in (["ls", "-o", "wide"], ["inspect", "hung"], ["call", "hung", "VolumeDriver.List"]):
+        assert "the timeout was 0.21 s" in run(*command, "--dir", short_path, "--timeout", "0.21").output
 
 
 def test_a_plugin_that_goes_away_while_it_is_looked_at_is_not_listed(add, short_path):
-    class Registry(LocalRegistry):
-        def scan(self) -> list[str]:
-            names = super().scan()
-            (short_path / "gone.sock").unlink()
-            return names
-
     add("gone")
     add("here")
-    assert [each.name for each in discovery.find_all(Registry(short_path, []))] == ["here"]
+    registry = LocalRegistry(short_path)
+    names = registry.scan()
+    (short_path / "gone.sock").unlink()
+    assert [each.name for each in discovery.find_all(registry, names)] == ["here"]
 
 
 def test_without_a_directory_dockers_are_searched(run):

@@ -9,14 +9,16 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import pytest
-from faultserver import eventually, read_and_hang
+from faultserver import answer_with, eventually, read_and_hang, reply
 
 from extframe.cli.exit_codes import ExitCode
-from extframe.cli.program import program
+from extframe.cli.program import COMMANDS, program
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -26,7 +28,7 @@ def test_the_version_is_that_of_the_package(run):
 
 
 def test_the_help_of_every_command_has_examples(run):
-    for command in ([], *([name] for name in program.commands)):
+    for command in ([], *([name] for name in COMMANDS)):
         text = run(*command, "--help").stdout
         assert "Examples:\n" in text
         assert re.search(r"^    ?(.*\| )?(\w+=\w+ )?extframe ", text, re.MULTILINE)
@@ -36,9 +38,24 @@ def test_an_unknown_command_is_a_usage_error(run):
     assert run("lost").exit_code == ExitCode.USAGE
 
 
-def test_the_script_does_what_the_module_does(script, short_path):
+def test_the_help_lists_every_command(run):
+    listed = re.findall(r"^  ([a-z]+)  ", run("--help").stdout.partition("Commands:")[2], re.MULTILINE)
+    assert listed == list(COMMANDS)
+
+
+def test_a_command_imports_no_other(extframe):
+    code = "import sys; from extframe.cli.program import COMMANDS, program\ntry: program(['ls', '--help'])\n"
+    code += "except SystemExit: print(*(each for each in COMMANDS if f'extframe.cli.{each}' in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert done.stdout.splitlines()[-1] == "ls"
+
+
+@pytest.mark.parametrize("module", [None, "extframe", "extframe.cli"])
+def test_the_script_does_what_the_modules_do(script, module, short_path):
+    (short_path / "json.py").write_text("raise SystemExit('shadowed')")
+    command = [script] if module is None else [sys.executable, "-m", module]
     arguments = ["ls", "--dir", str(short_path), "-o", "json"]
-    done = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=30, cwd=short_path)
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=30, cwd=short_path)
     assert (done.stdout, done.stderr, done.returncode) == ("[]\n", f"extframe: no plugins in {short_path}\n", 0)
 
 
@@ -108,16 +125,27 @@ def is_drained(pipe: int) -> bool:
     return not select.select([pipe], [], [], 0)[0]
 
 
-@pytest.mark.parametrize("output", ["table", "json"])
-def test_a_closed_pipe_gives_no_traceback(start, add, output, short_path):
-    add("rclone")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["ls"], ExitCode.OK),
+        (["ls", "-o", "yaml"], ExitCode.OK),
+        (["ls", "--help"], ExitCode.OK),
+        (["--help"], ExitCode.OK),
+        (["inspect", "lost"], ExitCode.UNREACHABLE),  # what the command found out counts without a reader, too
+        (["check", "lost"], ExitCode.UNREACHABLE),
+        (["doctor"], ExitCode.FAILURE),
+    ],
+    ids=str,
+)
+def test_a_closed_pipe_is_no_error(start, leave_dead_socket, command, code, short_path):
+    leave_dead_socket("lost")
     read_end, write_end = os.pipe()
     os.close(read_end)
-    process = start("ls", "--dir", short_path, "-o", output, stdout=write_end)
+    environment = {"EXTFRAME_DIR": str(short_path)}
+    process = start(*command, stdout=write_end, stderr=subprocess.STDOUT, env=environment)
     os.close(write_end)
-    _, err = process.communicate(timeout=30)
-    assert err == ""
-    assert process.returncode == ExitCode.FAILURE
+    assert process.wait(60) == code
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
@@ -182,9 +210,52 @@ def test_a_pipe_gets_no_colours_even_if_they_are_forced(extframe, add, short_pat
 def test_a_narrow_terminal_gets_every_character(on_terminal, add, speaks, short_path):
     point = "Driver" * 60
     server = add("wide", speaks(point))
-    shown = on_terminal("ls", "--dir", short_path, COLUMNS="40")
-    assert shown.splitlines()[1].split()[1:3] == [server.path, server.address]
-    assert shown.rstrip().endswith(point)
+    shown = on_terminal("ls", "-o", "wide", "--dir", short_path, COLUMNS="40", TERM="dumb")
+    assert shown.splitlines()[1].split()[2:] == [point, server.path, server.address]
+
+
+def test_extension_points_that_do_not_fit_a_terminal_are_counted(on_terminal, extframe, add, speaks, short_path):
+    points = ["VolumeDriver", "NetworkDriver", "IpamDriver", "authz", "LogDriver", "MetricsCollector", "secretprovider"]
+    add("everything", speaks(*points))
+    add("photos")
+    shown = on_terminal("ls", "--dir", short_path, COLUMNS="80", TERM="dumb").splitlines()
+    assert shown[1:] == [
+        "everything  active  VolumeDriver, NetworkDriver, IpamDriver, authz, +3",
+        "photos      active  VolumeDriver",
+    ]
+    assert "VolumeDriver, +6\n" in on_terminal("ls", "--dir", short_path, COLUMNS="20", TERM="dumb")
+    assert ", ".join(points) in extframe("ls", "--dir", short_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "term", "words"),
+    [
+        (
+            ["call", "slow", "VolumeDriver.List"],
+            "xterm",
+            b"\x1b[Kextframe: waiting for slow to answer VolumeDriver.List, 2",
+        ),
+        (["call", "slow", "VolumeDriver.List"], "dumb", b"extframe: waiting for slow to answer VolumeDriver.List\r\n"),
+        (["check", "slow"], "xterm", b"extframe: checking the handshake, 1"),
+        (["doctor"], "xterm", b"extframe: checking plugins, "),
+    ],
+)
+def test_a_slow_command_says_on_a_terminal_what_it_waits_for(start, add, command, term, words, short_path):
+    released = threading.Event()
+    add("slow", answer_with(lambda request: released.wait(60) and reply(b"{}")))
+    primary, terminal = pty.openpty()
+    process = start(*command, "--dir", short_path, stderr=terminal, stdout=subprocess.DEVNULL, env={"TERM": term})
+    os.close(terminal)
+    shown = b""
+    while words not in shown and (chunk := _read(primary)):
+        shown += chunk
+    assert words in shown
+    released.set()
+    while chunk := _read(primary):
+        shown += chunk
+    os.close(primary)
+    process.wait(60)
+    assert shown.rpartition(words)[2].count(b"\r\x1b[K") >= (1 if term == "xterm" else 0), "the line is removed"
 
 
 def test_markup_from_a_plugin_is_not_interpreted(on_terminal, add, speaks, short_path):
@@ -235,22 +306,34 @@ def test_a_directory_that_cannot_be_read_is_silent_in_a_completion(complete, sho
     assert complete("inspect", "--dir", short_path / "loop", "r") == []
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_each_shell_has_its_script(extframe, shell):
-    done = extframe(env={"_EXTFRAME_COMPLETE": f"{shell}_source"})
-    assert "_EXTFRAME_COMPLETE" in done.stdout
-    assert done.returncode == 0
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_its_script(run, extframe, shell):
+    """tests/peers/test_completion.py runs them."""
+    script = run("completion", shell).stdout
+    assert "_EXTFRAME_COMPLETE" in script
+    assert extframe(env={"_EXTFRAME_COMPLETE": f"{shell}_source"}).stdout.strip() == script.strip()
+
+
+def test_the_methods_of_a_plugin_are_completed(complete, add, speaks, leave_dead_socket, short_path):
+    add("photos", speaks("VolumeDriver"))
+    leave_dead_socket("dead")
+    at = ["--dir", short_path]
+    assert complete("call", *at, "photos", "VolumeDriver.L") == ["VolumeDriver.List"]
+    assert complete("call", *at, "photos", "Log") == [], "photos implements no LogDriver"
+    for unknown in ("dead", "none", "../x"):
+        assert "LogDriver.StartLogging" in complete("call", *at, unknown, "Log")
 
 
 # --- documentation ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", program.commands)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_and_option_is_documented(name):
     _, found, section = PAGE.read_text().partition(f"## `extframe {name}")
     assert found, f"docs/cli.md has no section for {name}"
     section = section.partition("\n## ")[0] + PAGE.read_text().partition("## Common options")[2]
-    options = [option for parameter in program.commands[name].params for option in parameter.opts if option[0] == "-"]
+    command = program.get_command(click.Context(program), name)
+    options = [option for parameter in command.params for option in parameter.opts if option[0] == "-"]
     assert [option for option in options if f"`{option}" not in section] == []
 
 

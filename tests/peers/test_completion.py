@@ -16,12 +16,12 @@ from faultserver import eventually
 NAMES = ["$(touch pwned)", "`touch pwned`", ";touch pwned", "a b&touch pwned", "it's", '"q"', "a*b", "$HOME", "größe"]
 
 SHELLS = {
-    "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(_EXTFRAME_COMPLETE=bash_source extframe)"'),
+    "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(extframe completion bash)"'),
     "zsh": (
         ["zsh", "-f", "-i"],
-        'autoload -Uz compinit; compinit -u -D; eval "$(_EXTFRAME_COMPLETE=zsh_source extframe)"',
+        'autoload -Uz compinit; compinit -u -D; eval "$(extframe completion zsh)"',
     ),
-    "fish": (["fish", "--no-config", "-i"], "_EXTFRAME_COMPLETE=fish_source extframe | source"),
+    "fish": (["fish", "--no-config", "-i"], "extframe completion fish | source"),
 }
 
 
@@ -59,12 +59,12 @@ def programs(tmp_path) -> Path:
     directory.mkdir()
     source = f"""#!{sys.executable}
 import json, os, sys
-if "_EXTFRAME_COMPLETE" in os.environ:
+if "_EXTFRAME_COMPLETE" in os.environ or sys.argv[1] == "completion":
     from extframe.cli import main
     try:
         main()
     finally:
-        open({str(tmp_path / "completed")!r}, "a").write(os.environ["_EXTFRAME_COMPLETE"])
+        open({str(tmp_path / "completed")!r}, "a").write(os.environ.get("_EXTFRAME_COMPLETE", ""))
 with open({str(tmp_path / "calls")!r}, "a") as file:
     print(json.dumps(sys.argv[1:]), file=file)
 """

@@ -32,10 +32,16 @@ CHECKS: Sequence[tuple[str, Check]] = (
 """All checks in the order of the report, each with the title of its group."""
 
 
-def run_checks(context: CheckContext) -> dict[str, list[Diagnosis]]:
-    """Return the diagnoses of all checks by group. Those about a plugin are adjacent."""
+def run_checks(
+    context: CheckContext, *, starting: Callable[[str], object] = lambda title: None
+) -> dict[str, list[Diagnosis]]:
+    """Return the diagnoses of all checks by group. Those about a plugin are adjacent.
+
+    ``starting`` is called before each check with the title of its group.
+    """
     groups: dict[str, list[Diagnosis]] = {}
     for title, check in CHECKS:
+        starting(title)
         groups.setdefault(title, []).extend(_run(title, check, context))
     groups["plugins"].sort(key=lambda diagnosis: diagnosis.subject)
     return groups
