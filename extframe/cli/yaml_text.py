@@ -26,8 +26,8 @@ def as_yaml(value: Any) -> str:
 def _lines(value: Any) -> Iterator[str]:
     if isinstance(value, dict) and value:
         for key, each in value.items():
-            yield from _entry(f"{_scalar(str(key))}:", each, indent="" if isinstance(each, list) else "  ")
-    elif isinstance(value, list) and value:
+            yield from _entry(f"{_scalar(str(key))}:", each, indent="  " if isinstance(each, dict) else "")
+    elif isinstance(value, (list, tuple)) and value:
         for each in value:
             first, *rest = _lines(each)
             yield f"- {first}"
@@ -37,7 +37,7 @@ def _lines(value: Any) -> Iterator[str]:
 
 
 def _entry(key: str, value: Any, indent: str) -> Iterator[str]:
-    if isinstance(value, (dict, list)) and value:
+    if isinstance(value, (dict, list, tuple)) and value:
         yield key
         yield from (f"{indent}{line}" for line in _lines(value))
     else:
