@@ -12,8 +12,9 @@ _PUBLIC = {
     "client.retry": "Retry",
     "client.transport": "ConnectionPool",
     "errors": (
-        "ActivationError CallTimeout ConnectError ConnectionLost DoesNotImplement ExtframeError HandlerError "
-        "PluginBlocked PluginNotFound PluginUnavailable ProtocolError RemoteError SpecError TransportError"
+        "ActivationError ActivationVetoed CallTimeout ConnectError ConnectionLost DoesNotImplement ExtframeError "
+        "HandlerError PluginBlocked PluginNotFound PluginUnavailable ProtocolError RemoteError SpecError "
+        "TransportError"
     ),
     "handlers.failures": "Failure",
     "handlers.hooks": "hookimpl hookspec",

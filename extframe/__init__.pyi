@@ -7,6 +7,7 @@ from .client.http1 import Limits as Limits
 from .client.retry import Retry as Retry
 from .client.transport import ConnectionPool as ConnectionPool
 from .errors import ActivationError as ActivationError
+from .errors import ActivationVetoed as ActivationVetoed
 from .errors import CallTimeout as CallTimeout
 from .errors import ConnectError as ConnectError
 from .errors import ConnectionLost as ConnectionLost
@@ -103,6 +104,7 @@ from .supervisor.supervisor import Supervisor as Supervisor
 
 __all__ = [
     "ActivationError",
+    "ActivationVetoed",
     "Address",
     "AddressSpaces",
     "AsyncAuthz",

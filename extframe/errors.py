@@ -65,8 +65,8 @@ class ActivationError(ExtframeError):
     """The handshake with a plugin failed. ``__cause__`` is the reason."""
 
 
-class HandlerError(ExtframeError):
-    """A handler raised ``__cause__``. Names the handler and its distribution."""
+class _HandlerFault(ExtframeError):
+    """An error that names a handler, and the distribution and version that it was installed with."""
 
     def __init__(
         self,
@@ -83,6 +83,14 @@ class HandlerError(ExtframeError):
         self.handler = handler
         self.distribution = distribution
         self.version = version
+
+
+class HandlerError(_HandlerFault):
+    """A handler raised ``__cause__``. Names the handler and its distribution."""
+
+
+class ActivationVetoed(_HandlerFault, ActivationError):
+    """A handler of ``plugin_activating`` refused the plugin: it raised ``__cause__``, or did not decide in time."""
 
 
 class _CallError(ExtframeError):

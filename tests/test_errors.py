@@ -10,6 +10,8 @@ import pytest
 
 from extframe import Client, LocalRegistry, Plugin, PluginManager, PluginSpec, VolumeDriver, errors
 from extframe.errors import (
+    ActivationError,
+    ActivationVetoed,
     CallTimeout,
     ConnectError,
     ExtframeError,
@@ -28,6 +30,7 @@ PARENTS = {
     "DoesNotImplement": set(),
     "ActivationError": set(),
     "HandlerError": set(),
+    "ActivationVetoed": {ActivationError},
     "TransportError": {OSError},
     "ConnectError": {TransportError, OSError},
     "ConnectionLost": {TransportError, OSError},
@@ -40,6 +43,7 @@ WHO = {"plugin": "rclone", "method": "VolumeDriver.Mount", "address": "unix:///p
 FULL = {
     SpecError: {"source": "/etc/docker/plugins/rclone.json", "remedy": "chmod a+r /etc/docker/plugins/rclone.json"},
     HandlerError: {"handler": "volumes", "distribution": "extframe-rclone", "version": "1.2"},
+    ActivationVetoed: {"handler": "policy", "distribution": "acme-policy", "version": "1.2"},
     CallTimeout: {"timeout": 1.5, "phase": "connecting"},
     PluginUnavailable: {"retry_after": 1.5},
     RemoteError: {"status": 500},

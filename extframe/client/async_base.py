@@ -57,6 +57,9 @@ class AsyncClientBase(BaseClient):
             while True:
                 transport = self._transport
                 try:
+                    if (guard := self.endpoint.async_guard) is not None:
+                        await guard(attempts.method, attempts.deadline)
+                        transport = self._transport
                     result = await send(transport, attempts.deadline, *args, **kwargs)
                 except TransportError as failure:
                     wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)

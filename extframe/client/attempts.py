@@ -123,6 +123,11 @@ class Attempts:
             self._endpoint.circuit.end_probe()
 
     @property
+    def method(self) -> str:
+        """The method that is called."""
+        return self._method
+
+    @property
     def _was_active(self) -> bool:
         listener = self._endpoint.listener
         return listener is not None and listener.was_active and not is_handshake(self._method)

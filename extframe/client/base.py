@@ -132,6 +132,11 @@ class BaseClient:
         return host_path(path, self.endpoint.paths)
 
     @property
+    def points(self) -> dict[str, str]:
+        """The prefixes of methods of drivers that use this client, each with its extension point."""
+        return self.endpoint.points
+
+    @property
     def plugin(self) -> str | None:
         """The name of the plugin, which errors carry."""
         return self.endpoint.plugin

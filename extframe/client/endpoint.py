@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Protocol
 
 from ..concurrency.deadlines import check_timeout
@@ -78,6 +78,10 @@ class Endpoint:
         self.keep_alive = keep_alive
         self.peer_uids = peer_uids
         self.manifest: Manifest | None = None
+        # Called with the method and deadline of each attempt where the owner admits calls; they raise if it does not.
+        self.guard: Callable[[str, float], object] | None = None
+        self.async_guard: Callable[[str, float], Awaitable[object]] | None = None
+        self.points: dict[str, str] = {}  # the prefixes of methods of drivers, each with its extension point
         self.paths: Sequence[tuple[str, str]] = ()  # where directories of the plugin are on the host
         self._followers: list[Callable[[], object]] = []
 

@@ -21,7 +21,7 @@ from .sockets import check_peer
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ..protocol import Address
 
@@ -45,6 +45,7 @@ class PluginSession(requests.Session):
         tls: the context for an ``https://`` address.
         timeout: seconds, for requests that do not give their own.
         peer_uids: as for `Client`.
+        admit: is called with the path of each request, without its leading slash; raises if it may not be sent.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class PluginSession(requests.Session):
         tls: ssl.SSLContext | None = None,
         timeout: float,
         peer_uids: Collection[int] | None = None,
+        admit: Callable[[str], object] = lambda path: None,
     ) -> None:
         super().__init__()
+        self._admit = admit
         self.trust_env = False  # a proxy from the environment must never divert a local socket
         self.timeout = timeout
         self.base = _base(address)
@@ -79,6 +82,7 @@ class PluginSession(requests.Session):
         kwargs.setdefault("allow_redirects", False)
         if kwargs.get("timeout") is None:
             kwargs["timeout"] = self.timeout
+        self._admit(str(request.url)[len(self.base) :])
         return super().send(request, **kwargs)
 
     def request(self, method: Any, url: Any, *args: Any, **kwargs: Any) -> requests.Response:

@@ -40,6 +40,9 @@ class SyncClientBase(BaseClient):
             while True:
                 transport = self._transport
                 try:
+                    if (guard := self.endpoint.guard) is not None:
+                        guard(attempts.method, attempts.deadline)
+                        transport = self._transport
                     result = send(attempts.deadline)
                 except TransportError as failure:
                     wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)
@@ -82,9 +85,15 @@ class SyncClientBase(BaseClient):
                 tls=transport.tls_context(),
                 timeout=self.timeout,
                 peer_uids=self.endpoint.peer_uids,
+                admit=self._admit,
             )
             session = self._sessions.setdefault(process, session)
         return session
+
+    def _admit(self, method: str) -> None:
+        """Do nothing if a request that is not a call may be sent."""
+        if (guard := self.endpoint.guard) is not None:
+            guard(method, monotonic() + self.timeout)
 
     # Shutdown.
 

@@ -70,6 +70,11 @@ class HookRecord:
         with self._guard:
             return [result for _, result in self._results]
 
+    def returned(self) -> list[tuple[HookImpl, object]]:
+        """Return what `results` returns, each result with its handler."""
+        with self._guard:
+            return list(self._results)
+
     def failed(self) -> dict[HookImpl, BaseException]:
         """Return the handlers that raised, each with its exception."""
         with self._guard:

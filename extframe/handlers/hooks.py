@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..client.client import Client
     from ..errors import ExtframeError
     from ..host.plugin import Plugin
+    from ..protocol import Manifest, PluginSpec
 
 PROJECT = "extframe"
 
@@ -83,7 +84,8 @@ class ExtensionPoints:
 class Lifecycle:
     """Lifecycle hooks: notifications of what happens to plugins.
 
-    They are called serially in a background thread, or in tasks of an async host, in the order of the events: nothing
+    `plugin_activating` is the exception: the plugin waits for it, and what it raises or returns counts. The others
+    are called serially in a background thread, or in tasks of an async host, in the order of the events: nothing
     waits for them, and they may call any method of the manager. Their results are ignored. One that raises does not
     stop the others and is recorded in ``failures()``. One that runs longer than ten seconds is abandoned, and later
     events are delivered without it.
@@ -92,6 +94,23 @@ class Lifecycle:
         name: the plugin's name.
         plugin: the plugin; its state may have changed since the event.
     """
+
+    @hookspec
+    def plugin_activating(self, name: str, manifest: Manifest, spec: PluginSpec) -> Sequence[str] | None:
+        """Decide whether a plugin may be used, after its handshake and before anything else is called for it.
+
+        The plugin waits for the decision: this hook is called in a thread of its own, or in a task, for the first
+        handshake and for every later one. A handler that raises, or that has not returned at the deadline, vetoes the
+        activation: `ActivationVetoed`. It must not use the plugin.
+
+        Args:
+            name: the plugin's name.
+            manifest: what the plugin declared.
+            spec: where it was found: its address and source.
+
+        Returns:
+            None, or the extension points that the plugin may be used as; the others are left out.
+        """
 
     @hookspec
     def plugin_activated(self, name: str, plugin: Plugin) -> None:

@@ -9,9 +9,11 @@ from ..concurrency.event import Event
 from ..errors import ActivationError, ExtframeError
 from ..handlers.access_rules import AccessRules
 from ..handlers.failures import Failures
+from ..handlers.hook_context import HookContext
 from ..interface.declarations import Interface
 from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
+from .approval import Approver
 from .dispatch import Dispatcher
 from .lifecycle import State
 from .plugin import Plugin
@@ -26,6 +28,7 @@ class Activator:
     Args:
         registry: where plugins are found.
         connect: creates a plugin's client.
+        context: the manager's hooks.
         dispatcher: calls the handlers.
         failures: where failures of plugins are noted.
         events: receives the lifecycle events.
@@ -39,6 +42,7 @@ class Activator:
         registry: Registry,
         connect: Callable[..., Client],
         *,
+        context: HookContext,
         dispatcher: Dispatcher,
         failures: Failures,
         events: Events,
@@ -46,8 +50,12 @@ class Activator:
         manifests: Mapping[str, Manifest] = {},
         access: AccessRules | None = None,
     ) -> None:
+        self.approver = Approver(context, self.activate)
+
         def create(spec: PluginSpec, listener: PluginListener) -> Plugin:
-            return Plugin(spec, connect, listener=listener)
+            plugin = Plugin(spec, connect, listener=listener, approver=self.approver)
+            self.approver.protect(plugin)
+            return plugin
 
         self.registry = RegistryAccess(registry, manifests, access)
         self.dispatcher = dispatcher
@@ -134,13 +142,19 @@ class Activator:
         plugin = self.table.known(name)
         return plugin is not None and self.is_current(name, deadline) and not self.dispatcher.is_due(plugin)
 
-    def dispatch_all(self, handler: object, deadline: float) -> None:
-        """Dispatch every active plugin to a handler that was just registered.
+    def handler_added(self, handler: object, deadline: float) -> None:
+        """Dispatch every active plugin to a handler that was just registered, or have it decide about the plugin.
 
         Where it has not returned at the deadline, the failure is noted and it keeps running.
         """
+        self.approver.handler_added(handler, self.table.plugins())
         active = [plugin for plugin in self.table.plugins() if plugin.state is State.ACTIVE]
         self.dispatcher.dispatch_to(handler, active, deadline)
+
+    def handler_removed(self, handler: object) -> None:
+        """Drop every reference to a handler that was unregistered."""
+        self.dispatcher.forget(self.table.plugins(), handler)
+        self.approver.handler_removed(self.table.plugins())
 
     def close(self) -> None:
         """Close every client; nothing is activated from now on."""

@@ -13,10 +13,12 @@ from ..errors import ActivationError, ExtframeError
 from ..handlers.access_rules import AccessRules
 from ..handlers.async_lifecycle import AsyncLifecycleEvents
 from ..handlers.failures import Failures
+from ..handlers.hook_context import HookContext
 from ..interface.async_interface import AsyncInterface
 from ..interface.declarations import Interface
 from ..protocol import Manifest, PluginSpec
 from ..registry.local import Registry
+from .async_approval import AsyncApprover
 from .async_dispatch import AsyncDispatcher
 from .async_plugin import AsyncPlugin
 from .async_registry_access import AsyncRegistryAccess
@@ -35,6 +37,7 @@ class AsyncActivator:
     Args:
         registry: where plugins are found.
         connect: creates a plugin's client.
+        context: the manager's hooks.
         dispatcher: calls the handlers.
         failures: where failures of plugins are noted.
         events: receives the lifecycle events.
@@ -48,6 +51,7 @@ class AsyncActivator:
         registry: Registry,
         connect: Callable[..., AsyncClient],
         *,
+        context: HookContext,
         dispatcher: AsyncDispatcher,
         failures: Failures,
         events: AsyncLifecycleEvents,
@@ -55,15 +59,20 @@ class AsyncActivator:
         manifests: Mapping[str, Manifest] = {},
         access: AccessRules | None = None,
     ) -> None:
+        loop = asyncio.get_running_loop()
+        self.approver = AsyncApprover(context, self.activate, loop=loop, tasks=tasks)
+
         def create(spec: PluginSpec, listener: PluginListener) -> AsyncPlugin:
-            return AsyncPlugin(spec, connect, listener=listener)
+            plugin = AsyncPlugin(spec, connect, listener=listener, approver=self.approver)
+            self.approver.protect(plugin)
+            return plugin
 
         found_in = RegistryAccess(registry, manifests, access)
         self.registry = AsyncRegistryAccess(found_in)
         self.dispatcher = dispatcher
         self.events = events
         self.tasks = tasks
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
         self._is_closed = False
         self.table: PluginTable[AsyncPlugin] = PluginTable(
             create,
@@ -201,14 +210,20 @@ class AsyncActivator:
         """Wait some seconds, or until the manager is closed."""
         await asyncio.wait({self.closed}, timeout=seconds)
 
-    def dispatch_all(self, handler: object, deadline: float) -> None:
-        """Have a handler that was just registered called for every active plugin. Returns at once.
+    def handler_added(self, handler: object, deadline: float) -> None:
+        """Have a handler that was just registered called for every active plugin, or decide about it. Returns at once.
 
         Where it has not returned at the deadline, the failure is noted and it keeps running.
         """
+        self.approver.handler_added(handler, self.table.plugins())
         self.dispatcher.dispatch_to(
             handler, lambda: [plugin for plugin in self.table.plugins() if plugin.state is State.ACTIVE], deadline
         )
+
+    def handler_removed(self, handler: object) -> None:
+        """Drop every reference to a handler that was unregistered."""
+        self.dispatcher.forget(self.table.plugins(), handler)
+        self.approver.handler_removed(self.table.plugins())
 
     def close(self) -> None:
         """Close every client and end all tasks; nothing is activated from now on."""

@@ -99,6 +99,7 @@ class AsyncPluginManager(BaseManager):
         self._activator = AsyncActivator(
             self._registry_or_default(),
             partial(AsyncClient, pool=ConnectionPool(), **self._client_options()),
+            context=context,
             dispatcher=AsyncDispatcher(context, loop=loop, tasks=tasks),
             failures=self._failures,
             events=AsyncLifecycleEvents(context, loop=loop, tasks=tasks),
@@ -289,11 +290,11 @@ class AsyncPluginManager(BaseManager):
 
     def _handler_added(self, handler: object) -> None:
         if self._is_used():
-            self._activator.dispatch_all(handler, deadlines.after(self._timeout))
+            self._activator.handler_added(handler, deadlines.after(self._timeout))
 
     def _handler_removed(self, handler: object) -> None:
         if self._is_used():
-            self._activator.dispatcher.forget(self._activator.table.plugins(), handler)
+            self._activator.handler_removed(handler)
 
 
 def check_async(interface: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -16,12 +16,36 @@ from ..concurrency.tasks import done_by, set_done
 from ..errors import ExtframeError
 from ..protocol import ACTIVATE, Manifest, PluginSpec
 from .lifecycle import State, Turn
-from .plugin_base import PluginBase, PluginListener, closed_error, driver_of, handshake_time
+from .plugin_base import (
+    Approval,
+    PluginBase,
+    PluginListener,
+    cause_of,
+    closed_error,
+    driver_of,
+    handshake_time,
+)
 
 if TYPE_CHECKING:
     from ..interface.async_interface import AsyncInterface
 
 T = TypeVar("T", bound="AsyncInterface")
+
+
+class Approves(Protocol):
+    """Decides whether plugins may be used."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is something to decide."""
+
+    async def ask(self, plugin: AsyncPlugin, manifest: Manifest, deadline: float) -> Approval:
+        """Return as what a plugin may be used.
+
+        Raises:
+            ActivationVetoed: it may not.
+        """
+        raise NotImplementedError
 
 
 class AsyncPlugin(PluginBase[AsyncClient]):
@@ -34,15 +58,22 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         spec: what the registry found.
         connect: creates the client; called as `AsyncClient` is.
         listener: receives new states.
+        approver: decides after each handshake whether the plugin may be used; every plugin may where None.
     """
 
     def __init__(
-        self, spec: PluginSpec, connect: Callable[..., AsyncClient], *, listener: PluginListener | None = None
+        self,
+        spec: PluginSpec,
+        connect: Callable[..., AsyncClient],
+        *,
+        listener: PluginListener | None = None,
+        approver: Approves | None = None,
     ) -> None:
         client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
         # A lock, as a sync client in a thread may report a refused connection.
         super().__init__(spec, client, signal_safe_lock(), listener=listener)
         self._waiters: set[asyncio.Future[None]] = set()  # for the handshake under way
+        self._approver = approver
         self._call: asyncio.Task[msgspec.Raw] | None = None  # of that handshake
 
     @overload
@@ -80,10 +111,10 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         task = asyncio.current_task()
         try:
             if await self._wait_for_turn(task, deadline) is Turn.LEAD:
-                manifest = await self._shake_hands(task, deadline)
+                approval = await self._approved(task, await self._shake_hands(task, deadline), deadline)
                 with self._lock:
                     self._wake()
-                    self._record_success(task, manifest)
+                    self._record_success(task, approval.manifest, approval.left_out)
         finally:
             self._fail(task, None)
 
@@ -136,6 +167,16 @@ class AsyncPlugin(PluginBase[AsyncClient]):
             raise self._activation_error(failure) from failure
         finally:
             self._call = None
+
+    async def _approved(self, task: asyncio.Task[Any] | None, manifest: Manifest, deadline: float) -> Approval:
+        """Return as what the plugin may be used."""
+        if self._approver is None or not self._approver.is_asked:
+            return Approval(manifest)
+        try:
+            return await self._approver.ask(self, manifest, deadline)
+        except ExtframeError as failure:
+            self._fail(task, failure)
+            raise self._activation_error(failure) from cause_of(failure)
 
     def _fail(self, task: asyncio.Task[Any] | None, failure: ExtframeError | None) -> None:
         """End the handshake, if this task makes it, with a failure, or with none where it was abandoned."""

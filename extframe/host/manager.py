@@ -99,13 +99,14 @@ class PluginManager(BaseManager):
             from .activation import Activator
             from .dispatch import Dispatcher
 
-            registry = self._registry_or_default()
+            registry, context = self._registry_or_default(), self._hook_context()
         made = Activator(
             registry,
             partial(Client, pool=ConnectionPool(), **self._client_options()),
-            dispatcher=Dispatcher(self._hook_context()),
+            context=context,
+            dispatcher=Dispatcher(context),
             failures=self._failures,
-            events=LifecycleEvents(self._hook_context()),
+            events=LifecycleEvents(context),
             closed=self._closed,
             manifests=self._manifests,
             access=self._access,
@@ -273,8 +274,8 @@ class PluginManager(BaseManager):
 
     def _handler_added(self, handler: object) -> None:
         if self._is_used():
-            self._activator.dispatch_all(handler, deadlines.after(self._timeout))
+            self._activator.handler_added(handler, deadlines.after(self._timeout))
 
     def _handler_removed(self, handler: object) -> None:
         if self._is_used():
-            self._activator.dispatcher.forget(self._activator.table.plugins(), handler)
+            self._activator.handler_removed(handler)

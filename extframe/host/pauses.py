@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import ActivationError, ConnectError, ConnectionLost, ExtframeError, PluginBlocked
+from ..errors import ActivationError, ActivationVetoed, ConnectError, ConnectionLost, ExtframeError, PluginBlocked
 
 POLL = 0.02  # seconds between two attempts at a plugin that is missing or refuses connections
 LONGEST_PAUSE = 1.0  # seconds between two attempts at one that closes its connections; the first pause is POLL
@@ -21,7 +21,7 @@ class Pauses:
             failure: of the last attempt.
             seconds: how long the caller still waits. A pause takes half of it at most.
         """
-        if seconds <= POLL or isinstance(failure, PluginBlocked):
+        if seconds <= POLL or isinstance(failure, PluginBlocked | ActivationVetoed):
             return None
         if not isinstance(failure, ActivationError):
             return POLL  # the file is missing or incomplete

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -12,16 +12,32 @@ from ..client.client import Client
 from ..client.connection import late
 from ..concurrency.deadlines import left
 from ..concurrency.locks import signal_safe_condition, signal_safe_lock
-from ..errors import ActivationError, ExtframeError
+from ..errors import ActivationError, ActivationVetoed, ExtframeError
 from ..interface.declarations import Interface
 from ..protocol import ACTIVATE, Manifest, PluginSpec
 from .lifecycle import State, Turn
-from .plugin_base import PluginBase, PluginListener, driver_of, handshake_time
+from .plugin_base import Approval, PluginBase, PluginListener, cause_of, driver_of, handshake_time
 
 if TYPE_CHECKING:
     from ..client.pending_call import PendingCall
 
 T = TypeVar("T", bound=Interface)
+
+
+class Approves(Protocol):
+    """Decides whether plugins may be used."""
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether there is something to decide."""
+
+    def ask(self, plugin: Plugin, manifest: Manifest, deadline: float) -> Approval:
+        """Return as what a plugin may be used.
+
+        Raises:
+            ActivationVetoed: it may not.
+        """
+        raise NotImplementedError
 
 
 class Plugin(PluginBase[Client]):
@@ -34,15 +50,22 @@ class Plugin(PluginBase[Client]):
         spec: what the registry found.
         connect: creates the client; called as `Client` is.
         listener: receives new states.
+        approver: decides after each handshake whether the plugin may be used; every plugin may where None.
     """
 
     def __init__(
-        self, spec: PluginSpec, connect: Callable[..., Client] = Client, *, listener: PluginListener | None = None
+        self,
+        spec: PluginSpec,
+        connect: Callable[..., Client] = Client,
+        *,
+        listener: PluginListener | None = None,
+        approver: Approves | None = None,
     ) -> None:
         lock = signal_safe_lock()
         client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
         super().__init__(spec, client, lock, listener=listener)
         self._ended = signal_safe_condition(lock)
+        self._approver = approver
 
     @overload
     def driver(self, interface: type[T]) -> T: ...
@@ -76,7 +99,9 @@ class Plugin(PluginBase[Client]):
         # Ctrl-C may arrive between any two steps: `finally` hands the lead on, whichever step it interrupted.
         try:
             if self._wait_for_turn(deadline) is Turn.LEAD:
-                self._succeed(self._shake_hands(deadline))
+                manifest = self._shake_hands(deadline)
+                approval = self._approved(manifest, deadline)
+                self._succeed(approval.manifest, approval.left_out)
         finally:
             self.abandon()
 
@@ -90,6 +115,8 @@ class Plugin(PluginBase[Client]):
         """
         with self._lock:
             if self.state is State.ACTIVATING or self._spec.manifest is not None:
+                return None
+            if self._approver is not None and self._approver.is_asked:  # which may take a while
                 return None
             if self._lifecycle.ask(threading.get_ident()) is not Turn.LEAD:
                 return None
@@ -137,14 +164,24 @@ class Plugin(PluginBase[Client]):
         except ExtframeError as failure:
             raise self._fail(failure) from failure
 
-    def _succeed(self, manifest: Manifest) -> None:
+    def _approved(self, manifest: Manifest, deadline: float) -> Approval:
+        """Return as what the plugin may be used."""
+        if self._approver is None or not self._approver.is_asked:
+            return Approval(manifest)
+        try:
+            return self._approver.ask(self, manifest, deadline)
+        except ExtframeError as failure:
+            raise self._fail(failure) from cause_of(failure)
+
+    def _succeed(self, manifest: Manifest, left_out: Mapping[str, str] = {}) -> None:
         with self._lock:
             self._ended.notify_all()
-            self._record_success(threading.get_ident(), manifest)
+            self._record_success(threading.get_ident(), manifest, left_out)
 
     def _fail(self, failure: ExtframeError) -> ActivationError:
         """End the handshake, and return the error to raise from ``failure``."""
-        self._explain(failure)
+        if not isinstance(failure, ActivationVetoed):
+            self._explain(failure)
         with self._lock:
             self._ended.notify_all()
             self._record_failure(threading.get_ident(), failure)

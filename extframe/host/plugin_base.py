@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from ..concurrency.deadlines import Remaining, left
 from ..errors import (
     ActivationError,
+    ActivationVetoed,
     CallTimeout,
     ConnectError,
     DoesNotImplement,
@@ -26,6 +28,7 @@ from ..protocol import ACTIVATE, Manifest, PluginSpec, TLSConfig, hook_name
 from .lifecycle import Lifecycle, State, Turn
 
 if TYPE_CHECKING:
+    from ..client.endpoint import Endpoint
     from ..handlers.hook_claims import HookRecord
     from ..interface.async_interface import AsyncInterface
 
@@ -37,6 +40,9 @@ class AnyClient(Protocol):
 
     def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
         """Call the plugin at another address from now on."""
+
+    endpoint: Endpoint
+    """What is shared by the clients of the plugin."""
 
     manifest: Manifest | None
     """The response to the last handshake, for drivers."""
@@ -73,6 +79,19 @@ class PluginListener(Protocol):
         """Return when a watch activates a failed plugin again, a ``time.monotonic()`` value, or None."""
 
 
+@dataclass(frozen=True)
+class Approval:
+    """As what a plugin may be used.
+
+    Args:
+        manifest: its manifest, without the extension points that handlers left out.
+        left_out: those, each with the handler that left it out.
+    """
+
+    manifest: Manifest
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
 def point_of(point: str | type[Interface] | type[AsyncInterface]) -> str:
     """Return the name of an extension point in manifests."""
     return point if isinstance(point, str) else declaration(point).implements
@@ -97,6 +116,10 @@ class PluginBase(Generic[C]):
         listener: PluginListener | None = None,
     ) -> None:
         self.client = client
+        self.left_out: Mapping[str, str] = {}
+        """The extension points that handlers of ``plugin_activating`` left out, each with the handler."""
+        self.question: object = None  # the record of the last calls of that hook
+        self._must_be_approved = False  # by a handler that was registered during the handshake under way
         self.hook_calls: dict[str, HookRecord] = {}  # by hook; the dispatcher fills it
         self._spec = spec
         self._explained: tuple[Exception, str] | None = None  # the last failed handshake, and the registry's reason
@@ -186,11 +209,30 @@ class PluginBase(Generic[C]):
             DoesNotImplement: it does not, or in versions that the class does not accept; the message lists what it does
                 implement.
         """
+        self._require_no_veto()
         if point_of(point) not in self.manifest.implements:
+            if point_of(point) in self.left_out:
+                raise left_out_error(self, point_of(point))
             raise _does_not_implement(self, point_of(point))
         if not isinstance(point, str) and self._version(declaration(point)) is None:
             declared = declaration(point)
             raise no_common_version(declared, self.manifest.versions_of(declared.implements), self.name, self.address)
+
+    def require_made(self) -> None:
+        """Do nothing if the handshake was made.
+
+        Raises:
+            ActivationVetoed: a handler refused the plugin.
+            ActivationError: it has to be activated first.
+        """
+        self._require_no_veto()
+        if not self.is_made:
+            raise ActivationError(f"plugin {self.name!r} has to be activated again; get it first", plugin=self.name)
+
+    def _require_no_veto(self) -> None:
+        veto = self._lifecycle.last_error
+        if isinstance(veto, ActivationVetoed):
+            raise self._activation_error(veto) from veto.__cause__
 
     # Who makes the handshake. The lock is held.
 
@@ -205,7 +247,7 @@ class PluginBase(Generic[C]):
         if turn is Turn.CLOSED:
             raise closed_error(self.name)
         if turn is Turn.SHARE and (failure := self._lifecycle.shared_failure) is not None:
-            raise self._activation_error(failure) from failure
+            raise self._activation_error(failure) from cause_of(failure)
         return turn
 
     def late(self) -> ActivationError:
@@ -232,6 +274,8 @@ class PluginBase(Generic[C]):
         self._explained = (failure, reason) if reason else None
 
     def _activation_error(self, failure: Exception) -> ActivationError:
+        if isinstance(failure, ActivationVetoed):
+            return copy.copy(failure)
         explained = self._explained
         reason = explained[1] if explained is not None and explained[0] is failure else None
         return activation_error(self.spec, failure, reason)
@@ -258,6 +302,12 @@ class PluginBase(Generic[C]):
         """
         with self._lock:
             self._lifecycle.mark_lost("it refused a connection", began)
+
+    def require_approval(self, reason: str) -> None:
+        """Record that the plugin has to be activated again, as the handlers that decide whether it is used changed."""
+        with self._lock:
+            self._must_be_approved = self.state is State.ACTIVATING
+            self._lifecycle.mark_lost(reason)
 
     def mark_missing(self, seen: PluginSpec, error: ExtframeError, reason: str) -> None:
         """Record that its source is gone or cannot be used. The plugin keeps its drivers for when it is back.
@@ -287,7 +337,7 @@ class PluginBase(Generic[C]):
     def _retarget(self, spec: PluginSpec) -> None:
         self.client.retarget(spec.address, tls=spec.tls, peer_uids=spec.peer_uids)
 
-    def _record_success(self, leader: Hashable, manifest: Manifest) -> None:
+    def _record_success(self, leader: Hashable, manifest: Manifest, left_out: Mapping[str, str] = {}) -> None:
         """Enter ACTIVE, where the handshake of this leader counts.
 
         Raises:
@@ -298,6 +348,7 @@ class PluginBase(Generic[C]):
             counts = self._lifecycle.succeeded(leader, manifest, monotonic())
             if counts:
                 self.client.manifest, self.client.paths = manifest, self._spec.paths
+                self.left_out = left_out
             if counts and manifest.implements:  # an empty manifest, which is requested again, removes nothing
                 for gone in self.hook_calls.keys() - {hook_name(point) for point in manifest.implements}:
                     self.hook_calls.pop(gone, None)
@@ -313,9 +364,14 @@ class PluginBase(Generic[C]):
         if self._lifecycle.leads(leader):
             with self._lock:
                 self._lifecycle.failed(leader, failure)
+                if isinstance(failure, ActivationVetoed):
+                    self._retarget(self._spec)  # closes its idle connections
                 self._apply_pending_spec()
 
     def _apply_pending_spec(self) -> None:
+        if self._must_be_approved:
+            self._must_be_approved = False
+            self._lifecycle.mark_lost("a handler of plugin_activating was registered")
         spec, self._pending_spec = self._pending_spec, None
         if spec is not None and self.state is not State.CLOSED:
             self._apply_spec(spec)
@@ -348,6 +404,21 @@ def driver_of(plugin: PluginBase[Any], interface: Any) -> Any:
             plugin=plugin.name,
         )
     return results[0]
+
+
+def left_out_error(plugin: PluginBase[Any], point: str) -> DoesNotImplement:
+    """Return the error for an extension point that a handler left out."""
+    has = ", ".join(plugin.manifest.implements)
+    return DoesNotImplement(
+        f"plugin {plugin.name!r} may not be used as {point!r}: {plugin.left_out[point]} left it out, and allows {has}",
+        plugin=plugin.name,
+        address=plugin.address,
+    )
+
+
+def cause_of(failure: Exception) -> BaseException | None:
+    """Return what is chained to the error that `PluginBase` raises for a failed handshake."""
+    return failure.__cause__ if isinstance(failure, ActivationVetoed) else failure
 
 
 def _does_not_implement(plugin: PluginBase[Any], point: str) -> DoesNotImplement:

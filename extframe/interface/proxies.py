@@ -83,6 +83,11 @@ class Proxy:
     def _bind(self, client: Any, timeout: float | None) -> None:
         self._client = client
         self._timeout = timeout
+        points = getattr(client, "points", None)
+        if points is not None:
+            points.update(
+                (declared.prefix, declared.implements) for declared in getattr(type(self), "__extframe__", ())
+            )
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
