@@ -20,7 +20,7 @@ Schema = Mapping[str, Any]
 _SAMPLES: Mapping[str, str] = {  # by a key, or its last word
     "name": "photos", "id": "c1", "mountpoint": "/mnt/photos", "path": "/mnt/photos", "file": "/run/log/c1",
     "scope": "local", "address": "10.0.0.2/24", "pool": "10.0.0.0/24", "gateway": "10.0.0.1", "uri": "/_ping",
-    "addressipv6": "fd00::2/64", "gatewayipv6": "fd00::1", "destination": "10.1.0.0/16", "hop": "10.0.0.254", "prefix": "eth",
+    "addressipv6": "fd00::2/64", "gatewayipv6": "fd00::1", "destination": "10.1.0.0/16", "hop": "10.0.0.254",
 }  # fmt: skip
 
 
