@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from ..errors import ActivationError, ActivationVetoed, ConnectError, ConnectionLost, ExtframeError, PluginBlocked
+from ..errors import (
+    ActivationError,
+    ActivationVetoed,
+    ConnectError,
+    ConnectionLost,
+    ExtframeError,
+    PluginBlocked,
+    SpecError,
+)
 
 POLL = 0.02  # seconds between two attempts at a plugin that is missing or refuses connections
 LONGEST_PAUSE = 1.0  # seconds between two attempts at one that closes its connections; the first pause is POLL
@@ -23,6 +31,8 @@ class Pauses:
         """
         if seconds <= POLL or isinstance(failure, PluginBlocked | ActivationVetoed):
             return None
+        if isinstance(failure, SpecError) and failure.source is None:
+            return None  # the name itself is invalid
         if not isinstance(failure, ActivationError):
             return POLL  # the file is missing or incomplete
         if _is_closed(failure.__cause__):

@@ -36,7 +36,8 @@ def failed(cause: Exception, origin: Exception | None = None) -> ActivationError
     ("failure", "waits"),
     [
         (PluginNotFound("no file"), True),
-        (SpecError("half a file"), True),
+        (SpecError("half a file", source="/x.spec"), True),
+        (SpecError("not a name"), False),
         (failed(ConnectError("refused"), ConnectionRefusedError()), True),
         (failed(ConnectError("no socket"), FileNotFoundError()), True),
         (failed(ConnectError("reset"), ConnectionResetError()), True),
