@@ -34,8 +34,25 @@ if handlers := list(handlers_of_others()):
 # A script's background job ignores Ctrl-C, and so does what it starts: programs that tests interrupt would not hear.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # A machine that stalls is no fault of what is tested: no example and no making of examples is too slow.
-settings.register_profile("stalls", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("stalls")
+for form, examples in (("short", 30), ("long", 100)):
+    settings.register_profile(
+        form, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples
+    )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run the long tests too, and more examples of the others")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long") else "short")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        skipped = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=skipped)
+        items[:] = [item for item in items if item not in set(skipped)]
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 EVERY_SUITE = {"call", "asynchronous", "many", "start", "dispatch", "decode", "served", "supervised", "steps"}
 

@@ -19,6 +19,8 @@ from pathlib import Path
 import pip as pip_module
 import pytest
 
+pytestmark = pytest.mark.long
+
 CHECKOUT = Path(__file__).parent.parent
 OLD = ("2.7", "3.6", "3.7", "3.8", "3.9")
 

@@ -176,6 +176,7 @@ def test_a_handler_that_is_uninstalled_is_gone(wheels, tmp_path):
     assert without["hooks"] == ["volume_driver"]
 
 
+@pytest.mark.long
 def test_extframes_tests_pass_whatever_handlers_are_installed(environment):
     """These tests fail at once when they see the handlers that are installed in this environment."""
     files = [CHECKOUT / "tests" / name for name in ("handlers/test_entry_points.py", "test_public_names.py")]

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 FAULTS = Path(__file__).parent.parent / "faults"
 
 

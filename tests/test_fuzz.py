@@ -23,7 +23,7 @@ from extframe import Client, ExtframeError, LocalRegistry, PluginManager, Volume
 from extframe.client.http1 import Limits
 from extframe.errors import CallTimeout
 
-CASES = int(os.environ.get("EXTFRAME_FUZZ", "150"))
+CASES = int(os.environ.get("EXTFRAME_FUZZ", 3 * settings.default.max_examples // 2))
 often = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 
 # --- answers that are nearly right --------------------------------------------------------------------

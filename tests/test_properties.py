@@ -19,7 +19,7 @@ from extframe.subsystems.log_entries import LogEntry, PartialLogMetadata, pack_e
 
 # There are some forty methods, and a slow machine is no fault.
 few = settings(max_examples=25)
-many = settings(max_examples=500)
+many = settings(max_examples=5 * settings.default.max_examples)
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 every_method_with_arguments = pytest.mark.parametrize(
     "method", [each for each in METHODS.values() if each.signature.parameters], ids=lambda method: method.wire

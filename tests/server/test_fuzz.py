@@ -14,7 +14,7 @@ from wire import Wire
 
 from extframe.server import serving
 
-CASES = int(os.environ.get("EXTFRAME_FUZZ", "150"))
+CASES = int(os.environ.get("EXTFRAME_FUZZ", 3 * settings.default.max_examples // 2))
 often = settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
 
 JSON = st.recursive(

@@ -103,6 +103,7 @@ def test_a_plugin_is_installed_upgraded_synced_and_uninstalled(host):
         environments.uninstall("photos")
 
 
+@pytest.mark.long
 def test_pip_syncs_without_network_what_it_downloaded_before(host):
     host.environments("pip").install("photos", ["acme-photos"])
     current = host.root / "photos"
@@ -121,6 +122,7 @@ def test_a_project_and_a_wheel_on_this_machine_are_locked_by_the_hash_of_their_w
     assert host.environments().sync("photos").changed  # from the copy that was kept
 
 
+@pytest.mark.long
 def test_environments_are_readable_for_all_run_their_scripts_and_share_their_files(host):
     points = "[console_scripts]\nhello = hello:main\n"
     source = b"def main(): print('hello')\nx = '" + 500_000 * b"x" + b"'\n"
@@ -153,6 +155,7 @@ def test_environments_are_readable_for_all_run_their_scripts_and_share_their_fil
 # --- what fails leaves what was there -----------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_changed_package_file_is_not_installed(host):
     """Neither one that differs from the lock file, nor one that was changed in the store."""
     host.environments("pip").install("photos", ["acme-photos"])
@@ -170,6 +173,7 @@ def test_a_changed_package_file_is_not_installed(host):
     assert status_of_environment(str(host.root), "photos").path == ""
 
 
+@pytest.mark.long
 def test_an_index_that_cannot_be_reached_is_an_error_that_names_it(host, monkeypatch):
     host.environments("pip").install("photos", ["acme-photos"])
     for variable in ("PIP_INDEX_URL", "UV_INDEX_URL"):
