@@ -35,9 +35,7 @@ if handlers := list(handlers_of_others()):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # A machine that stalls is no fault of what is tested: no example and no making of examples is too slow.
 for form, examples in (("short", 30), ("long", 100)):
-    settings.register_profile(
-        form, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples
-    )
+    settings.register_profile(form, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -19,6 +19,7 @@ SUBMODULES = {module.name for module in pkgutil.walk_packages(extframe.__path__,
 MODULES = ["extframe", *sorted(SUBMODULES - DEPRECATED)]
 DOCUMENTS = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("examples/**/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+CODE_BLOCK = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -33,7 +34,8 @@ def test_the_examples_in_docstrings_give_what_they_say(module):
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_in_checkout)
 def test_links_between_documents_lead_to_files(document):
-    links = [link for link in LINK.findall(document.read_text()) if "://" not in link]
+    prose = CODE_BLOCK.sub("", document.read_text())
+    links = [link for link in LINK.findall(prose) if "://" not in link]
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from readme import CHECKOUT, FILE, add_environment, commands, console, output, run, write_files
+from printed import FILE, README, add_environment, commands, console, output, run, write_files
 
 
 def test_two_commands_run_the_tour_and_the_tests():
@@ -15,13 +15,13 @@ def test_two_commands_run_the_tour_and_the_tests():
 @pytest.mark.parametrize("host", ["app.py", "host.py"])
 def test_each_plugin_and_host_print_what_is_shown(short_path, host):
     add_environment(short_path)
-    write_files(short_path)
+    write_files(short_path, README.read_text())
     block = console(host)
     assert run(short_path, commands(block)) == output(block)
 
 
 def test_every_file_that_is_printed_is_run():
-    names = {name for name, _ in FILE.findall((CHECKOUT / "README.md").read_text())}
+    names = {name for name, _ in FILE.findall(README.read_text())}
     assert names == {
         "photos/photos.py",
         "photos/setup.cfg",

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import printed
 import pytest
-import readme
 from faultserver import eventually
 
 import extframe
@@ -292,11 +292,11 @@ def test_an_rclone_that_is_stopped_is_missed(manager, rclone):
 def test_the_readmes_host_of_rclone_prints_what_is_shown(need, short_path):
     need("rclone")
     need("fusermount3")
-    readme.add_environment(short_path)
-    readme.write_files(short_path)
-    block = readme.console("rclone serve docker")
+    printed.add_environment(short_path)
+    printed.write_files(short_path, printed.README.read_text())
+    block = printed.console("rclone serve docker")
     own = {"RCLONE_CONFIG": str(short_path / "rclone.conf"), "RCLONE_CACHE_DIR": str(short_path / "cache")}
     try:
-        assert readme.run(short_path, readme.commands(block), **own) == readme.output(block)
+        assert printed.run(short_path, printed.commands(block), **own) == printed.output(block)
     finally:
         assert eventually(lambda: not os.path.ismount(short_path / "volumes" / "cellar"))

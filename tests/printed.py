@@ -1,4 +1,4 @@
-"""What README.md holds: the files and the commands that it prints, and a shell to run these in. Runs nothing itself."""
+"""Documents that print files and commands: what they hold, and a shell to run it in. Runs nothing itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from environments import Environment
 
 CHECKOUT = Path(__file__).parent.parent
+README = CHECKOUT / "README.md"
 FILE = re.compile(r"`([\w./-]+\.\w+)`:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -23,17 +24,17 @@ PROGRAMS = {
 """What .venv/bin has beside Python: how each makes Python's arguments of its own, in sh."""
 
 
-def write_files(directory: Path) -> None:
-    """Write the files that README.md names before their contents."""
-    for name, text in FILE.findall((CHECKOUT / "README.md").read_text()):
+def write_files(directory: Path, text: str) -> None:
+    """Write the files that a text names before their contents."""
+    for name, contents in FILE.findall(text):
         path = directory / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_text(contents)
 
 
 def console(command: str) -> str:
     """Return the console block of README.md that has a line with ``command``."""
-    (block,) = [block for block in CONSOLE.findall((CHECKOUT / "README.md").read_text()) if command in block]
+    (block,) = [block for block in CONSOLE.findall(README.read_text()) if command in block]
     return str(block)
 
 
@@ -68,7 +69,7 @@ def run(directory: Path, lines: list[str], **environment: str) -> str:
             start_new_session=True,  # a group of its own, to be ended as one
         )
     try:
-        assert shell.wait(timeout=120) == 0
+        assert shell.wait(timeout=120) == 0, printed.read_text()
     finally:
         with contextlib.suppress(ProcessLookupError):  # nothing is left of it
             os.killpg(shell.pid, signal.SIGTERM)
