@@ -45,6 +45,10 @@ class Lab:
         self.fake.close()
         self.pm.get("photos")
 
+    def blocked(self) -> None:
+        with extframe.PluginManager(extframe.LocalRegistry(self.directory), block=["photos"]) as pm:
+            pm.get("photos")
+
     def dead(self) -> None:
         with socket.socket(socket.AF_UNIX) as left_over:
             left_over.bind(str(self.directory / "dead.sock"))
@@ -73,6 +77,7 @@ class Lab:
 
 PROVOKED: dict[str, Callable[[Lab], object]] = {
     "PluginNotFound: no plugin": Lab.removed,
+    "PluginBlocked": Lab.blocked,
     "SpecError: ... is world-writable": Lab.world_writable,
     "SpecError: ... cannot be": lambda lab: lab.pm.get("../photos"),
     "ActivationError: ... Connection refused": Lab.dead,
