@@ -49,6 +49,15 @@ class Lab:
         with extframe.PluginManager(extframe.LocalRegistry(self.directory), block=["photos"]) as pm:
             pm.get("photos")
 
+    def vetoed(self) -> None:
+        class Policy:
+            @extframe.hookimpl
+            def plugin_activating(self, name: str) -> None:
+                raise PermissionError("not signed")
+
+        self.pm.register(Policy())
+        self.pm.get("photos")
+
     def dead(self) -> None:
         with socket.socket(socket.AF_UNIX) as left_over:
             left_over.bind(str(self.directory / "dead.sock"))
@@ -84,6 +93,7 @@ PROVOKED: dict[str, Callable[[Lab], object]] = {
     "ActivationError: plugin 'photos' exited": Lab.exits,
     "ActivationError: ... timed out": lambda lab: lab.activate(Fault.HANG, timeout=0.2),
     "ActivationError: ... not JSON": lambda lab: lab.activate(b"<html>"),
+    "ActivationVetoed": Lab.vetoed,
     "DoesNotImplement: plugin 'photos'": lambda lab: lab.pm.get("photos", "Backup"),
     "DoesNotImplement: ... version": Lab.other_version,
     "HandlerError": Lab.handler_raises,
