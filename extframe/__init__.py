@@ -38,6 +38,7 @@ _PUBLIC = {
     "protocol": "Address Endpoint Manifest PluginSpec TLSConfig",
     "registry.base": "Registry",
     "registry.chain": "RegistryChain",
+    "registry.docker_plugins": "DockerPlugins",
     "registry.local": "LocalRegistry",
     "server": "Served ServerTLS asgi_app caller_gone serve serving",
     "supervisor.status": "PluginStatus ProcessExit ProcessState",

@@ -52,6 +52,7 @@ from .protocol import PluginSpec as PluginSpec
 from .protocol import TLSConfig as TLSConfig
 from .registry.base import Registry as Registry
 from .registry.chain import RegistryChain as RegistryChain
+from .registry.docker_plugins import DockerPlugins as DockerPlugins
 from .registry.local import LocalRegistry as LocalRegistry
 from .server import Served as Served
 from .server import ServerTLS as ServerTLS
@@ -129,6 +130,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "ConnectionPool",
+    "DockerPlugins",
     "DoesNotImplement",
     "Endpoint",
     "EndpointInterface",

@@ -23,11 +23,23 @@ EXAMPLES = HERE.parent / "examples" / "plugins"
 SOCKETS = Path("/run/docker/plugins")  # no option of the engine changes it
 
 
-class Engine:
-    """A dockerd that nobody else uses. What it keeps is below one directory and goes away at the end."""
+# The engine's own mounts, those of its plugins included, and its own /run/docker.
+_PRIVATELY = """
+mount --make-rprivate / && mkdir -p /run/docker && mount -t tmpfs -o mode=0711 tmpfs /run/docker && exec "$@"
+"""
 
-    def __init__(self, *options: str) -> None:
+
+class Engine:
+    """A dockerd that nobody else uses. What it keeps is below one directory and goes away at the end.
+
+    Args:
+        options: of dockerd.
+        private: whether it has a mount namespace of its own, with a /run/docker of its own: see `inside`.
+    """
+
+    def __init__(self, *options: str, private: bool = False) -> None:
         self._options = options
+        self._namespace = ["unshare", "--mount", "sh", "-c", _PRIVATELY, "sh"] if private else []
         self.directory = Path(tempfile.mkdtemp(prefix="dockerd-"))
         self.address = f"unix://{self.directory}/api.sock"
 
@@ -37,6 +49,7 @@ class Engine:
         self._log = (self.directory / "log").open("ab")
         self._process = subprocess.Popen(
             [
+                *self._namespace,
                 "dockerd",
                 *(f"--{option}={self.directory / name}" for option, name in keeps.items()),
                 f"--host={self.address}",
@@ -60,6 +73,10 @@ class Engine:
         answer = subprocess.run(ask, capture_output=True, text=True)
         # One that is up and asks an authorization plugin may say no; that is an answer too.
         return answer.returncode == 0 or "authorization denied" in answer.stderr
+
+    def inside(self, *command: str | Path) -> list[str]:
+        """Return a command that runs ``command`` in the engine's mount namespace."""
+        return ["nsenter", f"--target={self._process.pid}", "--mount", "--", *map(str, command)]
 
     @property
     def log(self) -> str:
@@ -165,11 +182,17 @@ def running(engine: Engine, *options: str) -> Iterator[Engine]:
         engine.remove()
 
 
-def build_box(go: str, directory: Path) -> Path:
-    """Build ``peers/go/box`` without network and return an archive that holds it and nothing else: an image."""
+def build_static(go: str, name: str, directory: Path) -> Path:
+    """Build ``peers/go/NAME`` without network, as ``DIRECTORY/NAME``, which needs no other file, and return it."""
     settings = {"GO111MODULE": "off", "GOFLAGS": "", "CGO_ENABLED": "0"}
-    settings |= {name: str(directory / name) for name in ("GOCACHE", "GOPATH", "HOME")}
-    command = [go, "build", "-o", directory / "box", HERE / "peers" / "go" / "box" / "main.go"]
+    settings |= {each: str(directory / each) for each in ("GOPATH", "HOME")}
+    command = [go, "build", "-o", directory / name, HERE / "peers" / "go" / name / "main.go"]
     subprocess.run(command, env={**os.environ, **settings}, check=True, timeout=300)
+    return directory / name
+
+
+def build_box(go: str, directory: Path) -> Path:
+    """Build ``peers/go/box`` and return an archive that holds it and nothing else: an image."""
+    build_static(go, "box", directory)
     subprocess.run(["tar", "-cf", directory / "box.tar", "-C", directory, "box"], check=True)
     return directory / "box.tar"

@@ -10,7 +10,15 @@ import click
 
 from ..errors import ProtocolError, RemoteError
 from .hints import Hint, advise, repeated
-from .options import Location, complete_name, find_target, registry_options, timeout_option, verbose_option
+from .options import (
+    Location,
+    complete_name,
+    engine_option,
+    find_target,
+    registry_options,
+    timeout_option,
+    verbose_option,
+)
 from .output import printable, write_json
 from .progress import progress_line
 
@@ -39,6 +47,7 @@ def complete_method(ctx: click.Context, parameter: click.Parameter, incomplete: 
 @click.argument("name", metavar="NAME", shell_complete=complete_name)
 @click.argument("method", metavar="METHOD", shell_complete=complete_method)
 @click.argument("arguments", metavar="[JSON]", required=False)
+@engine_option
 @registry_options
 @timeout_option(60.0, "Deadline for the whole call.")
 @verbose_option

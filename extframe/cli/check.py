@@ -13,6 +13,7 @@ from ..errors import SpecError
 from .exit_codes import ExitCode
 from .options import (
     Location,
+    engine_option,
     find_plugin,
     is_address,
     name_argument,
@@ -26,14 +27,14 @@ from .progress import progress_line
 
 if TYPE_CHECKING:
     from ..conformance import LifecycleOptions, Result
-    from ..protocol import TLSConfig
+    from ..protocol import Manifest, TLSConfig
 
 EPILOG = """\b
 Examples:
   extframe check rclone
   extframe check unix:///run/myhost/plugins/photos.sock
   extframe check rclone --destructive --opt remote=scratch: --mount
-  extframe check unix:///run/docker/plugins/ID/loki.sock --implements LogDriver
+  extframe check grafana/loki-docker-driver --engine
   extframe check backups --schema backup.json --destructive
   extframe check photos -o json | jq '.[] | select(.verdict == "fail")'
 
@@ -45,12 +46,13 @@ Exit codes: 0 no check failed, 1 a check failed, 2 wrong usage, or an invalid ad
 
 @click.command(epilog=EPILOG)
 @name_argument
+@engine_option
 @registry_options
 @timeout_option(5.0, "Deadline for each step.")
 @click.option(
     "--implements",
     metavar="POINT,...",
-    help="Check these extension points, whatever the handshake says: for managed plugins, which need none.",
+    help="Check these extension points, whatever the handshake says. With --engine, those that the engine names.",
 )
 @click.option("--destructive", is_flag=True, help="Also create volumes, networks and logs, and remove them again.")
 @click.option("--mount", is_flag=True, help="With --destructive: also mount the volume.")
@@ -96,7 +98,9 @@ def check(
     points = None if implements is None else [point.strip() for point in implements.split(",") if point.strip()]
     try:
         schema = None if schema_file is None else _read_schema(schema_file)
-        address, tls = _resolve(name, location)
+        address, tls, manifest = _resolve(name, location)
+        if points is None and manifest is not None:
+            points = [*manifest.implements]
         results = _run(address, output, tls=tls, timeout=timeout, implements=points, lifecycle=lifecycle, schema=schema)
     except SpecError as invalid:
         note(str(invalid))
@@ -132,12 +136,12 @@ def _read_schema(file: str) -> object:
         raise SpecError(f"cannot read the schema {file}: {wrong.strerror}") from wrong
 
 
-def _resolve(name: str, location: Location) -> tuple[str, TLSConfig | None]:
-    """Return the plugin's address and its TLS settings."""
+def _resolve(name: str, location: Location) -> tuple[str, TLSConfig | None, Manifest | None]:
+    """Return the plugin's address, its TLS settings, and its manifest if the registry knows it."""
     if is_address(name):
-        return name, None
-    spec = find_plugin(location.registry, name)
-    return spec.address, spec.tls
+        return name, None, None
+    spec = find_plugin(location.source, name)
+    return spec.address, spec.tls, spec.manifest
 
 
 def _run(

@@ -11,6 +11,7 @@ import click
 from .discovery import PluginStatus, activate_all
 from .options import (
     Location,
+    engine_option,
     find_target,
     name_argument,
     output_option,
@@ -25,12 +26,14 @@ EPILOG = """\b
 Examples:
   extframe inspect rclone
   extframe inspect rclone --dir /run/myhost/plugins -o json
+  extframe inspect vieux/sshfs --engine
   extframe inspect unix:///run/myhost/plugins/photos.sock
 """
 
 
 @click.command(epilog=EPILOG)
 @name_argument
+@engine_option
 @registry_options
 @timeout_option(10.0, "Deadline for the handshake.")
 @output_option
@@ -45,15 +48,15 @@ def inspect(name: str, location: Location, timeout: float, output: str) -> None:
     """
     spec = find_target(location, name)
     with progress_line(f"waiting for {name} to answer the handshake", delay=2.0, limit=timeout):
-        (plugin,) = activate_all([PluginStatus(name, spec)], timeout)
+        (plugin,) = activate_all([PluginStatus(spec.name, spec)], timeout)
     tls = asdict(spec.tls) if spec.tls else None
     hooks = _hooks(plugin.implements or ())
     with suppress(BrokenPipeError):  # the exit code counts without a reader, too
         if output == "table":
             write_properties(_properties(plugin, tls or {}, hooks))
         else:
-            whole = {**plugin.as_json(), "versions": dict(plugin.versions), "tls": tls, "hooks": hooks}
-            write_data(whole, output)
+            about = {"versions": dict(plugin.versions), "tls": tls, "hooks": hooks, "paths": dict(spec.paths)}
+            write_data({**plugin.as_json(), **about}, output)
     if plugin.error is not None:
         raise plugin.error
 
@@ -70,6 +73,7 @@ def _versions(plugin: PluginStatus) -> str:
 
 
 def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[str, str]) -> dict[str, str]:
+    paths = plugin.spec.paths if plugin.spec else ()
     return {
         "name": plugin.name,
         "source": plugin.source,
@@ -79,4 +83,5 @@ def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[
         "implements": ", ".join(hooks),
         **({"versions": _versions(plugin)} if plugin.versions else {}),
         "hooks": ", ".join(hooks.values()),
+        **({"paths": ", ".join(f"{inside}={host}" for inside, host in paths)} if paths else {}),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,22 +11,21 @@ from .discovery import PluginStatus, activate_all, find_all
 from .exit_codes import ExitCode
 from .filters import Filter, filter_option
 from .hints import command_here
-from .options import Location, output_formats, registry_options, timeout_option, verbose_option
+from .options import Location, engine_option, output_formats, registry_options, timeout_option, verbose_option
 from .output import hint, note, shortened, terminal_width, write_data, write_table, write_text
-
-if TYPE_CHECKING:
-    from ..registry.local import LocalRegistry
 
 EPILOG = """\b
 Examples:
   extframe ls
   extframe ls -o wide --dir /run/myhost/plugins --timeout 10
   extframe ls -q --filter state=failed
+  extframe ls --engine
   extframe ls --no-contact -o json | jq -r '.[].name'
 """
 
 
 @click.command(epilog=EPILOG)
+@engine_option
 @registry_options
 @click.option("--no-contact", is_flag=True, help="Read the files only; do not connect to plugins.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the names only.")
@@ -51,24 +49,33 @@ def ls(
     A plugin that does not respond, or whose source cannot be used, is listed as failed. The exit code is 1 if a
     directory could not be read.
     """
-    registry = location.registry
-    names, unreadable = registry.scan_readable()
-    plugins = find_all(registry, filter(filters.accepts_name, names))
+    names, unreadable = _scan(location)
+    plugins = find_all(location.source, filter(filters.accepts_name, names))
     if no_contact:
         filters.check_no_contact()
     elif not quiet or filters.needs_contact:
         plugins = list(activate_all(plugins, timeout))
     plugins = [plugin for plugin in plugins if filters.accepts(plugin)]
     if not plugins and not (unreadable and not names):
-        note("no plugin matches the filter" if names else f"no plugins in {_searched(registry)}")
+        note("no plugin matches the filter" if names else f"no plugins in {_searched(location)}")
     _write(ctx, plugins, "names" if quiet else output)
     if unreadable:
         _report(unreadable)
         ctx.exit(ExitCode.FAILURE)
 
 
-def _searched(registry: LocalRegistry) -> str:
-    return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in registry.directories)
+def _scan(location: Location) -> tuple[list[str], dict[str, OSError]]:
+    """Return the names of the plugins, and the errors of directories that could not be read."""
+    if location.engine is None:
+        return location.registry.scan_readable()
+    return location.source.scan(), {}
+
+
+def _searched(location: Location) -> str:
+    if location.engine is not None:
+        return f"Docker's engine at {location.engine} that are managed and enabled"
+    directories = location.registry.directories
+    return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in directories)
 
 
 def _report(unreadable: dict[str, OSError]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from .output import printable
 
 if TYPE_CHECKING:
     from ..protocol import PluginSpec
+    from ..registry.base import Registry
     from ..registry.local import LocalRegistry
     from ..supervisor.supervisor import Supervisor
 
@@ -27,41 +29,59 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # --- where plugins are --------------------------------------------------------------------------------
 
+_OPTIONS = {"directory": "--dir", "app": "--app", "engine": "--engine"}
+
 
 @dataclass(frozen=True)
 class Location:
-    """Where a command looks for plugins, or serves one: ``--dir``, ``--app`` or Docker's directories.
+    """Where a command looks for plugins, or serves one: ``--dir``, ``--app``, ``--engine`` or Docker's directories.
 
     Args:
         directory: the directory of ``--dir`` or EXTFRAME_DIR.
         app: the host of ``--app`` or EXTFRAME_APP. Never given together with ``directory``.
         allow_unsafe: accept sources that other users can write.
+        engine: the address of ``--engine``. Never given together with the others.
     """
 
     directory: str | None = None
     app: str | None = None
     allow_unsafe: bool = False
+    engine: str | None = None
 
     @classmethod
     def of(cls, ctx: click.Context) -> Location:
         """Return the location for a command line. An option takes precedence over an environment variable.
 
         Raises:
-            click.UsageError: both were given as options, or both in the environment.
+            click.UsageError: two were given as options, or both in the environment.
         """
-        values = {name: ctx.params.get(name) for name in ("directory", "app")}
+        values = {name: ctx.params.get(name) for name in _OPTIONS}
         given = [name for name, value in values.items() if value is not None]
         typed = [name for name in given if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
         if len(typed) > 1:
-            raise click.UsageError("--dir and --app exclude each other: use one of them.")
+            options = " and ".join(_OPTIONS[name] for name in typed)
+            raise click.UsageError(f"{options} exclude each other: use one of them.")
         if len(given) > 1 and not typed:
             raise click.UsageError("EXTFRAME_DIR and EXTFRAME_APP exclude each other: unset one of them.")
         chosen = {name: values[name] for name in typed or given}
         return cls(**chosen, allow_unsafe=bool(ctx.params.get("allow_unsafe")))
 
     @property
+    def source(self) -> Registry:
+        """The registry at this location: of the engine, or of directories.
+
+        Raises:
+            click.BadParameter: as `registry`.
+        """
+        if self.engine is None:
+            return self.registry
+        from ..registry.docker_plugins import DockerPlugins
+
+        return DockerPlugins(self.engine)
+
+    @property
     def registry(self) -> LocalRegistry:
-        """The registry at this location.
+        """The registry of the directories at this location.
 
         Raises:
             click.BadParameter: the host's name cannot be one.
@@ -120,7 +140,8 @@ class Location:
         """The options for another command that looks in the same place."""
         directory = [] if self.directory is None else ["--dir", self.directory]
         app = [] if self.app is None else ["--app", self.app]
-        return [*directory, *app, *(["--allow-unsafe"] if self.allow_unsafe else [])]
+        engine = [] if self.engine is None else [f"--engine={self.engine}"]
+        return [*directory, *app, *engine, *(["--allow-unsafe"] if self.allow_unsafe else [])]
 
 
 def location_options(dir_help: str, app_help: str) -> Callable[[Command], Command]:
@@ -132,7 +153,7 @@ def location_options(dir_help: str, app_help: str) -> Callable[[Command], Comman
             ctx = click.get_current_context()
             location = Location.of(ctx)
             remember_location(ctx, location.options)
-            others = {key: value for key, value in options.items() if key not in ("directory", "app", "allow_unsafe")}
+            others = {key: value for key, value in options.items() if key not in (*_OPTIONS, "allow_unsafe")}
             return command(*args, location=location, **others)
 
         directory = click.option(
@@ -162,7 +183,33 @@ def registry_options(command: Command) -> Command:
     return unsafe(add_location(command))
 
 
-def find_plugin(registry: LocalRegistry, name: str) -> PluginSpec:
+def engine_option(command: Command) -> Command:
+    """Add ``--engine`` to `registry_options`."""
+    return click.option(
+        "--engine",
+        metavar="[ADDRESS]",
+        is_flag=False,
+        flag_value="",
+        callback=_engine_address,
+        help="Look among the managed plugins of Docker's engine at ADDRESS; if omitted, at DOCKER_HOST or "
+        "unix:///var/run/docker.sock.",
+    )(command)
+
+
+def _engine_address(ctx: click.Context, parameter: click.Parameter, address: str | None) -> str | None:
+    if address is None:
+        return None
+    from ..protocol import Address
+    from ..registry.docker_engine import DEFAULT_ENGINE
+
+    try:
+        return Address.parse(address or os.environ.get("DOCKER_HOST") or DEFAULT_ENGINE).text
+    except SpecError as wrong:
+        hint = "" if not address or is_address(address) else "; without an address, write --engine last"
+        raise click.BadParameter(printable(f"{wrong}{hint}")) from wrong
+
+
+def find_plugin(registry: Registry, name: str) -> PluginSpec:
     """Return where a plugin listens.
 
     Raises:
@@ -171,9 +218,11 @@ def find_plugin(registry: LocalRegistry, name: str) -> PluginSpec:
         click.BadParameter: the name is invalid.
     """
     from ..protocol import check_name
+    from ..registry.local import LocalRegistry
 
     try:
-        check_name(name)
+        if isinstance(registry, LocalRegistry):  # the engine's names have slashes
+            check_name(name)
     except SpecError as wrong:
         raise click.BadParameter(printable(str(wrong)), param_hint="'NAME'") from wrong
     try:
@@ -202,7 +251,7 @@ def find_target(location: Location, target: str) -> PluginSpec:
     from ..protocol import Address, PluginSpec
 
     if not is_address(target):
-        return find_plugin(location.registry, target)
+        return find_plugin(location.source, target)
     try:
         address = str(Address.parse(target))
     except SpecError as wrong:
@@ -214,7 +263,7 @@ def complete_name(ctx: click.Context, parameter: click.Parameter, incomplete: st
     """Return the plugins whose names start with ``incomplete``, at the location that precedes it."""
     logging.getLogger("extframe").addHandler(logging.NullHandler())  # without a handler, warnings go to stderr
     try:
-        names = Location.of(ctx).registry.scan()
+        names = Location.of(ctx).source.scan()
     except (ExtframeError, click.UsageError):  # a message would garble the line that is being edited
         return []
     return [name for name in names if name.startswith(incomplete) and name.isprintable()]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from contextvars import Context
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..client.connection_pool import affordable
 from ..concurrency import deadlines
@@ -76,24 +76,24 @@ class AsyncWatch:
         if self._is_closed or self._changes is not None:
             raise RuntimeError("a watch can be entered once; call watch() again")
         loop = asyncio.get_running_loop()
-        self._changes = monitor_changes(getattr(self._activator.registry.registry, "directories", ()))
+        registry_changes = self._activator.registry.changes()
+        self._changes = monitor_changes(
+            getattr(self._activator.registry.registry, "directories", ()), is_notified=registry_changes is not None
+        )
         descriptor = self._changes.descriptor
         if descriptor is not None:
             # In an empty context: the loop would keep that of this task alive.
             Context().run(loop.add_reader, descriptor, self._note_change)
             self._stop.append(lambda: loop.is_closed() or loop.remove_reader(descriptor))
-        self._follow_registry(loop)
+        if registry_changes is not None:
+            self._follow_registry(loop, registry_changes)
         self._stop.append(self._activator.events.subscribe(self._note_event))
         self._stop.append(self._table.listen(lambda plugin: call_in_loop(loop, lambda: self._note_loss(plugin))))
         self._tasks.start(self._run(self._changes), "extframe watch")
         self._activator.closed.add_done_callback(self._manager_closed)
         return self
 
-    def _follow_registry(self, loop: asyncio.AbstractEventLoop) -> None:
-        changes = self._activator.registry.changes()
-        if changes is None:
-            return
-
+    def _follow_registry(self, loop: asyncio.AbstractEventLoop, changes: Any) -> None:
         def note() -> None:
             changes.drain()
             self._plan.changed(monotonic())

@@ -455,11 +455,11 @@ def activation_error(spec: PluginSpec, cause: Exception, reason: str | None = No
     why = cause.message if isinstance(cause, ExtframeError) else str(cause)
     remedy = ""
     if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
-        remedy = f" If not, start it, or remove {spec.source}"
+        remedy = f" If not, start it, or remove {spec.source}" if spec.source.startswith("/") else ""
     if isinstance(cause, RemoteError) and cause.not_found:
         remedy = (
-            "; it has no handshake. If it is a managed plugin of Docker's, which needs none, name what it implements: "
-            f"PluginManager(implements={{{spec.name!r}: [...]}})"
+            "; it has no handshake. If it is a managed plugin of Docker's, which needs none, find it with the registry "
+            f"DockerPlugins(), or name what it implements: PluginManager(implements={{{spec.name!r}: [...]}})"
         )
     failed = f"at {spec.address} was not activated: {why}{remedy}"
     return ActivationError(

@@ -66,11 +66,16 @@ class RegistryAccess:
             PluginBlocked: it may not be used.
             ExtframeError, CallTimeout: as `scan` does.
         """
+        self._check_allowed(name)
+        spec = self._call("find", lambda: self.registry.find(name), f"find plugin {name!r}", name, deadline)
+        if spec.name != name:  # a registry may know it by other names, too
+            self._check_allowed(spec.name)
+        manifest = self._manifests.get(spec.name, self._manifests.get(name))
+        return spec if manifest is None else replace(spec, manifest=manifest)
+
+    def _check_allowed(self, name: str) -> None:
         if self._access is not None and (refusal := self._access.plugin_refusal(name)) is not None:
             raise PluginBlocked(f"plugin {name!r} {refusal}", plugin=name)
-        spec = self._call("find", lambda: self.registry.find(name), f"find plugin {name!r}", name, deadline)
-        manifest = self._manifests.get(name)
-        return spec if manifest is None else replace(spec, manifest=manifest)
 
     def stamp(self, spec: PluginSpec, deadline: float | None = None) -> Hashable:
         """Return the identity of a plugin's source; None if the registry cannot say, in which case `find` raises."""

@@ -50,13 +50,15 @@ class Watch:
         self._start_lock = signal_safe_lock()  # guards both
         self._is_running = self._is_cancelled = False
         self._wake = WakePipe()
-        self._changes = monitor_changes(getattr(self._registry.registry, "directories", ()))
+        self._registry_changes = self._registry.changes()
+        self._changes = monitor_changes(
+            getattr(self._registry.registry, "directories", ()), is_notified=self._registry_changes is not None
+        )
         self._plugins = ConcurrentActivation(activator, self._note_result, "extframe handlers", wait_for_handlers=False)
         self._plan = WatchPlan(self._table, self._plugins.abandon, self._registry.starts_on_use)
         self._plugins.listen(self._wake.descriptor)
         if self._changes.descriptor is not None:
             self._plugins.listen(self._changes.descriptor)
-        self._registry_changes = self._registry.changes()
         if self._registry_changes is not None:
             self._plugins.listen(self._registry_changes.fileno())
         self._stop_listening = self._table.listen(self._note_loss)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ActivationError, ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
-from ..protocol import PluginSpec
+from ..protocol import PluginSpec, is_name
 from .base import Registry, errors_of, never_waits
 
 logger = get_logger(__name__)
@@ -83,25 +83,20 @@ class RegistryChain:
             SpecError, ActivationError: as that registry does.
             ExtframeError: a registry cannot be searched, and no other has the plugin.
         """
-        missing: list[str] = []
-        failed: list[ExtframeError] = []
+        errors: list[ExtframeError] = []
         for index, registry in enumerate(self.registries):
             try:
                 with errors_of(registry, f"find plugin {name!r}", name):
                     spec = registry.find(name)
-            except PluginNotFound as error:  # noqa: PERF203 - few registries, and each has its turn
-                missing.append(error.message.removeprefix(f"no plugin {name!r}: "))
-            except (SpecError, ActivationError):
-                self._owners[name] = index
-                raise
-            except ExtframeError as error:
-                failed.append(error)
+            except ExtframeError as error:  # noqa: PERF203 - few registries, and each has its turn
+                if _has_plugin(name, error):
+                    self._owners[name] = index
+                    raise
+                errors.append(error)
             else:
                 self._owners[name] = index
                 return replace(spec, stamp=(index, spec.stamp))
-        if failed:
-            raise ExtframeError("; ".join(str(error) for error in failed), plugin=name) from failed[0]
-        raise PluginNotFound(f"no plugin {name!r}: {'; '.join(missing)}", plugin=name)
+        raise _not_found(name, errors)
 
     @never_waits
     def stamp(self, spec: PluginSpec) -> Hashable:
@@ -109,7 +104,7 @@ class RegistryChain:
         index, inner = _split(spec)
         for registry in self.registries[:index]:
             sources = getattr(registry, "sources", None)
-            if sources is not None and sources(spec.name):
+            if sources is not None and is_name(spec.name) and sources(spec.name):
                 return None
         stamp = self.registries[index].stamp(inner)
         return None if stamp is None else (index, stamp)
@@ -180,6 +175,27 @@ class Changes:
 def _split(spec: PluginSpec) -> tuple[int, PluginSpec]:
     stamp: Any = spec.stamp  # `find` made it
     return stamp[0], replace(spec, stamp=stamp[1])
+
+
+def _has_plugin(name: str, error: ExtframeError) -> bool:
+    """Return whether an error says that a registry has the plugin, although it cannot be used."""
+    if isinstance(error, SpecError):
+        # A registry of files rejects a name that no file can have. Another registry may have a plugin of that name.
+        return bool(error.source) or is_name(name)
+    return isinstance(error, ActivationError)
+
+
+def _not_found(name: str, errors: list[ExtframeError]) -> ExtframeError:
+    """Return the error for a plugin that no registry has."""
+    failed = [error for error in errors if not isinstance(error, PluginNotFound | SpecError)]
+    if failed:
+        error = ExtframeError("; ".join(str(each) for each in failed), plugin=name)
+        error.__cause__ = failed[0]
+        return error
+    missing = [
+        each.message.removeprefix(f"no plugin {name!r}: ") for each in errors if isinstance(each, PluginNotFound)
+    ]
+    return PluginNotFound(f"no plugin {name!r}: {'; '.join(missing)}", plugin=name) if missing else errors[0]
 
 
 def _optional(target: object, method: str, *arguments: object) -> Any:

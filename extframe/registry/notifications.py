@@ -40,13 +40,21 @@ class ChangeMonitor(Protocol):
         """Release the system's resources."""
 
 
-def monitor_changes(directories: Sequence[str]) -> ChangeMonitor:
+def monitor_changes(directories: Sequence[str], *, is_notified: bool = False) -> ChangeMonitor:
     """Return the best monitor available: inotify, or else polling of the directories' modification times.
 
     Without directories, as for a registry that is not file-based, it never reports a change.
+
+    Args:
+        directories: those of the registry.
+        is_notified: whether the registry reports changes by itself. Without directories, it is then scanned only for
+            changes whose notifications were lost.
     """
     if not directories:
-        return PollingMonitor(())
+        monitor = PollingMonitor(())
+        if is_notified:
+            monitor.rescan_interval = RESCAN_INTERVAL
+        return monitor
     try:
         return InotifyMonitor(directories)
     except ImportError:

@@ -39,6 +39,7 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
         "reason": None,
         "versions": {},
         "tls": None,
+        "paths": {},
         "hooks": {"VolumeDriver": "volume_driver"},
     }
 

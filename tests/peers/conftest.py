@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from engines import build_static
 
 REQUIRED = os.environ.get("EXTFRAME_REQUIRE_PEERS") == "1"
 
@@ -78,24 +79,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
         yield start_program
 
 
+@pytest.fixture(scope="session", autouse=True)
+def go_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One cache for all programs in Go: they are made of the same packages."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOCACHE", str(tmp_path_factory.mktemp("go-cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def echo_program(need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``go/echo``, built with Go's standard library alone and without network."""
-    directory = tmp_path_factory.mktemp("go")
-    settings = {"GOCACHE": "cache", "GOPATH": "path", "HOME": "home"}
-    subprocess.run(
-        [need("go"), "build", "-o", directory / "echo", Path(__file__).with_name("go") / "echo" / "main.go"],
-        env={
-            **os.environ,
-            **{name: str(directory / value) for name, value in settings.items()},
-            "GO111MODULE": "off",
-            "GOFLAGS": "",
-            "CGO_ENABLED": "0",
-        },
-        check=True,
-        timeout=300,
-    )
-    return directory / "echo"
+    return build_static(need("go"), "echo", tmp_path_factory.mktemp("go"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -58,7 +58,6 @@ def test_a_plugin_in_go(need, generator, start, tmp_path, short_path):
     environment = {
         "PATH": f"{generator / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(generator),
-        "GOCACHE": str(tmp_path / "cache"),
         "GOPATH": str(tmp_path / "path"),
         "GOFLAGS": "",
         "CGO_ENABLED": "0",

@@ -30,7 +30,7 @@ def moby(need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -
     if not (SOURCES / "src/github.com/docker/docker/pkg/plugins").exists():
         pytest.skip("needs golang-github-docker-docker-dev, which is not on this machine")
     directory = tmp_path_factory.mktemp("answers")
-    settings = {"GOPATH": str(SOURCES), "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(directory / "cache")}
+    settings = {"GOPATH": str(SOURCES), "GO111MODULE": "off", "GOFLAGS": ""}
     program = directory / "answers"
     subprocess.run(
         [need("go"), "build", "-o", program, Path(__file__).with_name("go") / "answers" / "main.go"],

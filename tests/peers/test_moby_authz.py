@@ -55,7 +55,7 @@ def moby(need, tmp_path_factory):
     if not (SOURCES / "src/github.com/docker/docker/pkg/authorization").exists():
         pytest.skip("needs golang-github-docker-docker-dev, which is not on this machine")
     directory = tmp_path_factory.mktemp("authz")
-    settings = {"GOPATH": str(SOURCES), "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(directory / "cache")}
+    settings = {"GOPATH": str(SOURCES), "GO111MODULE": "off", "GOFLAGS": ""}
     command = [need("go"), "build", "-o", directory / "authz", Path(__file__).with_name("go") / "authz" / "main.go"]
     subprocess.run(command, env={**os.environ, **settings, "HOME": str(directory)}, check=True, timeout=300)
 

@@ -34,7 +34,7 @@ def moby(need: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -
     if not (sources / "src/github.com/docker/docker/pkg/plugins").exists():
         pytest.skip("needs golang-github-docker-docker-dev, which is not on this machine")
     directory = tmp_path_factory.mktemp("moby")
-    settings = {"GOPATH": str(sources), "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(directory / "cache")}
+    settings = {"GOPATH": str(sources), "GO111MODULE": "off", "GOFLAGS": ""}
     command = [need("go"), "build", "-o", directory / "moby", Path(__file__).with_name("go") / "moby" / "main.go"]
     subprocess.run(command, env={**os.environ, **settings, "HOME": str(directory)}, check=True, timeout=300)
 

@@ -11,8 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,32 +19,14 @@ from faultserver import eventually
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from program import Program
+from users import NOBODY, ordinary_user
 
 from extframe.errors import ExtframeError, PluginNotFound, SpecError
 from extframe.protocol import SPEC_READERS, PluginSpec, TLSConfig
 from extframe.registry.local import SPEC_LIMIT, LocalRegistry, Registry
 
 ROOT = os.geteuid() == 0
-NOBODY = 65534
 as_root = pytest.mark.skipif(not ROOT, reason="needs root, to give files to another user")
-
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Be a user whom permissions restrict; a test that root does not run is one already."""
-    if not ROOT:
-        yield
-        return
-    groups, group = os.getgroups(), os.getegid()
-    os.setgroups([])
-    os.setegid(NOBODY)
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(group)
-        os.setgroups(groups)
 
 
 class Disk:
