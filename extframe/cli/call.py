@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,13 +14,16 @@ from .options import (
     Location,
     complete_name,
     engine_option,
-    find_target,
     registry_options,
     timeout_option,
     verbose_option,
 )
 from .output import printable, write_json
 from .progress import progress_line
+from .reached_plugins import reached_plugin
+
+if TYPE_CHECKING:
+    from ..protocol import PluginSpec
 
 SLOW = 2.0  # seconds without a reply after which a terminal shows what the command waits for
 
@@ -61,27 +64,34 @@ def call(ctx: click.Context, name: str, method: str, arguments: str | None, loca
 
     The call is made once, without a handshake and without retries. On a terminal, a call that takes longer than two
     seconds says so.
+
+    A plugin that hosts start (--app) is called through the host that runs it. If there is none, it is started for the
+    call and stopped afterwards.
     """
     if not _METHOD.fullmatch(method):
         expected = f"expected the wire name, EXTENSION_POINT.METHOD, such as {_similar(method) or 'VolumeDriver.List'}"
         raise click.BadParameter(f"'{printable(method)}' is invalid: {expected}.", param_hint="'METHOD'")
-    spec = find_target(location, name)
-    body = None if arguments is None else _read(arguments)
+    with reached_plugin(location, name, timeout) as spec:
+        body = None if arguments is None else _read(arguments)
+        try:
+            reply = _call(spec, name, method, body, timeout)
+        except RemoteError as error:
+            similar = _similar(method) if error.not_found else None
+            if similar not in (None, method.lstrip("/")):
+                advise(ctx, Hint(f"the method may be {similar}", repeated(ctx, replace=(method, similar or ""))))
+            raise
+    write_json(reply)
+
+
+def _call(spec: PluginSpec, name: str, method: str, body: Any, timeout: float) -> Any:
     from ..client.client import Client
 
     plugin = name if spec.source else None
-    try:
-        with (
-            Client(spec.address, tls=spec.tls, plugin=plugin, timeout=timeout, peer_uids=spec.peer_uids) as client,
-            progress_line(f"waiting for {name} to answer {method}", delay=SLOW, limit=timeout),
-        ):
-            reply = client.call(method, body)
-    except RemoteError as error:
-        similar = _similar(method) if error.not_found else None
-        if similar not in (None, method.lstrip("/")):
-            advise(ctx, Hint(f"the method may be {similar}", repeated(ctx, replace=(method, similar or ""))))
-        raise
-    write_json(reply)
+    with (
+        Client(spec.address, tls=spec.tls, plugin=plugin, timeout=timeout, peer_uids=spec.peer_uids) as client,
+        progress_line(f"waiting for {name} to answer {method}", delay=SLOW, limit=timeout),
+    ):
+        return client.call(method, body)
 
 
 def _similar(method: str) -> str | None:

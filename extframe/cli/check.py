@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -14,7 +14,6 @@ from .exit_codes import ExitCode
 from .options import (
     Location,
     engine_option,
-    find_plugin,
     is_address,
     name_argument,
     output_option,
@@ -24,6 +23,7 @@ from .options import (
 )
 from .output import note, printable, write_data, write_table
 from .progress import progress_line
+from .reached_plugins import reached_plugin
 
 if TYPE_CHECKING:
     from ..conformance import LifecycleOptions, Result
@@ -98,10 +98,12 @@ def check(
     points = None if implements is None else [point.strip() for point in implements.split(",") if point.strip()]
     try:
         schema = None if schema_file is None else _read_schema(schema_file)
-        address, tls, manifest = _resolve(name, location)
-        if points is None and manifest is not None:
-            points = [*manifest.implements]
-        results = _run(address, output, tls=tls, timeout=timeout, implements=points, lifecycle=lifecycle, schema=schema)
+        with _resolved(name, location, timeout) as (address, tls, manifest):
+            if points is None and manifest is not None:
+                points = [*manifest.implements]
+            results = _run(
+                address, output, tls=tls, timeout=timeout, implements=points, lifecycle=lifecycle, schema=schema
+            )
     except SpecError as invalid:
         note(str(invalid))
         ctx.exit(ExitCode.USAGE)
@@ -136,12 +138,14 @@ def _read_schema(file: str) -> object:
         raise SpecError(f"cannot read the schema {file}: {wrong.strerror}") from wrong
 
 
-def _resolve(name: str, location: Location) -> tuple[str, TLSConfig | None, Manifest | None]:
-    """Return the plugin's address, its TLS settings, and its manifest if the registry knows it."""
+@contextmanager
+def _resolved(name: str, location: Location, timeout: float) -> Iterator[tuple[str, TLSConfig | None, Manifest | None]]:
+    """Yield the plugin's address, its TLS settings, and its manifest if the registry knows it."""
     if is_address(name):
-        return name, None, None
-    spec = find_plugin(location.source, name)
-    return spec.address, spec.tls, spec.manifest
+        yield name, None, None
+        return
+    with reached_plugin(location, name, timeout) as spec:
+        yield spec.address, spec.tls, spec.manifest
 
 
 def _run(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..host.plugin import Plugin
     from ..protocol import Manifest, PluginSpec
     from ..registry.local import Registry
+    from .hosted_plugins import HostedPlugin
 
 CONCURRENCY = 200  # plugins that are activated at a time: each takes a thread and a file descriptor
 GRACE = 0.1  # seconds after the deadline for a thread to report that it passed
@@ -31,6 +32,7 @@ class PluginStatus:
         implements: its manifest; None if there was no handshake, or it failed.
         error: why its source cannot be used, or why the handshake failed.
         versions: the versions of those extension points that are not in version 1 alone.
+        hosted: what is known about it if hosts start it. Without a process it has no spec, so that it is not started.
     """
 
     name: str
@@ -38,13 +40,16 @@ class PluginStatus:
     implements: tuple[str, ...] | None = None
     error: Exception | None = None
     versions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    hosted: HostedPlugin | None = None
 
     @property
     def state(self) -> str:
-        """The state as in `extframe.host.plugin.State`; new if there was no handshake."""
+        """The state as in `extframe.host.plugin.State`; new, or that of its process, if there was no handshake."""
         if self.error is not None:
-            return "failed"
-        return "new" if self.implements is None else "active"
+            return "waiting" if self.hosted is not None and self.hosted.state == "waiting" else "failed"
+        if self.implements is not None:
+            return "active"
+        return "new" if self.hosted is None else self.hosted.state
 
     @property
     def address(self) -> str:
@@ -53,7 +58,9 @@ class PluginStatus:
 
     @property
     def source(self) -> str:
-        """The socket or spec file that it was found by; empty if that is not known."""
+        """The socket, the spec file or the configuration that it was found by; empty if that is not known."""
+        if self.hosted is not None:
+            return self.hosted.source
         if self.spec is None:
             return (self.error.source or "") if isinstance(self.error, SpecError) else ""
         return self.spec.source
@@ -61,7 +68,9 @@ class PluginStatus:
     @property
     def next_try(self) -> str:
         """When a host activates it again. Only hosts that watch do so before the next use."""
-        return "" if self.error is None else "on use"
+        if self.error is None:
+            return ""
+        return "on change" if self.hosted is not None and self.hosted.state == "failed" else "on use"
 
     @property
     def reason(self) -> str:
@@ -82,6 +91,7 @@ class PluginStatus:
             "implements": None if self.implements is None else list(self.implements),
             "next_try": self.next_try or None,
             "reason": None if self.error is None else text_of(self.error),
+            **({} if self.hosted is None else self.hosted.as_json()),
         }
 
 
@@ -89,6 +99,11 @@ def find_all(registry: Registry, names: Iterable[str]) -> list[PluginStatus]:
     """Return plugins of the registry. Opens no connection."""
     found = (_find(registry, name) for name in names)
     return [status for status in found if status is not None]
+
+
+def status_of(plugin: HostedPlugin) -> PluginStatus:
+    """Return the status of a plugin that hosts start, as it is without a handshake."""
+    return PluginStatus(plugin.name, plugin.spec if plugin.runs else None, error=plugin.error, hosted=plugin)
 
 
 def _find(registry: Registry, name: str) -> PluginStatus | None:

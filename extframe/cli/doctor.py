@@ -40,16 +40,22 @@ Exit codes: 0 no problem (warnings are possible), 1 at least one problem.
 def doctor(ctx: click.Context, location: Location, no_contact: bool, timeout: float, output: str) -> None:
     """Find problems and show how to fix them.
 
-    Checks the environment, the plugin directories, the plugins and the installed handlers, with the permissions of
-    this user. Each line is ok, a warning or a problem, followed by how to fix it, and a command to paste if there is
-    one.
+    Checks this installation, the plugin directories, the plugins, the environments that Python plugins run in and the
+    installed handlers, with the permissions of this user. Each line is ok, a warning or a problem, followed by how to
+    fix it, and a command to paste if there is one.
 
-    Changes nothing, and calls no handler.
+    Changes nothing, starts no plugin, and calls no handler.
     """
     from .checks import run_checks
     from .checks.context import CheckContext
 
-    context = CheckContext(location.registry, timeout=timeout, contact=not no_contact, options=location.options)
+    context = CheckContext(
+        location.registry,
+        hosted=location.hosted,
+        timeout=timeout,
+        contact=not no_contact,
+        options=location.options,
+    )
     with _quiet_log(), progress_line("checking", delay=1.0) as show:
         groups = run_checks(context, starting=lambda title: show(f"checking {title}"))
     with suppress(BrokenPipeError):  # the exit code counts without a reader, too

@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import SpecError
 from .options import Command, Location, location_options
-from .output import note, printable
+from .output import note
 
 if TYPE_CHECKING:
-    from ..supervisor.directories import Directories
     from ..supervisor.environments.build import Progress
     from ..supervisor.environments.operations import Environments, Installation
 
@@ -47,25 +45,6 @@ python_option = click.option(
 )
 
 
-def directories_at(location: Location) -> Directories:
-    """Return the directories of the host at a location.
-
-    Raises:
-        click.UsageError: there is neither ``--dir`` nor ``--app``.
-        click.BadParameter: the host's name is invalid.
-    """
-    from ..supervisor.directories import directories_in, directories_of
-
-    if location.directory is not None:
-        return directories_in(location.directory)
-    if location.app is None:
-        raise click.UsageError("expected --app NAME, the host to install for, or --dir DIR.")
-    try:
-        return directories_of(location.app)
-    except SpecError as wrong:
-        raise click.BadParameter(printable(str(wrong)), param_hint="'--app'") from wrong
-
-
 @contextmanager
 def environments_at(location: Location, **options: Any) -> Iterator[Environments]:
     """Yield the environments at a location, with a progress bar if stderr is a terminal.
@@ -77,7 +56,9 @@ def environments_at(location: Location, **options: Any) -> Iterator[Environments
     from ..supervisor.environments.installers import Sources
     from ..supervisor.environments.operations import Environments, Options
 
-    directories = directories_at(location)
+    if location.directory is None and location.app is None:
+        raise click.UsageError("expected --app NAME, the host to install for, or --dir DIR.")
+    directories = location.directories
     with _progress() as progress:
         sources = Sources(options.get("find_links", ()), options.get("offline", False))
         waiting = lambda: note("waiting for another extframe command that changes these environments")  # noqa: E731

@@ -17,7 +17,7 @@ _KEYS: Mapping[str, Callable[[PluginStatus], Iterable[str]]] = {
     "state": lambda plugin: [plugin.state],
     "implements": lambda plugin: plugin.implements or (),
 }
-_STATES = ("active", "failed", "new")
+_STATES = ("active", "failed", "new", "idle", "starting", "running", "waiting", "stopping", "stopped")
 
 
 class Filter:

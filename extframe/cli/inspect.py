@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
-from .discovery import PluginStatus, activate_all
+from .discovery import PluginStatus, activate_all, status_of
 from .options import (
     Location,
     engine_option,
@@ -21,6 +22,9 @@ from .options import (
 )
 from .output import write_data, write_properties
 from .progress import progress_line
+
+if TYPE_CHECKING:
+    from .hosted_plugins import HostedPlugin
 
 EPILOG = """\b
 Examples:
@@ -44,18 +48,27 @@ def inspect(name: str, location: Location, timeout: float, output: str) -> None:
     NAME is a plugin's name, or an address such as unix:///path or tcp://host:port.
 
     Shows its source, address, TLS settings, state, extension points and their hooks. A plugin that does not respond
-    is shown too; the exit code says why it did not.
+    is shown too; the exit code says why it did not. A plugin that hosts start is shown with its process and its
+    environment, and is not started.
     """
-    spec = find_target(location, name)
+    from ..protocol import PluginSpec
+
+    found = find_target(location, name)
+    status = PluginStatus(found.name, found) if isinstance(found, PluginSpec) else status_of(found)
     with progress_line(f"waiting for {name} to answer the handshake", delay=2.0, limit=timeout):
-        (plugin,) = activate_all([PluginStatus(spec.name, spec)], timeout)
-    tls = asdict(spec.tls) if spec.tls else None
+        (plugin,) = activate_all([status], timeout)
+    tls = asdict(plugin.spec.tls) if plugin.spec and plugin.spec.tls else None
     hooks = _hooks(plugin.implements or ())
     with suppress(BrokenPipeError):  # the exit code counts without a reader, too
         if output == "table":
             write_properties(_properties(plugin, tls or {}, hooks))
         else:
-            about = {"versions": dict(plugin.versions), "tls": tls, "hooks": hooks, "paths": dict(spec.paths)}
+            about = {
+                "versions": dict(plugin.versions),
+                "tls": tls,
+                "hooks": hooks,
+                "paths": dict(plugin.spec.paths if plugin.spec else {}),
+            }
             write_data({**plugin.as_json(), **about}, output)
     if plugin.error is not None:
         raise plugin.error
@@ -84,4 +97,17 @@ def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[
         **({"versions": _versions(plugin)} if plugin.versions else {}),
         "hooks": ", ".join(hooks.values()),
         **({"paths": ", ".join(f"{inside}={host}" for inside, host in paths)} if paths else {}),
+        **({} if plugin.hosted is None else _process(plugin.hosted)),
+    }
+
+
+def _process(plugin: HostedPlugin) -> dict[str, str]:
+    """Return what a running host reports, and the environment."""
+    status = None if plugin.report is None else plugin.report.status
+    return {
+        "pid": str(status.pid or "") if status else "",
+        "restarts": str(status.restarts) if status else "",
+        "last exit": str(status.exit or "") if status else "",
+        "environment": plugin.environment_text,
+        "installed in": plugin.environment.path if plugin.environment else "",
     }

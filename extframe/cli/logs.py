@@ -50,7 +50,7 @@ def _find_log(location: Location, name: str) -> str:
     from ..supervisor.run_directory import live_directories
 
     check_name(name)
-    base = location.run_directory
+    base = location.directories.run
     for directory in live_directories(base, location.directory):
         path = os.path.join(directory, f"{name}.log")
         if os.access(path, os.R_OK):

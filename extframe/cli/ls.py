@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from .discovery import PluginStatus, activate_all, find_all
+from ..errors import ExtframeError
+from .discovery import PluginStatus, activate_all, find_all, status_of
 from .exit_codes import ExitCode
 from .filters import Filter, filter_option
 from .hints import command_here
 from .options import Location, engine_option, output_formats, registry_options, timeout_option, verbose_option
 from .output import hint, note, shortened, terminal_width, write_data, write_table, write_text
+
+if TYPE_CHECKING:
+    from .hosted_plugins import HostedPlugins
 
 EPILOG = """\b
 Examples:
@@ -48,19 +53,28 @@ def ls(
     Shows the name, state and extension points of each plugin; -o wide adds its source, its address and why it failed.
     A plugin that does not respond, or whose source cannot be used, is listed as failed. The exit code is 1 if a
     directory could not be read.
+
+    Plugins that hosts start are listed with the state of their process and with their environment; none is started.
     """
     names, unreadable = _scan(location)
     plugins = find_all(location.source, filter(filters.accepts_name, names))
+    hosted = location.hosted
+    started, refused = ({}, None) if hosted is None else _hosted(hosted, filters)
+    plugins = sorted([*(each for each in plugins if each.name not in started), *started.values()], key=_name)
+    names = [*names, *started]
     if no_contact:
         filters.check_no_contact()
     elif not quiet or filters.needs_contact:
         plugins = list(activate_all(plugins, timeout))
     plugins = [plugin for plugin in plugins if filters.accepts(plugin)]
-    if not plugins and not (unreadable and not names):
-        note("no plugin matches the filter" if names else f"no plugins in {_searched(location)}")
+    if not plugins and (names or not (unreadable or refused)):
+        note("no plugin matches the filter" if names else f"no plugins in {_searched(location, hosted)}")
     _write(ctx, plugins, "names" if quiet else output)
     if unreadable:
         _report(unreadable)
+    if refused is not None:
+        note(str(refused))
+    if unreadable or refused is not None:
         ctx.exit(ExitCode.FAILURE)
 
 
@@ -71,10 +85,25 @@ def _scan(location: Location) -> tuple[list[str], dict[str, OSError]]:
     return location.source.scan(), {}
 
 
-def _searched(location: Location) -> str:
+def _hosted(hosted: HostedPlugins, filters: Filter) -> tuple[dict[str, PluginStatus], ExtframeError | None]:
+    """Return the plugins that hosts start, which take precedence over others of their name; or why they are unknown."""
+    try:
+        names = hosted.scan()
+    except ExtframeError as refused:
+        return {}, refused
+    found = (hosted.look(name) for name in names if filters.accepts_name(name))
+    return {plugin.name: status_of(plugin) for plugin in found if plugin is not None}, None
+
+
+def _name(plugin: PluginStatus) -> str:
+    return plugin.name
+
+
+def _searched(location: Location, hosted: HostedPlugins | None) -> str:
     if location.engine is not None:
         return f"Docker's engine at {location.engine} that are managed and enabled"
-    directories = location.registry.directories
+    configs = () if hosted is None else hosted.directories.configs
+    directories = dict.fromkeys((*location.registry.directories, *configs))
     return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in directories)
 
 
@@ -103,9 +132,19 @@ def _write_table(ctx: click.Context, plugins: Sequence[PluginStatus]) -> None:
     width = terminal_width()
     room = None if width is None else width - names - states - 4
     rows = [[each.name, each.state, _list_within(each.implements or (), room)] for each in plugins]
-    write_table(["NAME", "STATE", "IMPLEMENTS"], rows)
+    write_table(*_with_environments(["NAME", "STATE", "IMPLEMENTS"], rows, plugins))
     if any(plugin.error is not None for plugin in plugins):
         hint("see why a plugin failed", command_here(ctx, "ls", "-o", "wide"))
+
+
+def _with_environments(
+    header: list[str], rows: list[list[str]], plugins: Sequence[PluginStatus]
+) -> tuple[list[str], list[list[str]]]:
+    """Add a column if a plugin runs in an environment of its own."""
+    environments = [each.hosted.environment_text if each.hosted is not None else "" for each in plugins]
+    if not any(environments):
+        return header, rows
+    return [*header, "ENVIRONMENT"], [[*row, each] for row, each in zip(rows, environments, strict=True)]
 
 
 def _list_within(points: Sequence[str], room: int | None) -> str:
@@ -123,6 +162,7 @@ def _list_within(points: Sequence[str], room: int | None) -> str:
 def _write_wide(ctx: click.Context, plugins: Sequence[PluginStatus]) -> None:
     header = ["NAME", "STATE", "IMPLEMENTS", "SOURCE", "ADDRESS"]
     rows = [[each.name, each.state, ", ".join(each.implements or ()), each.source, each.address] for each in plugins]
+    header, rows = _with_environments(header, rows, plugins)
     reasons = [shortened(each.reason) for each in plugins]
     if any(reasons):
         header += ["NEXT TRY", "LAST ERROR"]

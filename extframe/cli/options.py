@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from ..protocol import PluginSpec
     from ..registry.base import Registry
     from ..registry.local import LocalRegistry
+    from ..supervisor.directories import Directories
     from ..supervisor.supervisor import Supervisor
+    from .hosted_plugins import HostedPlugin, HostedPlugins
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -95,11 +97,11 @@ class Location:
         with self._host() as app:
             return LocalRegistry.for_app(app, allow_unsafe=self.allow_unsafe)
 
-    def supervisor(self, echo: Callable[[str, str], object]) -> Supervisor:
+    def supervisor(self, echo: Callable[[str, str], object] | None = None) -> Supervisor:
         """Return the supervisor at this location.
 
         Args:
-            echo: called with the name of the plugin and each line that it writes.
+            echo: called with the name of the plugin and each line that it writes, if given.
 
         Raises:
             click.UsageError: no location was given: Docker's directories have no plugins to start.
@@ -113,18 +115,48 @@ class Location:
             return Supervisor.for_app(app, allow_unsafe=self.allow_unsafe, echo=echo)
 
     @property
-    def run_directory(self) -> str:
-        """Where hosts at this location have their sockets and logs.
+    def directories(self) -> Directories:
+        """Where hosts at this location have the configuration, sockets and environments of the plugins they start.
 
         Raises:
             click.UsageError, click.BadParameter: as for `supervisor`.
         """
-        from ..supervisor.directories import default_run_directory, directories_of
+        from ..supervisor.directories import directories_in, directories_of
 
         if self.directory is not None:
-            return default_run_directory()
+            return directories_in(self.directory)
         with self._host() as app:
-            return directories_of(app).run
+            return directories_of(app)
+
+    @property
+    def hosted(self) -> HostedPlugins | None:
+        """The plugins that hosts at this location start; None if no host has configuration here.
+
+        Raises:
+            click.BadParameter: the host's name cannot be one.
+        """
+        if self.app is None and not self._has_hosts():
+            return None
+        from .hosted_plugins import HostedPlugins
+
+        directories = self.directories
+        try:
+            return HostedPlugins(directories, self.directory, allow_unsafe=self.allow_unsafe)
+        except SpecError:  # Docker's
+            return None
+
+    def _has_hosts(self) -> bool:
+        """Return whether ``--dir`` is a directory of configuration, not one of sockets and spec files only."""
+        from ..supervisor.run_directory import live_directories
+
+        if self.directory is None:
+            return False
+        try:
+            if any(each.endswith((".toml", ".lock")) for each in os.listdir(self.directory)):
+                return True
+        except OSError:
+            return False
+        return bool(live_directories(self.directories.run, self.directory))
 
     @contextmanager
     def _host(self) -> Iterator[str]:
@@ -209,8 +241,8 @@ def _engine_address(ctx: click.Context, parameter: click.Parameter, address: str
         raise click.BadParameter(printable(f"{wrong}{hint}")) from wrong
 
 
-def find_plugin(registry: Registry, name: str) -> PluginSpec:
-    """Return where a plugin listens.
+def _find_plugin(location: Location, name: str) -> HostedPlugin | PluginSpec:
+    """Return a plugin that hosts start, or where a plugin listens that they do not start. The former take precedence.
 
     Raises:
         PluginNotFound: there is no such plugin; the message suggests a similar name.
@@ -220,17 +252,22 @@ def find_plugin(registry: Registry, name: str) -> PluginSpec:
     from ..protocol import check_name
     from ..registry.local import LocalRegistry
 
+    registry = location.source
     try:
         if isinstance(registry, LocalRegistry):  # the engine's names have slashes
             check_name(name)
     except SpecError as wrong:
         raise click.BadParameter(printable(str(wrong)), param_hint="'NAME'") from wrong
+    hosted = location.hosted
+    plugin = None if hosted is None else hosted.look(name)
+    if plugin is not None:
+        return plugin
     try:
         return registry.find(name)
     except PluginNotFound as missing:
         from difflib import get_close_matches
 
-        for close in get_close_matches(name, registry.scan(), n=1):
+        for close in get_close_matches(name, names_at(location), n=1):
             missing.message += f"; did you mean {close!r}?"
         raise
 
@@ -240,8 +277,10 @@ def is_address(text: str) -> bool:
     return ":/" in text
 
 
-def find_target(location: Location, target: str) -> PluginSpec:
-    """Return where a plugin listens that is given by its name or its address. An address is its own name.
+def find_target(location: Location, target: str) -> HostedPlugin | PluginSpec:
+    """Return a plugin that is given by its name or its address. An address is its own name.
+
+    A name is that of a plugin that hosts start, or else of one that listens somewhere.
 
     Raises:
         PluginNotFound: there is no such plugin; the message suggests a similar name.
@@ -251,7 +290,7 @@ def find_target(location: Location, target: str) -> PluginSpec:
     from ..protocol import Address, PluginSpec
 
     if not is_address(target):
-        return find_plugin(location.source, target)
+        return _find_plugin(location, target)
     try:
         address = str(Address.parse(target))
     except SpecError as wrong:
@@ -259,11 +298,21 @@ def find_target(location: Location, target: str) -> PluginSpec:
     return PluginSpec(address, address)
 
 
+def names_at(location: Location) -> list[str]:
+    """Return the names of all plugins at a location, sorted.
+
+    Raises:
+        ExtframeError: a directory cannot be read.
+    """
+    hosted = location.hosted
+    return sorted({*location.source.scan(), *(() if hosted is None else hosted.scan())})
+
+
 def complete_name(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
     """Return the plugins whose names start with ``incomplete``, at the location that precedes it."""
     logging.getLogger("extframe").addHandler(logging.NullHandler())  # without a handler, warnings go to stderr
     try:
-        names = Location.of(ctx).source.scan()
+        names = names_at(Location.of(ctx))
     except (ExtframeError, click.UsageError):  # a message would garble the line that is being edited
         return []
     return [name for name in names if name.startswith(incomplete) and name.isprintable()]

@@ -26,6 +26,7 @@ from .plugin_socket import PluginSocket
 from .process_environment import launch_request, uid_of
 from .restart_policy import RestartPolicy
 from .status import PluginStatus, ProcessExit, ProcessState, said
+from .status_files import write_status
 
 FIRST_LOOK, LONGEST_LOOK = 0.005, 0.25  # seconds between two looks whether a process that starts accepts connections
 RETRY_DELAY = 1.0  # seconds until a process is started again for which the system had no descriptor
@@ -229,7 +230,11 @@ class SupervisedPlugin:
 
     def _enter(self, state: ProcessState) -> None:
         self.state = state
+        self._report()
+
+    def _report(self) -> None:
         self._host.changed()
+        write_status(self._host.run, self.status())
 
     def _cancel(self) -> None:
         if self._timer is not None:
@@ -382,7 +387,7 @@ class SupervisedPlugin:
         """Note the process id."""
         self._pid = pid
         logger.info("plugin %r was started as process %d", self.config.name, pid)
-        self._host.changed()
+        self._report()
 
     def ended(self, status: int | None, reason: str) -> None:
         """Note that the process has ended; decide what follows once its last output is read."""

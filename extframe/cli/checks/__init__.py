@@ -8,8 +8,10 @@ from . import (
     certificates,
     directories,
     environment,
+    environments,
     extension_points,
     handlers,
+    hosted,
     reachability,
     sources,
     stray_files,
@@ -24,9 +26,11 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("directories", directories.check),
     ("directories", stray_files.check),
     ("plugins", sources.check),
+    ("plugins", hosted.check),
     ("plugins", reachability.check),
     ("plugins", extension_points.check),
     ("plugins", certificates.check),
+    ("environments", environments.check),
     ("handlers", handlers.check),
 )
 """All checks in the order of the report, each with the title of its group."""

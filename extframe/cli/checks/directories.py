@@ -11,7 +11,7 @@ from itertools import chain
 from ...protocol import UNIX_PATH_LIMIT
 from ...registry.ownership import path_to, writers
 from ..shell import as_owner, as_root, as_user_of, can_quote, make_directory, move, remove, shell_command
-from .context import CheckContext
+from .context import CONFIGURATION, CheckContext
 from .diagnosis import Diagnosis, Verdict, counted, ok, problem, warning
 
 SHORT = 16  # bytes for the name of a plugin below which there is a warning
@@ -43,7 +43,11 @@ def _is_missing(directory: str) -> bool:
 
 
 def _missing(directory: str, extensions: Sequence[str], *, all_missing: bool) -> Diagnosis:
-    creator = "the first plugin creates it" if _SOCKET in extensions else "it is created with the first spec file"
+    creator = (
+        "the first plugin creates it"
+        if _SOCKET in extensions
+        else f"it is created with the first {_kind_of(extensions)}"
+    )
     if not all_missing or _SOCKET not in extensions:
         return ok(directory, f"does not exist, so it has no plugins; {creator}")
     return warning(
@@ -54,8 +58,13 @@ def _missing(directory: str, extensions: Sequence[str], *, all_missing: bool) ->
     )
 
 
+def _kind_of(extensions: Sequence[str]) -> str:
+    return "NAME.toml" if extensions == CONFIGURATION else "spec file"
+
+
 def _usable(context: CheckContext, directory: str) -> Diagnosis:
-    plugins = [found for found in context.sources.values() if (found.source or "").startswith(f"{directory}/")]
+    found = (*context.sources.values(), *context.hosted_plugins.values())
+    plugins = [each for each in found if (each.source or "").startswith(f"{directory}/")]
     return ok(directory, f"{counted(len(plugins), 'plugin')}")
 
 

@@ -69,6 +69,8 @@ def _failed(context: CheckContext, handshake: Handshake, error: ExtframeError) -
 
 
 def _start_or_remove(context: CheckContext, handshake: Handshake) -> Remedy:
+    if handshake.spec.name in context.hosted_plugins:
+        return "its host starts it again; to see what it wrote", context.command("logs", plugin=handshake.spec.name)
     return "start the plugin, or remove the file if the plugin is no longer used", remove(handshake.spec.source)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...errors import SpecError
 from ..shell import as_owner, as_root, can_quote, edit, remove
@@ -15,14 +15,17 @@ from .diagnosis import Diagnosis, ok, problem, warning
 def check(context: CheckContext) -> Iterator[Diagnosis]:
     """Check the source of each plugin."""
     for name, found in context.sources.items():
+        if name in context.hosted_plugins:
+            continue  # which takes precedence
         if isinstance(found, SpecError):
-            yield _unusable(name, found)
+            yield unusable(name, found)
         elif not context.contact:
             yield ok(name, f"its address is {found.address}; not contacted", where=found.source)
-        yield from _shadowed(context, name)
+        yield from shadowed(name, context.registry.sources(name))
 
 
-def _unusable(name: str, wrong: SpecError) -> Diagnosis:
+def unusable(name: str, wrong: SpecError) -> Diagnosis:
+    """Return the problem of a source that cannot be used, with how to fix it."""
     source = wrong.source or ""
     remedy, command = _remedy(source, wrong.remedy, is_unsafe="unsafe, because" in str(wrong))
     return problem(name, _without_remedy(wrong, source), where=source, remedy=remedy, command=command)
@@ -59,9 +62,14 @@ def _remedy(source: str, command: str | None, *, is_unsafe: bool) -> tuple[str, 
     return ("move it away", "") if kind == stat.S_IFDIR else ("remove it", remove(source))
 
 
-def _shadowed(context: CheckContext, name: str) -> Iterator[Diagnosis]:
-    """Yield a warning for each file that is never used because another of the same name takes precedence."""
-    used, *others = context.registry.sources(name) or [""]
+def shadowed(name: str, sources: Sequence[str]) -> Iterator[Diagnosis]:
+    """Yield a warning for each file that is never used because another of the same name takes precedence.
+
+    Args:
+        name: the plugin's.
+        sources: its files, in their order of precedence.
+    """
+    used, *others = sources or [""]
     for other in others:
         if os.path.realpath(used) != os.path.realpath(other):
             yield warning(

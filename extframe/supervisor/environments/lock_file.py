@@ -121,5 +121,5 @@ def normalised(name: str) -> str:
 
 
 def _fail(fault: str, source: str) -> NoReturn:
-    remedy = "extframe upgrade"
-    raise SpecError(f"{source}: {fault}; `{remedy}` writes it again", source=source)
+    remedy = "restore it (`extframe doctor` shows how), or write it again with `extframe install`"
+    raise SpecError(f"{source}: {fault}; {remedy}", source=source)

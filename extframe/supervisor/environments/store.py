@@ -26,6 +26,7 @@ from ...registry.ownership import check_writers
 CURRENT = "current"
 LOCK_COPY = "extframe.lock"
 _DRAFT = ".new-"
+_CONFIGURATION = "pyvenv.cfg"
 
 
 @dataclass(frozen=True)
@@ -35,29 +36,45 @@ class EnvironmentStatus:
     Args:
         path: the directory that is current; "" if none is installed.
         fault: why it cannot be used; "" if it can.
+        name: its name.
+        python: the version of its interpreter, such as ``3.13.1``; "" if that is not known.
+        key: the name of the current directory, which lock file and version of Python determine; "" if the user made it.
     """
 
     path: str
     fault: str
+    name: str = ""
+    python: str = ""
+    key: str = ""
 
 
 def status_of_environment(root: str, name: str) -> EnvironmentStatus:
     """Return whether an environment is installed and has an interpreter."""
-    directory = os.path.join(root, name)
+    directory, key = os.path.join(root, name), ""
     try:
-        path = os.path.join(directory, os.readlink(os.path.join(directory, CURRENT)))
-    except FileNotFoundError:
-        path = directory  # a virtual environment that the user made
-        if not os.path.exists(os.path.join(path, "pyvenv.cfg")):
-            return EnvironmentStatus("", f"environment {name!r} is not installed in {root}")
+        key = os.readlink(os.path.join(directory, CURRENT))
+    except FileNotFoundError:  # a virtual environment that the user made
+        if not os.path.exists(os.path.join(directory, _CONFIGURATION)):
+            return EnvironmentStatus("", f"environment {name!r} is not installed in {root}", name)
     except OSError as error:
-        return EnvironmentStatus("", f"environment {name!r} in {root} cannot be read: {error.strerror}")
+        return EnvironmentStatus("", f"environment {name!r} in {root} cannot be read: {error.strerror}", name)
+    path = os.path.join(directory, key) if key else directory
     python = os.path.join(path, "bin", "python")
+    fault = ""
     if not os.path.lexists(python):
-        return EnvironmentStatus(path, f"environment {name!r} has lost {python}")
-    if not os.path.exists(python):
-        return EnvironmentStatus(path, f"environment {name!r} has lost its interpreter {os.path.realpath(python)}")
-    return EnvironmentStatus(path, "")
+        fault = f"environment {name!r} has lost {python}"
+    elif not os.path.exists(python):
+        fault = f"environment {name!r} has lost its interpreter {os.path.realpath(python)}"
+    return EnvironmentStatus(path, fault, name, _python_version(path), key)
+
+
+def _python_version(environment: str) -> str:
+    with suppress(OSError), open(os.path.join(environment, _CONFIGURATION), encoding="utf-8") as file:
+        for line in file:
+            key, _, value = line.partition("=")
+            if key.strip() in ("version", "version_info"):  # of venv, of uv
+                return ".".join(value.strip().split(".")[:3])
+    return ""
 
 
 def python_of(root: str, name: str, *, allow_unsafe: bool = False) -> str:
@@ -248,7 +265,7 @@ def write_file(path: Path, text: str) -> None:
 def _rename_in_scripts(draft: Path, final: Path) -> None:
     """Replace the path of a draft in the first lines of its scripts and in pyvenv.cfg."""
     before, after = os.fsencode(draft), os.fsencode(final)
-    for path in (draft / "pyvenv.cfg", *(draft / "bin").iterdir()):
+    for path in (draft / _CONFIGURATION, *(draft / "bin").iterdir()):
         if path.is_file() and not path.is_symlink() and before in (content := path.read_bytes()):
             path.write_bytes(content.replace(before, after))
 
