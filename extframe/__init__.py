@@ -13,11 +13,11 @@ _PUBLIC = {
     "client.transport": "ConnectionPool",
     "errors": (
         "ActivationError ActivationVetoed CallTimeout ConnectError ConnectionLost DoesNotImplement ExtframeError "
-        "HandlerError PluginBlocked PluginNotFound PluginUnavailable ProtocolError RemoteError SpecError "
-        "TransportError"
+        "HandlerError PluginBlocked PluginLoadWarning PluginNotFound PluginUnavailable ProtocolError RemoteError "
+        "SpecError TransportError"
     ),
     "handlers.failures": "Failure",
-    "handlers.hooks": "hookimpl hookspec",
+    "handlers.hooks": "ExtensionPoints LifecycleHooks hookimpl hookspec",
     "handlers.plugin_events": "PluginEvent",
     "host.async_manager": "AsyncPluginManager",
     "host.async_plugin": "AsyncPlugin",

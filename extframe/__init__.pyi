@@ -15,6 +15,7 @@ from .errors import DoesNotImplement as DoesNotImplement
 from .errors import ExtframeError as ExtframeError
 from .errors import HandlerError as HandlerError
 from .errors import PluginBlocked as PluginBlocked
+from .errors import PluginLoadWarning as PluginLoadWarning
 from .errors import PluginNotFound as PluginNotFound
 from .errors import PluginUnavailable as PluginUnavailable
 from .errors import ProtocolError as ProtocolError
@@ -22,6 +23,8 @@ from .errors import RemoteError as RemoteError
 from .errors import SpecError as SpecError
 from .errors import TransportError as TransportError
 from .handlers.failures import Failure as Failure
+from .handlers.hooks import ExtensionPoints as ExtensionPoints
+from .handlers.hooks import LifecycleHooks as LifecycleHooks
 from .handlers.hooks import hookimpl as hookimpl
 from .handlers.hooks import hookspec as hookspec
 from .handlers.plugin_events import PluginEvent as PluginEvent
@@ -135,6 +138,7 @@ __all__ = [
     "Endpoint",
     "EndpointInterface",
     "EndpointSpec",
+    "ExtensionPoints",
     "ExtframeError",
     "Failure",
     "GatewayAllocation",
@@ -148,6 +152,7 @@ __all__ = [
     "IpamPool",
     "JoinInfo",
     "Key",
+    "LifecycleHooks",
     "Limits",
     "LocalRegistry",
     "LogCapability",
@@ -163,6 +168,7 @@ __all__ = [
     "Plugin",
     "PluginBlocked",
     "PluginEvent",
+    "PluginLoadWarning",
     "PluginManager",
     "PluginNotFound",
     "PluginSpec",

@@ -1,4 +1,4 @@
-"""Every exception that extframe raises, in one tree."""
+"""Every exception that extframe raises, in one tree, and its warning."""
 
 from __future__ import annotations
 
@@ -26,6 +26,13 @@ class ExtframeError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class PluginLoadWarning(UserWarning):
+    """An entry point failed and was left out. The message names the distribution, the reason and the remedy.
+
+    ``failures()`` of the manager has the exception.
+    """
 
 
 class PluginNotFound(ExtframeError, LookupError):

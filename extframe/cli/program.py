@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import click
 
-from ..errors import ExtframeError
+from ..errors import ExtframeError, PluginLoadWarning
 from .exit_codes import ExitCode, exit_code
 from .hints import hint_for, remember
 from .output import discard_output, hint, note
@@ -89,5 +90,8 @@ error, 5 the plugin is unreachable or timed out, 130 interrupted by Ctrl-C.
 
 @click.group(cls=Program, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="extframe", message="%(prog)s %(version)s")
-def program() -> None:
+@click.pass_context
+def program(context: click.Context) -> None:
     """Find, call, check and serve plugins that speak Docker's plugin protocol."""
+    context.with_resource(warnings.catch_warnings())
+    warnings.simplefilter("ignore", PluginLoadWarning)  # commands that load handlers print what failed

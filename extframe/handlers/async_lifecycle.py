@@ -53,8 +53,8 @@ class AsyncLifecycleEvents(LifecycleRecords):
             hook, arguments = self._published.popleft()
             for subscriber in list(self._subscribers):
                 subscriber(event_of(hook, arguments))
-            caller = getattr(self._relay, hook)
-            if caller.get_hookimpls():
+            caller = self._caller(hook)
+            if caller is not None:
                 self._queue.append((caller, arguments))
         if self._queue and not self._is_delivering:
             self._is_delivering = True

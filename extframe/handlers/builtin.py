@@ -42,7 +42,7 @@ class BuiltinHandler(FunctionHandler):
             self._is_imported = True
             return made
 
-        super().__init__(hook, driver, trylast=True)
+        super().__init__(hook, driver, trylast=True, name=f"extframe.{hook}")
         self._is_imported = False
 
     @property

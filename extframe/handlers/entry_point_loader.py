@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from ..errors import ExtframeError
-from .entry_points import Distribution, EntryPoint, entry_points
-from .hooks import PROJECT, ExtensionPoints, is_extension_point, make_hookspec, spec_fault
+from .entry_points import GROUP, Distribution, EntryPoint, entry_points
+from .hooks import ExtensionPoints, is_extension_point, make_hookspec, spec_fault
+from .markers import MarkedManager
 
 if TYPE_CHECKING:
     import logging
@@ -28,6 +29,8 @@ class EntryPointLoader:
 
     Args:
         manager: where hook specifications and handlers are registered.
+        hosts_hooks: whether the host alone specifies hooks, and accepts modules without hookimpls, as on pluggy. That
+            does not apply to the group ``extframe``.
         report: keeps a failure under its subject.
         loaded: is called with each handler that was registered, and with its distribution.
         refusal: returns why an entry point is not to be imported, as the predicate of a sentence, or None.
@@ -35,17 +38,20 @@ class EntryPointLoader:
 
     def __init__(
         self,
-        manager: pluggy.PluginManager,
+        manager: MarkedManager,
         *,
+        hosts_hooks: bool,
         report: Callable[[Hashable, Failure], None],
         loaded: Callable[[object, Distribution], None],
         refusal: Callable[[EntryPoint], str | None],
     ) -> None:
         self._manager = manager
+        self._hosts_hooks = hosts_hooks
         self._report = report
         self._loaded = loaded
         self._refusal = refusal
         self._interfaces: dict[str, type[Interface]] = {}  # by hook
+        self._failed: list[tuple[EntryPoint, BaseException]] = []  # of which no warning was issued yet
 
     def load(self, groups: Sequence[str], name: str | None = None) -> int:
         """Load the entry points of some groups and return the number of handlers that were registered.
@@ -53,6 +59,10 @@ class EntryPointLoader:
         Args:
             groups: the groups.
             name: load only entry points of this name.
+
+        Raises:
+            PluginLoadWarning: an entry point failed, and the host's filter turns warnings into errors. The others are
+                loaded.
         """
         wanted = (entry for entry in entry_points(groups) if name is None or entry.name == name)
         imported = [(entry, found) for entry in wanted for found in self._import(entry)]
@@ -60,6 +70,7 @@ class EntryPointLoader:
         registered = [pair for pair in specified if self._attempt(self._add_handler, *pair)]
         for entry, handler in registered:
             self._attempt(self._suggest_hooks, entry, handler)
+        self._warn()
         return len([None for _, handler in registered if self._manager.is_registered(handler)])
 
     def _import(self, entry: EntryPoint) -> Iterator[Any]:
@@ -85,11 +96,22 @@ class EntryPointLoader:
     def _note(self, entry: EntryPoint, error: BaseException) -> None:
         failure = entry.failure(error)
         self._report(("entry point", *entry.origin, entry.name, entry.value), failure)
+        self._failed.append((entry, error))
         _logger().warning("%s", failure, exc_info=error)
+
+    def _warn(self) -> None:
+        if self._failed:
+            from .load_warnings import warn_of_failure
+
+            failed, self._failed = self._failed, []
+            for entry, error in failed:
+                warn_of_failure(entry, error)
 
     # Hook specifications.
 
     def _add_specs(self, entry: EntryPoint, found: Any) -> bool:
+        if self._is_hosts(entry):
+            return True
         if any(not self._is_from(hook, found) for hook in self._spec_names(found)):
             self._check_points(found)
             self._manager.add_hookspecs(found)
@@ -99,12 +121,16 @@ class EntryPointLoader:
                 self._manager.add_hookspecs(make_hookspec(hook, interface.__doc__))
         return True
 
+    def _is_hosts(self, entry: EntryPoint) -> bool:
+        """Return whether an entry point extends the host as on pluggy: it brings hookimpls, and no hookspecs."""
+        return self._hosts_hooks and entry.group != GROUP
+
     def _is_from(self, hook: str, namespace: Any) -> bool:
         """Return whether a hook is specified by this namespace, as when its entry point is loaded again."""
         return has_spec(self._manager, hook) and getattr(self._manager.hook, hook).spec.namespace is namespace
 
     def _check_points(self, namespace: Any) -> None:
-        trial = pluggy.PluginManager(PROJECT)
+        trial = MarkedManager(self._manager.project_name)
         trial.add_hookspecs(namespace)
         for hook in self._spec_names(namespace):
             spec = getattr(trial.hook, hook).spec
@@ -114,7 +140,7 @@ class EntryPointLoader:
 
     def _claim(self, hook: str, interface: type[Interface]) -> None:
         """Check that a hook has one interface: the same in all packages, or an extension of it."""
-        known = self._interfaces.get(hook) or (_docker_interface(hook) if hasattr(ExtensionPoints, hook) else None)
+        known = self._interfaces.get(hook) or self._docker_interface(hook)
         if known is not None and not issubclass(interface, known):
             point = interface.__extframe__[0].implements
             raise ExtframeError(
@@ -123,13 +149,22 @@ class EntryPointLoader:
             )
         self._interfaces.setdefault(hook, interface)
 
+    def _docker_interface(self, hook: str) -> type[Interface] | None:
+        """Return the interface of one of Docker's extension points, None for a host's own hook of that name."""
+        if not hasattr(ExtensionPoints, hook) or not self._is_from(hook, ExtensionPoints):
+            return None
+        from .builtin import interface
+
+        return interface(hook)
+
     # Handlers.
 
     def _add_handler(self, entry: EntryPoint, handler: Any) -> bool:
         names = self._impl_names(handler)
         if not names:
             self._check_kind(entry, handler)
-            return False
+            if not self._is_hosts(entry):
+                return False
         unbound = [name for name in names if _lacks_self(handler, name)]
         if unbound:
             raise ExtframeError(
@@ -147,12 +182,12 @@ class EntryPointLoader:
 
     def _check_kind(self, entry: EntryPoint, found: Any) -> None:
         module = entry.value.partition(":")[0].strip()
-        if getattr(found, f"{PROJECT}_impl", None) is not None:
+        if self._manager.is_marked(found):
             raise ExtframeError(
                 f"{entry.value} is a function marked with hookimpl, not a handler: name its module in the entry point, "
                 f"{entry.name} = {module}"
             )
-        if not self._spec_names(found) and not list(interfaces_of(found)):
+        if not self._is_hosts(entry) and not self._spec_names(found) and not list(interfaces_of(found)):
             raise ExtframeError(
                 f"{entry.value} has no hookimpl, no hookspec and no Interface: it is not a handler. An entry point "
                 "names a module or an object whose functions are marked with extframe.hookimpl"
@@ -219,8 +254,9 @@ def _is_being_imported(module: ModuleType | None) -> bool:
 
 def _circular(module: str) -> ExtframeError:
     return ExtframeError(
-        f"{module} is still being imported (a circular import): it creates a PluginManager, or imports a module that "
-        "does. Create the manager in a function that the host calls"
+        f"{module} is still being imported (a circular import): it loads handlers, or imports a module that does. "
+        "Load them in a function that the host calls: create the PluginManager there or, with project=, call "
+        "load_handlers() there"
     )
 
 
@@ -250,13 +286,6 @@ def interfaces_of(found: Any) -> Iterator[tuple[str, type[Interface]]]:
 
 def _may_be_interface(cls: type) -> bool:
     return any("__extframe__" in vars(each) for each in cls.__mro__)
-
-
-def _docker_interface(hook: str) -> type[Interface] | None:
-    """Return the interface of one of Docker's extension points."""
-    from .builtin import interface
-
-    return interface(hook)
 
 
 def _path(cls: type) -> str:

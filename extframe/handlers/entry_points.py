@@ -43,9 +43,12 @@ class Distribution(Protocol):
 
 # Not a dataclass: importing dataclasses and creating one takes a millisecond of every host's start.
 class EntryPoint:
-    """One entry point: its name, its value, the distribution that has it, and the function that loads it."""
+    """One entry point: its group, name and value, the distribution that has it, and the function that loads it."""
 
-    def __init__(self, name: str, value: str, distribution: Distribution | None, load: Callable[[], Any]) -> None:
+    def __init__(
+        self, group: str, name: str, value: str, distribution: Distribution | None, load: Callable[[], Any]
+    ) -> None:
+        self.group = group
         self.name = name
         self.value = value
         self.distribution = distribution
@@ -98,7 +101,7 @@ def _built_in() -> Iterator[EntryPoint]:
 
     for name in builtin.NAMES:
         load = partial(getattr, builtin, name)
-        yield EntryPoint(f"extframe.{name}", f"{builtin.__name__}:{name}", None, load)
+        yield EntryPoint(GROUP, f"extframe.{name}", f"{builtin.__name__}:{name}", None, load)
 
 
 # --- entry_points.txt ---------------------------------------------------------------------------------
@@ -108,17 +111,19 @@ def _entries(installed: _Installed, group: str) -> Iterator[EntryPoint]:
     try:
         text = installed.text()
     except Exception as unreadable:  # noqa: BLE001 - not permitted, not UTF-8, a broken archive
-        yield EntryPoint("*", "entry_points.txt", installed.distribution, partial(_raise, unreadable))
+        yield EntryPoint(group, "*", "entry_points.txt", installed.distribution, partial(_raise, unreadable))
         return
     for number, line in _lines(text, group):
         name, equals, value = map(str.strip, line.partition("="))
         if name and value:
             # Not created before it is loaded: importlib_metadata 9 validates the value in the constructor.
-            yield EntryPoint(name, value, installed.distribution, partial(_load, name, value, group))
+            yield EntryPoint(group, name, value, installed.distribution, partial(_load, name, value, group))
         else:
             wrong = ExtframeError(f"line {number} is {line!r}; expected NAME = MODULE or NAME = MODULE:OBJECT")
             place = f"entry_points.txt, line {number}"
-            yield EntryPoint(name if name and equals else "*", place, installed.distribution, partial(_raise, wrong))
+            yield EntryPoint(
+                group, name if name and equals else "*", place, installed.distribution, partial(_raise, wrong)
+            )
 
 
 def _load(name: str, value: str, group: str) -> Any:

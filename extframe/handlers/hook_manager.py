@@ -14,40 +14,61 @@ import pluggy
 from .access_rules import AccessRules
 from .entry_point_loader import EntryPointLoader, has_spec, similar_hook
 from .entry_points import Distribution, DistributionFacade, origin
-from .hooks import LIFECYCLE, PROJECT, ExtensionPoints, FunctionHandler, Lifecycle, is_extension_point, make_hookspec
+from .hooks import (
+    PROJECT,
+    ExtensionPoints,
+    FunctionHandler,
+    LifecycleHooks,
+    is_extension_point,
+    is_lifecycle_hook,
+    make_hookspec,
+)
+from .load_warnings import host_stacklevel
+from .markers import MarkedManager
 
 if TYPE_CHECKING:
-    from pluggy import HookImpl, HookimplOpts, HookspecOpts
+    from pluggy import HookImpl
 
     from .entry_points import EntryPoint
     from .failures import Failure, Failures
     from .hook_claims import Monitor
 
-_COMMON_NAMES = frozenset([*dir(object), *(name for name in globals() if name.startswith("__"))])
-"""The names that every object and every module has; none of them is a hook."""
 
-
-class HookManager(pluggy.PluginManager):
+class HookManager(MarkedManager):
     """A pluggy.PluginManager that is safe to use from many threads, for handlers of extframe's hooks.
 
     Loads handlers from entry points; a package that is broken, or that conflicts with another, is recorded as a
     failure and does not affect the others.
+
+    Args:
+        access: which handlers may take part.
+        groups: the entry-point groups of ``load_handlers``.
+        project: the host's pluggy project, whose hooks and plugins it manages; None for extframe's hooks.
     """
 
     _runs_async_handlers = False  # AsyncPluginManager does
 
-    def __init__(self, access: AccessRules | None = None) -> None:
-        super().__init__(PROJECT)
+    def __init__(
+        self, access: AccessRules | None = None, *, groups: Sequence[str] = (), project: str | None = None
+    ) -> None:
+        super().__init__(PROJECT if project is None else project)
         self._access = access or AccessRules()
         self._refused: dict[tuple[str, str, str | None], str] = {}  # entry points that are not imported, and why
+        self._groups = groups
+        self._hosts_hooks = project is not None
         self._lock = threading.RLock()  # guards pluggy's state and the lists below
         self._distributions: list[tuple[object, Distribution]] = []
         self._monitors: list[Monitor] = []
         self._loader = EntryPointLoader(
-            self, report=self._report, loaded=self._note_distribution, refusal=self._refusal
+            self,
+            hosts_hooks=self._hosts_hooks,
+            report=self._report,
+            loaded=self._note_distribution,
+            refusal=self._refusal,
         )
-        self.add_hookspecs(ExtensionPoints)
-        self.add_hookspecs(Lifecycle)
+        if not self._hosts_hooks:
+            self.add_hookspecs(ExtensionPoints)
+            self.add_hookspecs(LifecycleHooks)
 
     @cached_property
     def _failures(self) -> Failures:
@@ -127,6 +148,7 @@ class HookManager(pluggy.PluginManager):
             if not has_spec(self, hook):
                 self.add_hookspecs(make_hookspec(hook, f"A plugin implements ``{implements}``."))
             name = self._free_name(f"{implements}:{getattr(function, '__qualname__', type(function).__qualname__)}")
+            handler.__name__ = name
             self._register(handler, name)
         self._handler_added(handler)
         return name
@@ -155,7 +177,7 @@ class HookManager(pluggy.PluginManager):
 
     def _check_impls(self, handler: object) -> None:
         for hook in self.get_hookcallers(handler) or ():
-            if is_extension_point(hook.spec) or hook.name in LIFECYCLE:
+            if is_extension_point(hook.spec) or is_lifecycle_hook(hook):
                 for impl in hook.get_hookimpls():
                     fault = self._impl_fault(impl) if impl.plugin is handler else None
                     if fault is not None:
@@ -173,10 +195,26 @@ class HookManager(pluggy.PluginManager):
 
     # Entry points.
 
-    def load_setuptools_entrypoints(self, group: str, name: str | None = None) -> int:
-        """Load the handlers and hook specifications of an entry-point group, as the constructor does.
+    def load_handlers(self, *groups: str) -> int:
+        """Load the handlers of entry-point groups, each isolated from the others' failures.
 
-        What fails is in ``failures()``. What is loaded already, or blocked, is skipped.
+        The constructor does this, except with ``project=``: a host that creates its manager while it is imported calls
+        ``load_handlers`` when its modules are complete. What fails is a `PluginLoadWarning`, in the log and in
+        ``failures()``. What is loaded already, or blocked, is skipped.
+
+        Args:
+            groups: the groups; the manager's own if there are none.
+
+        Returns:
+            The number of handlers that were registered.
+
+        Raises:
+            PluginLoadWarning: one failed, and warnings are errors in this program. The others are loaded.
+        """
+        return self._load(groups or self._groups)
+
+    def load_setuptools_entrypoints(self, group: str, name: str | None = None) -> int:
+        """Load the handlers of one entry-point group, as ``load_handlers`` does.
 
         Args:
             group: the entry-point group.
@@ -185,14 +223,13 @@ class HookManager(pluggy.PluginManager):
         Returns:
             The number of handlers that were registered.
         """
-        count = self._loader.load((group,), name)
-        self._access.report_unmatched_handlers(stacklevel=2)
-        return count
+        return self._load((group,), name)
 
-    def _load(self, groups: Sequence[str]) -> None:
-        self._loader.load(groups)
+    def _load(self, groups: Sequence[str], name: str | None = None) -> int:
+        count = self._loader.load(groups, name)
         if groups:
-            self._access.report_unmatched_handlers(stacklevel=4)
+            self._access.report_unmatched_handlers(stacklevel=host_stacklevel())
+        return count
 
     def _refusal(self, entry: EntryPoint) -> str | None:
         """Return why an entry point is not imported, as the predicate of a sentence; None if it is."""
@@ -259,9 +296,10 @@ class HookManager(pluggy.PluginManager):
             return super().is_blocked(name) or self._access.blocks_handler(name)
 
     def get_plugins(self) -> set[Any]:
-        """Return the registered handlers."""
+        """Return the registered handlers; with ``project=`` without those that extframe made itself."""
         with self._lock:
-            return super().get_plugins()
+            plugins = super().get_plugins()
+        return {each for each in plugins if not isinstance(each, FunctionHandler)} if self._hosts_hooks else plugins
 
     def is_registered(self, plugin: object) -> bool:
         """Return whether a handler is registered."""
@@ -292,14 +330,6 @@ class HookManager(pluggy.PluginManager):
                 similar = {name: similar_hook(self, name) for name in pending}
                 meant = "".join(f"; did you mean {close!r}?" for name, close in similar.items() if close)
                 raise pluggy.PluginValidationError(unknown.plugin, f"{unknown}{meant}") from None
-
-    def parse_hookimpl_opts(self, plugin: object, name: str) -> HookimplOpts | None:
-        """Return the hookimpl options of a handler's attribute, or None. pluggy calls this for every attribute."""
-        return None if name in _COMMON_NAMES else super().parse_hookimpl_opts(plugin, name)
-
-    def parse_hookspec_opts(self, module_or_class: Any, name: str) -> HookspecOpts | None:
-        """Return the hookspec options of an attribute, or None. pluggy calls this for every attribute."""
-        return None if name in _COMMON_NAMES else super().parse_hookspec_opts(module_or_class, name)
 
     def add_hookcall_monitoring(self, before: Callable[..., None], after: Callable[..., None]) -> Callable[[], None]:
         """Call ``before`` and ``after`` around every hook call, including dispatch. Return a function that stops it."""

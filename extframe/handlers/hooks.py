@@ -42,7 +42,9 @@ class HookSpec(Protocol):
 
 
 class ExtensionPoints:
-    """Docker's extension points. Each hook is called once for each plugin that implements the extension point.
+    """The hooks of Docker's extension points. Each is called once for each plugin that implements its extension point.
+
+    Every manager has them, except one with ``project=``, which gets them by ``pm.add_hookspecs(ExtensionPoints)``.
 
     Args:
         name: the plugin's name.
@@ -81,8 +83,10 @@ class ExtensionPoints:
         """A plugin implements ``secretprovider``: it provides the values of secrets."""
 
 
-class Lifecycle:
-    """Lifecycle hooks: notifications of what happens to plugins.
+class LifecycleHooks:
+    """The lifecycle hooks: notifications of what happens to plugins.
+
+    Every manager has them, except one with ``project=``, which gets them by ``pm.add_hookspecs(LifecycleHooks)``.
 
     `plugin_activating` is the exception: the plugin waits for it, and what it raises or returns counts. The others
     are called serially in a background thread, or in tasks of an async host, in the order of the events: nothing
@@ -129,8 +133,13 @@ class Lifecycle:
         """The plugin's source was removed from the registry."""
 
 
-LIFECYCLE = frozenset(name for name in vars(Lifecycle) if name.startswith("plugin_"))
+LIFECYCLE = frozenset(name for name in vars(LifecycleHooks) if name.startswith("plugin_"))
 """The hooks that are not extension points, whatever a manifest says."""
+
+
+def is_lifecycle_hook(caller: pluggy.HookCaller | None) -> bool:
+    """Return whether this is extframe's lifecycle hook, and not a host's hook of the same name."""
+    return caller is not None and caller.spec is not None and caller.spec.namespace is LifecycleHooks
 
 
 class FunctionHandler:
@@ -140,9 +149,12 @@ class FunctionHandler:
         hook: the hook that it implements.
         function: returns a driver or None.
         trylast: call it after the handlers without this option.
+        name: its ``__name__``, which pluggy's plugins have.
     """
 
-    def __init__(self, hook: str, function: Callable[[str, Client], object], *, trylast: bool = False) -> None:
+    def __init__(
+        self, hook: str, function: Callable[[str, Client], object], *, trylast: bool = False, name: str = ""
+    ) -> None:
         def call(name: str, client: Client) -> object:
             return function(name, client)
 
@@ -154,6 +166,7 @@ class FunctionHandler:
             call_async if is_async else call
         )  # on the instance, where pluggy 1.7 finds it as well
         self._function = function
+        self.__name__ = name
 
     @property
     def is_quick(self) -> bool:
@@ -179,14 +192,14 @@ def spec_fault(spec: HookSpec) -> str | None:
     """Return why a hook cannot be an extension point, or None if it can.
 
     The results of all handlers are collected, one call per plugin: a hook that stops at the first result, or replays
-    old calls, would mean something else.
+    old calls, would mean something else. A manifest is untrusted input and must not call other hooks of the host.
     """
     for option in ("firstresult", "historic"):
         if spec.opts.get(option):
             return f"its hookspec has {option}=True; the hookspec of an extension point has no options"
-    unknown = [name for name in spec.argnames if name not in ARGUMENTS]
-    if unknown:
-        return f"its hookspec takes {', '.join(unknown)}; that of an extension point takes {', '.join(ARGUMENTS)}"
+    if not is_extension_point(spec):
+        taken = ", ".join(spec.argnames) or "no arguments"
+        return f"its hookspec takes {taken}; that of an extension point takes {', '.join(ARGUMENTS)}"
     return None
 
 

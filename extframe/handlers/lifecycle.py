@@ -17,6 +17,7 @@ from .failures import Failure
 from .hook_calls import HookCalls
 from .hook_claims import HookRecord
 from .hook_context import HookContext
+from .hooks import is_lifecycle_hook
 
 TIMEOUT = 10.0  # seconds for the handlers of one event
 
@@ -35,6 +36,11 @@ class LifecycleRecords:
         self._failures = context.failures
         self._monitors = context.monitors
         self._origin = context.origin
+
+    def _caller(self, hook: str) -> pluggy.HookCaller | None:
+        """Return a lifecycle hook that has handlers, or None."""
+        caller: pluggy.HookCaller | None = getattr(self._relay, hook, None)
+        return caller if is_lifecycle_hook(caller) and caller is not None and caller.get_hookimpls() else None
 
     def _note_late(self, calls: HookRecord, plugin: str) -> None:
         late = CallTimeout(f"it has not returned after {TIMEOUT:g} s", phase="handlers")
@@ -75,8 +81,8 @@ class LifecycleEvents(LifecycleRecords):
 
     def publish(self, hook: str, **arguments: object) -> None:
         """Have the handlers of a hook called, after those of earlier events. Returns at once."""
-        caller = getattr(self._relay, hook)
-        if not caller.get_hookimpls():
+        caller = self._caller(hook)
+        if caller is None:
             return
         is_running = True
         with self._lock:

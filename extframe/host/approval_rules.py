@@ -22,7 +22,7 @@ from ..errors import (
 )
 from ..handlers.hook_claims import HookRecord
 from ..handlers.hook_context import HookContext
-from ..handlers.hooks import Lifecycle
+from ..handlers.hooks import is_lifecycle_hook
 from ..protocol import Manifest, PluginSpec
 from ..text import cut, printable, text_of
 from .plugin_base import Approval, left_out_error
@@ -61,7 +61,7 @@ class ApprovalRules(Generic[H]):
 
     def _caller(self) -> pluggy.HookCaller | None:
         caller: pluggy.HookCaller | None = getattr(self._relay, HOOK, None)
-        return caller if caller is not None and caller.spec and caller.spec.namespace is Lifecycle else None
+        return caller if is_lifecycle_hook(caller) else None
 
     def _impls(self) -> list[HookImpl]:
         caller = self._caller()

@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from ..handlers.entry_points import GROUP
+
 if TYPE_CHECKING:
     from ..protocol import Manifest
     from ..registry.base import Registry
@@ -27,7 +29,7 @@ def check_registry(registry: object) -> None:
         path = os.fspath(registry)
         raise TypeError(
             f"{registry!r} is not a registry: to search a directory write PluginManager(LocalRegistry({path!r})). "
-            "Unlike pluggy's, extframe's PluginManager takes no project name"
+            f"To manage the hooks of a pluggy project write PluginManager(project={path!r})"
         )
     if isinstance(registry, type):
         raise TypeError(f"{registry!r} is a class; write PluginManager({registry.__name__}())")
@@ -45,12 +47,25 @@ def chained(registry: Registry | Sequence[Registry] | None) -> Registry | None:
     return RegistryChain(*registry)
 
 
-def entry_point_groups(groups: Any) -> Sequence[str]:
-    """Return ``groups`` as a sequence: a str is the name of one group, "" of none.
+def check_project(project: object) -> str | None:
+    """Return ``project``, which is the name of a pluggy project or None.
 
     Raises:
         TypeError: it is something else.
     """
+    if project is None or (isinstance(project, str) and project):
+        return project
+    raise TypeError(f"project is {project!r}; expected the name of a pluggy project, such as 'datasette'")
+
+
+def entry_point_groups(groups: Any, project: str | None = None) -> Sequence[str]:
+    """Return ``groups`` as a sequence: a str is the name of one group, "" of none, None the project's or extframe's.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if groups is None:
+        return [project or GROUP]
     names = [groups] if isinstance(groups, str) else groups
     if isinstance(names, list | tuple | set | frozenset) and all(isinstance(name, str) for name in names):
         return [name for name in names if name]

@@ -57,7 +57,8 @@ class AsyncPluginManager(BaseManager):
     A manager belongs to the event loop of its first await. Its handlers can be registered in any thread.
 
     Args:
-        registry, groups, timeout, breaker, implements, keep_alive, limits, allow, block: as for ``PluginManager``.
+        registry, groups, timeout, breaker, implements, keep_alive, limits, allow, block, project: as for
+            ``PluginManager``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -69,7 +70,7 @@ class AsyncPluginManager(BaseManager):
         self,
         registry: Registry | Sequence[Registry] | None = None,
         *,
-        groups: str | Sequence[str] = ("extframe",),
+        groups: str | Sequence[str] | None = None,
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
         implements: Mapping[str, Sequence[str]] = {},
@@ -77,6 +78,7 @@ class AsyncPluginManager(BaseManager):
         limits: Limits | None = None,
         allow: Sequence[str] | None = None,
         block: Sequence[str] = (),
+        project: str | None = None,
     ) -> None:
         super().__init__(
             registry,
@@ -88,6 +90,7 @@ class AsyncPluginManager(BaseManager):
             limits=limits,
             allow=allow,
             block=block,
+            project=project,
         )
         self._binding = LoopBinding("this AsyncPluginManager", self._bind)
         self._is_closed = False

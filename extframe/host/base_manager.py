@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ..concurrency.deadlines import check_timeout
 from ..handlers.access_rules import AccessRules
 from ..handlers.hook_manager import HookManager
-from .arguments import chained, check_registry, entry_point_groups, manifests_of
+from .arguments import chained, check_project, check_registry, entry_point_groups, manifests_of
 
 if TYPE_CHECKING:
     from ..client.circuit_breaker import Breaker
@@ -26,7 +26,7 @@ class BaseManager(HookManager):
         self,
         registry: Registry | Sequence[Registry] | None,
         *,
-        groups: str | Sequence[str],
+        groups: str | Sequence[str] | None,
         timeout: float,
         breaker: Breaker | None,
         implements: Mapping[str, Sequence[str]],
@@ -34,22 +34,25 @@ class BaseManager(HookManager):
         limits: Limits | None,
         allow: Sequence[str] | None,
         block: Sequence[str],
+        project: str | None,
     ) -> None:
         check_registry(registry)
-        super().__init__(AccessRules(allow, block))
+        groups = entry_point_groups(groups, check_project(project))
+        super().__init__(AccessRules(allow, block), groups=groups, project=project)
         self._registry = chained(registry)
         self._timeout = check_timeout(timeout)
         self._breaker = breaker
         self._keep_alive = keep_alive
         self._limits = limits
         self._manifests = manifests_of(implements)
-        self._load(entry_point_groups(groups))
+        if project is None:
+            self.load_handlers(*self._groups)
 
     def __reduce__(self) -> NoReturn:
         kind = type(self).__name__
         raise TypeError(
-            f"{kind} cannot be pickled or copied, as its connections and handlers belong to this process: send the "
-            f"arguments of its registry, and create the {kind} there"
+            f"{kind} cannot be copied or pickled, as its connections and handlers belong to this process: threads may "
+            f"share it, and another process creates its own {kind} with the same arguments"
         )
 
     def failures(self) -> list[Failure]:

@@ -42,7 +42,7 @@ class PluginManager(BaseManager):
     Args:
         registry: where plugins are found; ``LocalRegistry()`` if None. Several are a `RegistryChain`. ``close`` closes
             it.
-        groups: the entry-point groups to load handlers from; ``()`` for none.
+        groups: the entry-point groups to load handlers from; ``("extframe",)`` if None, ``()`` for none.
         timeout: the default timeout of calls to plugins, in seconds; also for handlers that are registered while
             plugins are active.
         breaker: the circuit breaker of each plugin; None for none.
@@ -55,6 +55,9 @@ class PluginManager(BaseManager):
             kind. None for all. Others are not imported or contacted. The built-in handlers need not be in it.
         block: handlers and plugins that may not take part, in the same form. The environment variables
             ``EXTFRAME_ALLOW`` and ``EXTFRAME_BLOCK`` (separated by commas) can refuse more, and never less.
+        project: the name of a pluggy project, for hosts that use pluggy already. The manager recognises that project's
+            markers and extframe's, and has no hooks but those that the host adds. It loads handlers, by default of the
+            group with the project's name, when the host calls ``load_handlers()``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -64,7 +67,7 @@ class PluginManager(BaseManager):
         self,
         registry: Registry | Sequence[Registry] | None = None,
         *,
-        groups: str | Sequence[str] = ("extframe",),
+        groups: str | Sequence[str] | None = None,
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
         implements: Mapping[str, Sequence[str]] = {},
@@ -72,6 +75,7 @@ class PluginManager(BaseManager):
         limits: Limits | None = None,
         allow: Sequence[str] | None = None,
         block: Sequence[str] = (),
+        project: str | None = None,
     ) -> None:
         super().__init__(
             registry,
@@ -83,6 +87,7 @@ class PluginManager(BaseManager):
             limits=limits,
             allow=allow,
             block=block,
+            project=project,
         )
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()

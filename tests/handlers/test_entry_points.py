@@ -20,6 +20,8 @@ from packages import install
 from extframe import PluginManager
 from extframe.handlers.entry_points import entry_points, origin
 
+pytestmark = pytest.mark.filterwarnings("ignore::extframe.PluginLoadWarning")  # failures() is what is tested here
+
 HANDLER = """
     import extframe
 

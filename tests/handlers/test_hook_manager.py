@@ -15,6 +15,8 @@ from packages import install
 import extframe
 from extframe import PluginManager, hookimpl, hookspec
 
+pytestmark = pytest.mark.filterwarnings("ignore::extframe.PluginLoadWarning")  # failures() is what is tested here
+
 GOOD = """
     import extframe
 
