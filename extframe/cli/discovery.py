@@ -32,6 +32,7 @@ class PluginStatus:
         implements: its manifest; None if there was no handshake, or it failed.
         error: why its source cannot be used, or why the handshake failed.
         versions: the versions of those extension points that are not in version 1 alone.
+        settings: those for which the plugin takes settings.
         hosted: what is known about it if hosts start it. Without a process it has no spec, so that it is not started.
     """
 
@@ -40,6 +41,7 @@ class PluginStatus:
     implements: tuple[str, ...] | None = None
     error: Exception | None = None
     versions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    settings: tuple[str, ...] = ()
     hosted: HostedPlugin | None = None
 
     @property
@@ -153,7 +155,7 @@ def _start_handshake(made: type[Plugin], status: PluginStatus, deadline: Deadlin
 def _with_outcome(status: PluginStatus, worker: Worker[Manifest], deadline: Deadline) -> PluginStatus:
     try:
         manifest = worker.result(deadline + GRACE)
-        return replace(status, implements=manifest.implements, versions=manifest.versions)
+        return replace(status, implements=manifest.implements, versions=manifest.versions, settings=manifest.settings)
     except ExtframeError as error:
         return replace(status, error=error)
     except TimeoutError:  # in something without a deadline, such as the resolver

@@ -65,6 +65,7 @@ def inspect(name: str, location: Location, timeout: float, output: str) -> None:
         else:
             about = {
                 "versions": dict(plugin.versions),
+                "settings": plugin.settings,
                 "tls": tls,
                 "hooks": hooks,
                 "paths": dict(plugin.spec.paths if plugin.spec else {}),
@@ -95,6 +96,7 @@ def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[
         "state": plugin.state,
         "implements": ", ".join(hooks),
         **({"versions": _versions(plugin)} if plugin.versions else {}),
+        **({"takes settings": ", ".join(plugin.settings)} if plugin.settings else {}),
         "hooks": ", ".join(hooks.values()),
         **({"paths": ", ".join(f"{inside}={host}" for inside, host in paths)} if paths else {}),
         **({} if plugin.hosted is None else _process(plugin.hosted)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from time import monotonic
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ..concurrency.deadlines import check_timeout
 from ..protocol.host_paths import host_path
@@ -113,6 +113,11 @@ class BaseClient:
     @manifest.setter
     def manifest(self, manifest: Manifest | None) -> None:
         self.endpoint.manifest = manifest
+
+    @property
+    def configurator(self) -> Any:
+        """What sends a plugin that waits for its settings those of its manager; None without a manager."""
+        return self.endpoint.configurator
 
     @property
     def paths(self) -> Sequence[tuple[str, str]]:

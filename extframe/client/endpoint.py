@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..concurrency.deadlines import check_timeout
 from ..errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, SpecError
-from ..protocol import ACTIVATE, Address, Manifest, TLSConfig
+from ..protocol import ACTIVATE, CONFIGURE, Address, Manifest, TLSConfig
 from .circuit_breaker import Breaker, Circuit
 from .http1 import Limits
 from .retry import Retry
@@ -78,6 +78,7 @@ class Endpoint:
         self.keep_alive = keep_alive
         self.peer_uids = peer_uids
         self.manifest: Manifest | None = None
+        self.configurator: Any = None  # what sends the settings again
         # Called with the method and deadline of each attempt where the owner admits calls; they raise if it does not.
         self.guard: Callable[[str, float], object] | None = None
         self.async_guard: Callable[[str, float], Awaitable[object]] | None = None
@@ -123,5 +124,5 @@ def path_of(method: object) -> str:
 
 
 def is_handshake(method: str) -> bool:
-    """Return whether a method, which may have a leading slash, is the handshake."""
-    return method == ACTIVATE or method.lstrip("/") == ACTIVATE
+    """Return whether a method, which may have a leading slash, is the handshake, or the settings that follow it."""
+    return method == ACTIVATE or method.lstrip("/") in (ACTIVATE, CONFIGURE)

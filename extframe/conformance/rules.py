@@ -50,6 +50,7 @@ _BOTH = f"{_CLIENT}, {_PODMAN}"
 _VOLUMES = "moby volume/drivers/adapter.go"
 _NETWORK = "moby libnetwork/drivers/remote"
 _IPAM = "moby libnetwork/ipams/remote"
+_SETTINGS = "extframe docs, settings"
 _HTTP = "RFC 9110 and 9112"
 
 RULES: Mapping[str, Rule] = {
@@ -74,6 +75,8 @@ RULES: Mapping[str, Rule] = {
     "bad-request": Rule('an invalid body returns an error, best 400 and {"Err": ...}', _CLIENT),
     "empty-body": Rule("a missing body returns an error: the engine loses the body when it retries", _CLIENT),
     "unknown-key": Rule("unknown keys are ignored: later engines send more", _CLIENT),
+    "settings-points": Rule("Settings lists extension points of Implements that take settings", _SETTINGS),
+    "settings": Rule("Plugin.Configure refuses settings that it does not know, best with 400", _SETTINGS),
     "schema": Rule("each response has the schema of its method", "the OpenAPI document of the interface"),
     "survives": Rule("an invalid request affects only its own connection", _HTTP),
     "status": Rule("success is status 200 with a JSON object; an empty body is an error", _CLIENT),

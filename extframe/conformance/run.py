@@ -17,6 +17,7 @@ from .options import LifecycleOptions
 from .raw_client import RawClient
 from .rules import RULES, Outcome, Result, Verdict, failed
 from .safe_calls import DECLARATIONS
+from .settings_checks import settings_checks
 
 TIMEOUT = 5.0  # seconds for each step
 
@@ -75,7 +76,7 @@ def _run(
     yield _result("names in Implements", "known-points", assess_names(points, known))
     if implements is None:
         yield _result("no MetricsCollector", "metrics", assess_metrics(points))
-    checks = _checks(client, points, lifecycle)
+    checks = chain(_checks(client, points, lifecycle), (check.run(client) for check in settings_checks(response)))
     if schema is not None:
         checks = chain(checks, _schema_checks(client, schema, points, lifecycle))
     for result in checks:

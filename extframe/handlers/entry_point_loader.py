@@ -53,6 +53,13 @@ class EntryPointLoader:
         self._interfaces: dict[str, type[Interface]] = {}  # by hook
         self._failed: list[tuple[EntryPoint, BaseException]] = []  # of which no warning was issued yet
 
+    def interface_of(self, point: str) -> type[Interface] | None:
+        """Return the interface of an extension point that an entry point registered; None if none did."""
+        from ..protocol import hook_name
+
+        found = self._interfaces.get(hook_name(point))
+        return found if found is not None and found.__extframe__[0].implements == point else None
+
     def load(self, groups: Sequence[str], name: str | None = None) -> int:
         """Load the entry points of some groups and return the number of handlers that were registered.
 

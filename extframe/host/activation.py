@@ -20,6 +20,7 @@ from .plugin import Plugin
 from .plugin_base import PluginListener, point_of
 from .plugin_table import Events, PluginTable
 from .registry_access import RegistryAccess
+from .settings import ManagerSettings
 
 
 class Activator:
@@ -35,6 +36,7 @@ class Activator:
         closed: is set when the manager is closed.
         manifests: the manifests of plugins that are not sent a handshake, by name.
         access: which plugins may be used.
+        settings: the settings of plugins.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class Activator:
         closed: Event,
         manifests: Mapping[str, Manifest] = {},
         access: AccessRules | None = None,
+        settings: ManagerSettings | None = None,
     ) -> None:
         self.approver = Approver(context, self.activate)
 
         def create(spec: PluginSpec, listener: PluginListener) -> Plugin:
-            plugin = Plugin(spec, connect, listener=listener, approver=self.approver)
+            plugin = Plugin(spec, connect, listener=listener, approver=self.approver, settings=settings)
             self.approver.protect(plugin)
             return plugin
 

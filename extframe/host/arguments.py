@@ -72,6 +72,27 @@ def entry_point_groups(groups: Any, project: str | None = None) -> Sequence[str]
     raise TypeError(f"groups is {groups!r}; expected the names of entry-point groups, such as ('extframe',), or ()")
 
 
+def settings_of(settings: Any) -> dict[str, dict[str, Any]]:
+    """Return the settings of plugins, copied.
+
+    Raises:
+        TypeError: it is not a mapping of names to mappings of keys; the message contains no value.
+    """
+    if not isinstance(settings, Mapping):
+        raise TypeError(
+            f"settings is of type {type(settings).__name__}; expected a dict such as {{'photos': {{'bucket': 'b1'}}}}"
+        )
+    for name, table in settings.items():
+        if not isinstance(name, str) or not isinstance(table, Mapping):
+            raise TypeError(
+                f"settings[{name!r}] is of type {type(table).__name__}; expected a dict such as {{'bucket': 'b1'}}"
+            )
+        for key in table:
+            if not isinstance(key, str):
+                raise TypeError(f"settings[{name!r}] has the key {key!r}; expected names of settings")
+    return {name: dict(table) for name, table in settings.items()}
+
+
 def manifests_of(implements: Any) -> dict[str, Manifest]:
     """Return the manifests of plugins that are not asked for theirs.
 

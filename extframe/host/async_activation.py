@@ -26,6 +26,7 @@ from .lifecycle import State
 from .plugin_base import PluginListener, point_of
 from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
+from .settings import ManagerSettings
 from .usable_plugins import GRACE, usable_plugins
 
 BATCH = 8  # plugins that are begun in one step of the loop: each opens a connection
@@ -44,6 +45,7 @@ class AsyncActivator:
         tasks: of the manager.
         manifests: the manifests of plugins that are not sent a handshake, by name.
         access: which plugins may be used.
+        settings: the settings of plugins.
     """
 
     def __init__(
@@ -58,12 +60,13 @@ class AsyncActivator:
         tasks: OwnedTasks,
         manifests: Mapping[str, Manifest] = {},
         access: AccessRules | None = None,
+        settings: ManagerSettings | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.approver = AsyncApprover(context, self.activate, loop=loop, tasks=tasks)
 
         def create(spec: PluginSpec, listener: PluginListener) -> AsyncPlugin:
-            plugin = AsyncPlugin(spec, connect, listener=listener, approver=self.approver)
+            plugin = AsyncPlugin(spec, connect, listener=listener, approver=self.approver, settings=settings)
             self.approver.protect(plugin)
             return plugin
 

@@ -57,7 +57,7 @@ class AsyncPluginManager(BaseManager):
     A manager belongs to the event loop of its first await. Its handlers can be registered in any thread.
 
     Args:
-        registry, groups, timeout, breaker, implements, keep_alive, limits, allow, block, project: as for
+        registry, groups, timeout, breaker, implements, settings, keep_alive, limits, allow, block, project: as for
             ``PluginManager``.
 
     Raises:
@@ -74,6 +74,7 @@ class AsyncPluginManager(BaseManager):
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
         implements: Mapping[str, Sequence[str]] = {},
+        settings: Mapping[str, Mapping[str, Any]] = {},
         keep_alive: bool = True,
         limits: Limits | None = None,
         allow: Sequence[str] | None = None,
@@ -86,6 +87,7 @@ class AsyncPluginManager(BaseManager):
             timeout=timeout,
             breaker=breaker,
             implements=implements,
+            settings=settings,
             keep_alive=keep_alive,
             limits=limits,
             allow=allow,
@@ -108,6 +110,7 @@ class AsyncPluginManager(BaseManager):
             events=AsyncLifecycleEvents(context, loop=loop, tasks=tasks),
             tasks=tasks,
             manifests=self._manifests,
+            settings=self._settings,
             access=self._access,
         )
         if self._is_closed:
@@ -158,6 +161,7 @@ class AsyncPluginManager(BaseManager):
         give_up = min(deadlines.after(wait), deadline)
         if implements is not None:
             point_of(implements)  # raises what is wrong with it
+            self._settings.learn(implements, name)
         pauses = Pauses()
         while True:
             try:
@@ -185,6 +189,7 @@ class AsyncPluginManager(BaseManager):
             ExtframeError: the registry could not be searched, or the manager is closed.
             RuntimeError: the manager was first used in another event loop.
         """
+        self._settings.learn(implements)
         return await self._bound().use_all(implements, deadlines.after(timeout))
 
     @overload

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
@@ -15,6 +15,7 @@ from ..concurrency.locks import signal_safe_lock
 from ..concurrency.tasks import done_by, set_done
 from ..errors import ExtframeError
 from ..protocol import ACTIVATE, Manifest, PluginSpec
+from .async_configurator import AsyncConfigurator
 from .lifecycle import State, Turn
 from .plugin_base import (
     Approval,
@@ -24,12 +25,15 @@ from .plugin_base import (
     closed_error,
     driver_of,
     handshake_time,
+    is_own_error,
 )
+from .settings import ManagerSettings, Prepared
 
 if TYPE_CHECKING:
     from ..interface.async_interface import AsyncInterface
 
 T = TypeVar("T", bound="AsyncInterface")
+R = TypeVar("R")
 
 
 class Approves(Protocol):
@@ -68,13 +72,15 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         *,
         listener: PluginListener | None = None,
         approver: Approves | None = None,
+        settings: ManagerSettings | None = None,
     ) -> None:
         client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
         # A lock, as a sync client in a thread may report a refused connection.
-        super().__init__(spec, client, signal_safe_lock(), listener=listener)
+        self._configurator = AsyncConfigurator(settings or ManagerSettings(), lambda: self._spec)
+        super().__init__(spec, client, signal_safe_lock(), listener=listener, settings=self._configurator)
         self._waiters: set[asyncio.Future[None]] = set()  # for the handshake under way
         self._approver = approver
-        self._call: asyncio.Task[msgspec.Raw] | None = None  # of that handshake
+        self._call: asyncio.Task[Any] | None = None  # of that handshake
 
     @overload
     def driver(self, interface: type[T]) -> T: ...
@@ -103,7 +109,8 @@ class AsyncPlugin(PluginBase[AsyncClient]):
             deadline: a ``time.monotonic()`` value.
 
         Raises:
-            ActivationError: the handshake failed; the cause is chained.
+            ActivationError: the handshake failed, or the plugin refused its settings; the cause is chained.
+            SpecError: its settings are invalid.
             PluginNotFound, SpecError: the source of the plugin disappeared, or became unusable, during the handshake.
         """
         if self.is_made:
@@ -111,7 +118,10 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         task = asyncio.current_task()
         try:
             if await self._wait_for_turn(task, deadline) is Turn.LEAD:
-                approval = await self._approved(task, await self._shake_hands(task, deadline), deadline)
+                settings = await self._attempt(task, self._configurator.prepare_async())
+                manifest = await self._shake_hands(task, deadline)
+                approval = await self._approved(task, manifest, deadline)
+                await self._attempt(task, self._configure(settings, manifest, deadline))
                 with self._lock:
                     self._wake()
                     self._record_success(task, approval.manifest, approval.left_out)
@@ -151,20 +161,33 @@ class AsyncPlugin(PluginBase[AsyncClient]):
     async def _shake_hands(self, task: asyncio.Task[Any] | None, deadline: float) -> Manifest:
         if self._spec.manifest is not None:  # this plugin has no handshake
             return self._spec.manifest
+        return await self._attempt(task, self._until_closed(self._handshake(deadline)))
+
+    async def _handshake(self, deadline: float) -> Manifest:
+        seconds = handshake_time(deadline)
+        response = await self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
+        return Manifest.parse(bytes(response))
+
+    async def _attempt(self, task: asyncio.Task[Any] | None, step: Awaitable[R]) -> R:
+        """Return the result of a step of the handshake; end the handshake if it fails."""
         try:
-            seconds = handshake_time(deadline)
-            call = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
-            self._call = asyncio.get_running_loop().create_task(call)
-            return Manifest.parse(bytes(await self._call))
+            return await step
+        except ExtframeError as failure:
+            if self.explains and not is_own_error(failure):
+                await call_in_thread(partial(self._explain, failure), "extframe registry.why")
+            self._fail(task, failure)
+            raise self._activation_error(failure) from cause_of(failure)
+
+    async def _until_closed(self, calls: Coroutine[Any, Any, R]) -> R:
+        """Return the result of calls, which `close` ends."""
+        made: asyncio.Task[R] = asyncio.get_running_loop().create_task(calls)
+        self._call = made
+        try:
+            return await made
         except asyncio.CancelledError:
             if self.state is State.CLOSED:
                 raise closed_error(self.name) from None
             raise
-        except ExtframeError as failure:
-            if self.explains:
-                await call_in_thread(partial(self._explain, failure), "extframe registry.why")
-            self._fail(task, failure)
-            raise self._activation_error(failure) from failure
         finally:
             self._call = None
 
@@ -172,11 +195,14 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         """Return as what the plugin may be used."""
         if self._approver is None or not self._approver.is_asked:
             return Approval(manifest)
-        try:
-            return await self._approver.ask(self, manifest, deadline)
-        except ExtframeError as failure:
-            self._fail(task, failure)
-            raise self._activation_error(failure) from cause_of(failure)
+        return await self._attempt(task, self._approver.ask(self, manifest, deadline))
+
+    async def _configure(self, settings: Prepared | None, manifest: Manifest, deadline: float) -> None:
+        """Send the settings, if the plugin takes any."""
+        request = self._configurator.request(settings, manifest)
+        if request is not None:
+            send = self._configurator.send_async(self.client, request, handshake_time(deadline))
+            await self._until_closed(send)
 
     def _fail(self, task: asyncio.Task[Any] | None, failure: ExtframeError | None) -> None:
         """End the handshake, if this task makes it, with a failure, or with none where it was abandoned."""

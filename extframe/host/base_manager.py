@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..concurrency.deadlines import check_timeout
 from ..handlers.access_rules import AccessRules
 from ..handlers.hook_manager import HookManager
-from .arguments import chained, check_project, check_registry, entry_point_groups, manifests_of
+from .arguments import chained, check_project, check_registry, entry_point_groups, manifests_of, settings_of
 
 if TYPE_CHECKING:
     from ..client.circuit_breaker import Breaker
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..handlers.hook_claims import Monitor
     from ..handlers.hook_context import HookContext
     from ..registry.local import Registry
+    from .settings import ManagerSettings
 
 
 class BaseManager(HookManager):
@@ -30,6 +32,7 @@ class BaseManager(HookManager):
         timeout: float,
         breaker: Breaker | None,
         implements: Mapping[str, Sequence[str]],
+        settings: Mapping[str, Mapping[str, Any]],
         keep_alive: bool,
         limits: Limits | None,
         allow: Sequence[str] | None,
@@ -45,6 +48,7 @@ class BaseManager(HookManager):
         self._keep_alive = keep_alive
         self._limits = limits
         self._manifests = manifests_of(implements)
+        self._given_settings = settings_of(settings)
         if project is None:
             self.load_handlers(*self._groups)
 
@@ -80,6 +84,14 @@ class BaseManager(HookManager):
             "keep_alive": self._keep_alive,
             "limits": self._limits,
         }
+
+    @cached_property
+    def _settings(self) -> ManagerSettings:
+        from .settings import ManagerSettings
+
+        made = ManagerSettings(self._given_settings, self._loader.interface_of)
+        shared: ManagerSettings = vars(self).setdefault("_settings", made)  # by threads that arrive at the same time
+        return shared
 
     def _hook_context(self) -> HookContext:
         """Return what everything that calls handlers needs."""

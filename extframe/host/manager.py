@@ -48,6 +48,8 @@ class PluginManager(BaseManager):
         breaker: the circuit breaker of each plugin; None for none.
         implements: what plugins implement whose handshake is missing or wrong, by name:
             ``{"loki": ["LogDriver"]}``. They are not sent a handshake.
+        settings: the settings of plugins, by name: ``{"photos": {"bucket": "b1", "key": "${S3_KEY}"}}``. They are
+            validated against the interface and sent after each handshake; docs/settings.md.
         keep_alive: whether connections are kept for reuse; not those of a plugin that turns out to close them.
         limits: the largest accepted replies of plugins, handshakes included.
         allow: the only handlers and plugins that may take part, by the name of the entry point, the distribution or
@@ -71,6 +73,7 @@ class PluginManager(BaseManager):
         timeout: float = 60.0,
         breaker: Breaker | None = Breaker(),  # noqa: B008 - a value
         implements: Mapping[str, Sequence[str]] = {},
+        settings: Mapping[str, Mapping[str, Any]] = {},
         keep_alive: bool = True,
         limits: Limits | None = None,
         allow: Sequence[str] | None = None,
@@ -83,6 +86,7 @@ class PluginManager(BaseManager):
             timeout=timeout,
             breaker=breaker,
             implements=implements,
+            settings=settings,
             keep_alive=keep_alive,
             limits=limits,
             allow=allow,
@@ -114,6 +118,7 @@ class PluginManager(BaseManager):
             events=LifecycleEvents(context),
             closed=self._closed,
             manifests=self._manifests,
+            settings=self._settings,
             access=self._access,
         )
         shared: Activator = vars(self).setdefault("_activator", made)  # by threads that arrive at the same time
@@ -144,8 +149,8 @@ class PluginManager(BaseManager):
 
         Raises:
             PluginNotFound: no file says where it is; names every place that was searched.
-            SpecError: the name, or the file, cannot be used.
-            ActivationError: the handshake failed.
+            SpecError: the name, the file or the settings cannot be used.
+            ActivationError: the handshake failed, or the plugin refused its settings.
             DoesNotImplement: the manifest lacks ``implements``, or has it in versions that the class does not accept.
             HandlerError: a handler of ``implements`` raised; the next ``get`` calls those that did again.
             CallTimeout: a handler was still running at the deadline.
@@ -159,6 +164,7 @@ class PluginManager(BaseManager):
         give_up = min(deadlines.after(wait), deadline)
         if implements is not None:
             point_of(implements)  # raises what is wrong with it
+            self._settings.learn(implements, name)
         pauses = Pauses()
         while True:
             try:
@@ -185,6 +191,7 @@ class PluginManager(BaseManager):
         """
         self._loop_warning.check()
         self._activator.table.check_open()
+        self._settings.learn(implements)
         with first_use():
             from .concurrent_activation import use_all
         return use_all(self._activator, implements, deadlines.after(timeout))

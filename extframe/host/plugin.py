@@ -12,16 +12,19 @@ from ..client.client import Client
 from ..client.connection import late
 from ..concurrency.deadlines import left
 from ..concurrency.locks import signal_safe_condition, signal_safe_lock
-from ..errors import ActivationError, ActivationVetoed, ExtframeError
+from ..errors import ExtframeError
 from ..interface.declarations import Interface
 from ..protocol import ACTIVATE, Manifest, PluginSpec
+from .configurator import Configurator
 from .lifecycle import State, Turn
 from .plugin_base import Approval, PluginBase, PluginListener, cause_of, driver_of, handshake_time
+from .settings import ManagerSettings, Prepared
 
 if TYPE_CHECKING:
     from ..client.pending_call import PendingCall
 
 T = TypeVar("T", bound=Interface)
+R = TypeVar("R")
 
 
 class Approves(Protocol):
@@ -60,10 +63,12 @@ class Plugin(PluginBase[Client]):
         *,
         listener: PluginListener | None = None,
         approver: Approves | None = None,
+        settings: ManagerSettings | None = None,
     ) -> None:
         lock = signal_safe_lock()
         client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
-        super().__init__(spec, client, lock, listener=listener)
+        self._configurator = Configurator(settings or ManagerSettings(), lambda: self._spec)
+        super().__init__(spec, client, lock, listener=listener, settings=self._configurator)
         self._ended = signal_safe_condition(lock)
         self._approver = approver
 
@@ -91,7 +96,8 @@ class Plugin(PluginBase[Client]):
             deadline: a ``time.monotonic()`` value.
 
         Raises:
-            ActivationError: the handshake failed; the cause is chained.
+            ActivationError: the handshake failed, or the plugin refused its settings; the cause is chained.
+            SpecError: its settings are invalid.
             PluginNotFound, SpecError: the source of the plugin disappeared, or became unusable, during the handshake.
         """
         if self.is_made:
@@ -99,8 +105,10 @@ class Plugin(PluginBase[Client]):
         # Ctrl-C may arrive between any two steps: `finally` hands the lead on, whichever step it interrupted.
         try:
             if self._wait_for_turn(deadline) is Turn.LEAD:
+                settings = self._attempt(self._configurator.prepare)
                 manifest = self._shake_hands(deadline)
                 approval = self._approved(manifest, deadline)
+                self._attempt(lambda: self._configure(settings, manifest, deadline))
                 self._succeed(approval.manifest, approval.left_out)
         finally:
             self.abandon()
@@ -114,7 +122,7 @@ class Plugin(PluginBase[Client]):
             ActivationError: it failed at once.
         """
         with self._lock:
-            if self.state is State.ACTIVATING or self._spec.manifest is not None:
+            if self.state is State.ACTIVATING or self._spec.manifest is not None or self._configurator.is_given:
                 return None
             if self._approver is not None and self._approver.is_asked:  # which may take a while
                 return None
@@ -154,6 +162,13 @@ class Plugin(PluginBase[Client]):
                     raise self.late()
         return turn
 
+    def _attempt(self, step: Callable[[], R]) -> R:
+        """Return the result of a step of the handshake; end the handshake if it fails."""
+        try:
+            return step()
+        except ExtframeError as failure:
+            raise self._fail(failure) from cause_of(failure)
+
     def _shake_hands(self, deadline: float) -> Manifest:
         if self._spec.manifest is not None:  # this plugin has no handshake
             return self._spec.manifest
@@ -166,22 +181,25 @@ class Plugin(PluginBase[Client]):
 
     def _approved(self, manifest: Manifest, deadline: float) -> Approval:
         """Return as what the plugin may be used."""
-        if self._approver is None or not self._approver.is_asked:
+        approver = self._approver
+        if approver is None or not approver.is_asked:
             return Approval(manifest)
-        try:
-            return self._approver.ask(self, manifest, deadline)
-        except ExtframeError as failure:
-            raise self._fail(failure) from cause_of(failure)
+        return self._attempt(lambda: approver.ask(self, manifest, deadline))
+
+    def _configure(self, settings: Prepared | None, manifest: Manifest, deadline: float) -> None:
+        """Send the settings, if the plugin takes any."""
+        request = self._configurator.request(settings, manifest)
+        if request is not None:
+            self._configurator.send(self.client, request, handshake_time(deadline))
 
     def _succeed(self, manifest: Manifest, left_out: Mapping[str, str] = {}) -> None:
         with self._lock:
             self._ended.notify_all()
             self._record_success(threading.get_ident(), manifest, left_out)
 
-    def _fail(self, failure: ExtframeError) -> ActivationError:
+    def _fail(self, failure: ExtframeError) -> ExtframeError:
         """End the handshake, and return the error to raise from ``failure``."""
-        if not isinstance(failure, ActivationVetoed):
-            self._explain(failure)
+        self._explain(failure)
         with self._lock:
             self._ended.notify_all()
             self._record_failure(threading.get_ident(), failure)
@@ -225,13 +243,15 @@ class PendingHandshake:
         try:
             response = step()
             manifest = None if response is None else Manifest.parse(response)
+            if manifest is not None:
+                self.plugin._configurator.request(None, manifest)  # raises if it requires settings
         except ExtframeError as failure:
-            raise self.plugin._fail(failure) from failure
+            raise self.plugin._fail(failure) from cause_of(failure)
         if manifest is not None:
             self.plugin._succeed(manifest)
         return manifest is not None
 
-    def expire(self) -> ActivationError:
+    def expire(self) -> ExtframeError:
         """End the handshake because its deadline has passed, and return the error."""
         self._call.abandon()
         failure = late(self._call.phase)

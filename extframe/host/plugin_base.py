@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, cast
 
 from ..concurrency.deadlines import Remaining, left
 from ..errors import (
@@ -24,8 +24,9 @@ from ..errors import (
 from ..interface.declarations import Declaration, Interface, declaration
 from ..interface.versions import highest_common, no_common_version
 from ..logs import get_logger
-from ..protocol import ACTIVATE, Manifest, PluginSpec, TLSConfig, hook_name
+from ..protocol import ACTIVATE, CONFIGURE, Manifest, PluginSpec, TLSConfig, hook_name
 from .lifecycle import Lifecycle, State, Turn
+from .settings import PluginSettings, is_settings_error
 
 if TYPE_CHECKING:
     from ..client.endpoint import Endpoint
@@ -105,6 +106,7 @@ class PluginBase(Generic[C]):
         client: calls the plugin.
         lock: held while the state changes.
         listener: receives new states.
+        settings: those of the plugin.
     """
 
     def __init__(
@@ -114,8 +116,10 @@ class PluginBase(Generic[C]):
         lock: AbstractContextManager[object],
         *,
         listener: PluginListener | None = None,
+        settings: PluginSettings,
     ) -> None:
         self.client = client
+        client.endpoint.configurator = settings
         self.left_out: Mapping[str, str] = {}
         """The extension points that handlers of ``plugin_activating`` left out, each with the handler."""
         self.question: object = None  # the record of the last calls of that hook
@@ -250,7 +254,7 @@ class PluginBase(Generic[C]):
             raise self._activation_error(failure) from cause_of(failure)
         return turn
 
-    def late(self) -> ActivationError:
+    def late(self) -> ExtframeError:
         """Return the error for a handshake of another caller that did not end in time."""
         failure = CallTimeout("another caller's handshake did not end in time", phase="handshake")
         error = self._activation_error(failure)
@@ -270,12 +274,14 @@ class PluginBase(Generic[C]):
 
     def _explain(self, failure: ExtframeError) -> None:
         """Ask for the reason of a failed handshake, once for all callers that wait for it. Not under the lock."""
+        if is_own_error(failure):
+            return
         reason = self.why(failure)
         self._explained = (failure, reason) if reason else None
 
-    def _activation_error(self, failure: Exception) -> ActivationError:
-        if isinstance(failure, ActivationVetoed):
-            return copy.copy(failure)
+    def _activation_error(self, failure: Exception) -> ExtframeError:
+        if is_own_error(failure):
+            return cast("ExtframeError", copy.copy(failure))
         explained = self._explained
         reason = explained[1] if explained is not None and explained[0] is failure else None
         return activation_error(self.spec, failure, reason)
@@ -418,7 +424,12 @@ def left_out_error(plugin: PluginBase[Any], point: str) -> DoesNotImplement:
 
 def cause_of(failure: Exception) -> BaseException | None:
     """Return what is chained to the error that `PluginBase` raises for a failed handshake."""
-    return failure.__cause__ if isinstance(failure, ActivationVetoed) else failure
+    return failure.__cause__ if is_own_error(failure) else failure
+
+
+def is_own_error(failure: Exception) -> bool:
+    """Return whether callers get this failure of a handshake itself: the plugin is not to blame."""
+    return isinstance(failure, ActivationVetoed) or is_settings_error(failure)
 
 
 def _does_not_implement(plugin: PluginBase[Any], point: str) -> DoesNotImplement:
@@ -450,22 +461,24 @@ def activation_error(spec: PluginSpec, cause: Exception, reason: str | None = No
         cause: what failed.
         reason: what the registry says about it, as the predicate of a sentence.
     """
+    act, failed = ACTIVATE, "was not activated"
     if isinstance(cause, ExtframeError):
-        cause.plugin, cause.method, cause.address = spec.name, ACTIVATE, spec.address
+        if cause.method == CONFIGURE:
+            act, failed = CONFIGURE, "refused its settings" if isinstance(cause, RemoteError) else "got no settings"
+        cause.plugin, cause.method, cause.address = spec.name, act, spec.address
     why = cause.message if isinstance(cause, ExtframeError) else str(cause)
     remedy = ""
     if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
         remedy = f" If not, start it, or remove {spec.source}" if spec.source.startswith("/") else ""
-    if isinstance(cause, RemoteError) and cause.not_found:
+    if isinstance(cause, RemoteError) and cause.not_found and act == ACTIVATE:
         remedy = (
             "; it has no handshake. If it is a managed plugin of Docker's, which needs none, find it with the registry "
             f"DockerPlugins(), or name what it implements: PluginManager(implements={{{spec.name!r}: [...]}})"
         )
-    failed = f"at {spec.address} was not activated: {why}{remedy}"
     return ActivationError(
-        f"plugin {spec.name!r} {reason or failed}",
+        f"plugin {spec.name!r} {reason or f'at {spec.address} {failed}: {why}{remedy}'}",
         plugin=spec.name,
-        method=ACTIVATE,
+        method=act,
         address=spec.address,
     )
 

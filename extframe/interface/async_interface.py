@@ -6,8 +6,10 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
+from . import settings as plugin_settings
 from .declarations import Declaration, Interface, declaration, declare
 from .json_types import is_async_stream
+from .messages import Message
 from .methods import Method
 from .proxies import SupportsAsyncCall, is_async, make_proxy
 
@@ -41,18 +43,19 @@ class AsyncInterface:
         version: int | None = None,
         accepts: Iterable[int] | None = None,
         lenient: bool | None = None,
+        settings: type[Message] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         if "__declares__" in vars(cls):  # an untyped mirror
             return
         if mirrors is None:
-            declare(cls, implements, prefix, version=version, accepts=accepts, lenient=lenient)
+            declare(cls, implements, prefix, version=version, accepts=accepts, lenient=lenient, settings=settings)
             return
-        if any(option is not None for option in (implements, prefix, version, accepts, lenient)):
+        if any(option is not None for option in (implements, prefix, version, accepts, lenient, settings)):
             raise TypeError(
-                f"{cls.__name__}: omit implements=, prefix=, version=, accepts= and lenient=; a mirror has those of "
-                f"{mirrors.__name__}"
+                f"{cls.__name__}: omit implements=, prefix=, version=, accepts=, lenient= and settings=; a mirror has "
+                f"those of {mirrors.__name__}"
             )
         _mirror(cls, mirrors)
 
@@ -92,6 +95,8 @@ def _mirror(cls: Any, interface: type) -> None:
         raise TypeError(f"{cls.__name__}: mirrors={interface!r} is not a class that declares an Interface")
     mismatches = [each for method in declared.methods for each in _mismatches(cls, method)]
     known = {method.name for method in declared.methods} | set(vars(AsyncInterface))
+    if declared.settings is not None:
+        known.add(plugin_settings.METHOD)
     extra = [name for name, value in vars(cls).items() if inspect.isroutine(value) and name not in known]
     mismatches += [f"{name} is not a method of {interface.__name__}" for name in extra if not name.startswith("__")]
     if mismatches:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from .markers import WORD
+from .messages import Message
 from .methods import Method
 from .proxies import SupportsCall, is_async, make_proxy
+from .settings import check_settings
 from .versions import check_versions
 
 T = TypeVar("T", bound="Interface")
@@ -26,6 +28,7 @@ class Declaration:
         version: the version of the interface.
         accepts: the versions that it can speak, ascending; the last is ``version``.
         lenient: whether a plugin ignores arguments that it does not know.
+        settings: the message that holds the settings of a plugin; None if the interface has none.
     """
 
     interface: type[Any]
@@ -35,6 +38,7 @@ class Declaration:
     version: int = 1
     accepts: tuple[int, ...] = (1,)
     lenient: bool = False
+    settings: type[Message] | None = None
 
 
 class Interface:
@@ -46,7 +50,8 @@ class Interface:
 
     ``version=`` is the version of the interface, 1 by default, and ``accepts=`` lists the versions that it can speak,
     by default only its own: host and plugin use the highest version that both accept. With ``lenient=True`` plugins
-    ignore arguments that they do not know, instead of refusing the call.
+    ignore arguments that they do not know, instead of refusing the call. ``settings=`` is a ``Message`` that holds the
+    settings of a plugin; a plugin that takes them has a method ``configure(settings)``.
 
     >>> from extframe import rpc
     >>> class Backup(Interface, implements="Backup"):
@@ -68,10 +73,11 @@ class Interface:
         version: int | None = None,
         accepts: Iterable[int] | None = None,
         lenient: bool | None = None,
+        settings: type[Message] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
-        declare(cls, implements, prefix, version=version, accepts=accepts, lenient=lenient)
+        declare(cls, implements, prefix, version=version, accepts=accepts, lenient=lenient, settings=settings)
 
     # cls: type[T] instead of Self, so that Jedi (IPython's completion) knows the methods of the result.
     @classmethod
@@ -104,15 +110,18 @@ def declare(
     version: int | None = None,
     accepts: Iterable[int] | None = None,
     lenient: bool | None = None,
+    settings: type[Message] | None = None,
 ) -> None:
     """Set the declarations of a new class: its own, or those that it inherits."""
     inherited = merged(cls.__bases__)
     functions = list(_rpc_functions(cls))
-    is_plain = all(option is None for option in (implements, prefix, version, accepts, lenient))
+    is_plain = all(option is None for option in (implements, prefix, version, accepts, lenient, settings))
     if is_plain and not functions:
         cls.__extframe__ = inherited
         return
-    cls.__declares__ = _declare(cls, inherited, implements, prefix, functions, (version, accepts, lenient))
+    declared = _declare(cls, inherited, implements, prefix, functions, (version, accepts, lenient))
+    base = inherited[0].settings if inherited else None
+    cls.__declares__ = replace(declared, settings=check_settings(cls, declared, settings or base))
     cls.__extframe__ = (cls.__declares__,)
 
 
@@ -196,6 +205,9 @@ def merged(classes: tuple[type, ...]) -> tuple[Declaration, ...]:
             if owners.setdefault(method.name, each) is not each:
                 both = _listed((owners[method.name], each))
                 raise TypeError(f"{both} both have a method {method.name!r}; write one driver class for each")
+    with_settings = tuple(each for each in found if each.settings is not None)
+    if len(with_settings) > 1:
+        raise TypeError(f"{_listed(with_settings)} both have settings; write one driver class for each")
     return found
 
 

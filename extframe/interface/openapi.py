@@ -9,7 +9,7 @@ from typing import Any, cast, get_args
 
 import msgspec
 
-from ..protocol import ACTIVATE
+from ..protocol import ACTIVATE, CONFIGURE
 from .declarations import Declaration, declarations
 from .docstrings import argument_descriptions, split_docstring
 from .json_types import is_stream, structs_in
@@ -62,6 +62,8 @@ def openapi(*interfaces: type, version: str = "3.1.0") -> dict[str, Any]:
 def _document(found: tuple[Declaration, ...], version: str) -> dict[str, Any]:
     methods = [method for each in found for method in each.methods]
     paths: dict[str, Any] = {f"/{ACTIVATE}": _activation(found)}
+    if any(each.settings for each in found):
+        paths[f"/{CONFIGURE}"] = _configuration(found)
     for each in found:
         for method in each.methods:
             if f"/{method.wire}" in paths:
@@ -113,7 +115,29 @@ def _manifest(found: tuple[Declaration, ...]) -> Schema:
             "description": "The versions of each extension point that the plugin speaks; [1] if it has no entry.",
         }
         example["Versions"] = versions
+    settings = [each.implements for each in found if each.settings is not None]
+    if settings:
+        properties["Settings"] = {**names, "description": "The extension points for which the plugin takes settings."}
+        example["Settings"] = settings
     return {"type": "object", "properties": properties, "required": ["Implements"], "example": example}
+
+
+def _configuration(found: tuple[Declaration, ...]) -> Schema:
+    """Return the call that gives a plugin its settings, those of all interfaces in one object."""
+    with_settings = [each for each in found if each.settings is not None]
+    parts = [_ref(each.settings.__name__) for each in with_settings if each.settings is not None]
+    settings = parts[0] if len(parts) == 1 else {"allOf": parts}
+    body = {"type": "object", "properties": {"Settings": settings}, "required": ["Settings"]}
+    return {
+        "post": {
+            "operationId": _identifier(CONFIGURE),
+            "summary": "Take the settings of the plugin, before any other call but the handshake.",
+            "description": "Until then the plugin answers the other calls with status 428.",
+            "tags": [each.implements for each in with_settings],
+            "requestBody": {"required": True, **_json(body)},
+            "responses": {"200": _content("The settings are in effect.", {"type": "object"}), **_errors()},
+        }
+    }
 
 
 def _operation(found: Declaration, method: Method) -> Schema:
@@ -184,11 +208,12 @@ def _schemas(found: tuple[Declaration, ...], methods: list[Method]) -> dict[str,
     requests = [method.request for method in methods if method.signature.parameters]
     replies = [_reply_struct(method) for method in methods if method.stream is None and not method.rpc.ignore_reply]
     records = {_record_name(each): get_args(each.result)[0] for each in methods if each.stream and not each.rpc.stream}
-    types = [*requests, *replies, *records.values()]
+    settings = list(dict.fromkeys(each.settings for each in found if each.settings is not None))
+    types = [*requests, *replies, *records.values(), *settings]
     references, components = msgspec.json.schema_components(types, ref_template=_REFERENCE + "{name}")
     documented = _documented(found, types)
     made = {name: _message(schema, *documented.get(name, ("", {}))) for name, schema in components.items()}
-    tail = references[len(requests) + len(replies) :]
+    tail = references[len(requests) + len(replies) : len(types) - len(settings)]
     made.update({name: _value(schema) for name, schema in zip(records, tail, strict=True)})
     return {name: made[name] for name in sorted(made)}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 import msgspec
 
 from ..errors import DoesNotImplement, ProtocolError, RemoteError
+from ..protocol import NOT_CONFIGURED
 from .markers import StreamCodec
 from .methods import Method
 from .records import RecordIterator
@@ -193,6 +194,11 @@ def _recovered(error: ProtocolError | RemoteError, client: object, method: Metho
     return method.rpc.fallback(error)
 
 
+def _waits_for_settings(error: ProtocolError | RemoteError, client: object) -> bool:
+    """Return whether a plugin refused a call because it has restarted, and its manager can send the settings again."""
+    return getattr(error, "status", None) == NOT_CONFIGURED and getattr(client, "configurator", None) is not None
+
+
 def _identity(client: object) -> tuple[str | None, str | None]:
     return getattr(client, "plugin", None), getattr(client, "address", None)
 
@@ -218,6 +224,13 @@ def _calling(method: Method) -> Callable[..., Any]:
             reply = client.call(wire, arguments, reply=msgspec.Raw, timeout=timeout, idempotent=idempotent)
             return method.decode_reply(bytes(reply))
         except (ProtocolError, RemoteError) as error:
+            if not _waits_for_settings(error, client):
+                return _recovered(error, client, method)
+        client.configurator.send_again(client)
+        try:
+            reply = client.call(wire, arguments, reply=msgspec.Raw, timeout=timeout, idempotent=idempotent)
+            return method.decode_reply(bytes(reply))
+        except (ProtocolError, RemoteError) as error:
             return _recovered(error, client, method)
 
     return remote
@@ -235,9 +248,16 @@ def _translating(paths: _Translation, method: Method) -> Callable[..., Any]:
 
 def _streaming(method: Method, codec: StreamCodec) -> Callable[..., Any]:
     def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
-        client = self._client
-        opened = _opened(self, method, method.encode_arguments(*args, **kwargs))
-        return RecordIterator(opened, codec, lambda error: _add_context(error, client, method.wire))
+        client, arguments = self._client, method.encode_arguments(*args, **kwargs)
+
+        def open_again(error: RemoteError) -> Any:
+            if not _waits_for_settings(error, client):
+                return None
+            client.configurator.send_again(client)
+            return _opened(self, method, arguments)
+
+        opened = _opened(self, method, arguments)
+        return RecordIterator(opened, codec, lambda error: _add_context(error, client, method.wire), open_again)
 
     return remote
 
@@ -251,6 +271,13 @@ def _calling_async(method: Method) -> Callable[..., Any]:
     async def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
         arguments = method.encode_arguments(*args, **kwargs)
         client, timeout = self._client, declared if self._timeout is None else self._timeout
+        try:
+            reply = await client.call(wire, arguments, reply=msgspec.Raw, timeout=timeout, idempotent=idempotent)
+            return method.decode_reply(bytes(reply))
+        except (ProtocolError, RemoteError) as error:
+            if not _waits_for_settings(error, client):
+                return _recovered(error, client, method)
+        await client.configurator.send_again_async(client)
         try:
             reply = await client.call(wire, arguments, reply=msgspec.Raw, timeout=timeout, idempotent=idempotent)
             return method.decode_reply(bytes(reply))
@@ -272,13 +299,28 @@ def _translating_async(paths: _Translation, method: Method) -> Callable[..., Any
 
 def _streaming_async(method: Method, codec: StreamCodec) -> Callable[..., Any]:
     def remote(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        opened = _opened(self, method, method.encode_arguments(*args, **kwargs))
-        return _records_async(opened, codec, self._client, method.wire)
+        arguments = method.encode_arguments(*args, **kwargs)
+        return _records_async(lambda: _opened(self, method, arguments), codec, self._client, method.wire)
 
     return remote
 
 
 async def _records_async(
+    open_stream: Callable[[], AbstractAsyncContextManager[Readable]], codec: StreamCodec, client: Any, wire: str
+) -> AsyncIterator[Any]:
+    try:
+        async for record in _records_of(open_stream(), codec, client, wire):
+            yield record
+        return
+    except RemoteError as error:  # which comes before the first record
+        if not _waits_for_settings(error, client):
+            raise
+    await client.configurator.send_again_async(client)
+    async for record in _records_of(open_stream(), codec, client, wire):
+        yield record
+
+
+async def _records_of(
     opened: AbstractAsyncContextManager[Readable], codec: StreamCodec, client: object, wire: str
 ) -> AsyncIterator[Any]:
     from .streams import unpack_async

@@ -40,6 +40,7 @@ class RecordIterator(Iterator[T]):
         opened: opens the stream; its errors come from here.
         codec: decodes the records.
         add_context: adds plugin and method to the codec's errors.
+        open_again: takes the plugin's error, and returns the stream opened again, or None.
     """
 
     def __init__(
@@ -47,12 +48,24 @@ class RecordIterator(Iterator[T]):
         opened: AbstractContextManager[BinaryIO],
         codec: StreamCodec,
         add_context: Callable[[ProtocolError | RemoteError], object],
+        open_again: Callable[[RemoteError], AbstractContextManager[BinaryIO] | None] = lambda error: None,
     ) -> None:
         self._opened: list[AbstractContextManager[BinaryIO]] = []
+        self._codec = codec
+        self._add_context = add_context
+        self._open_again = open_again
+        try:
+            self._open(opened)
+        except RemoteError as error:
+            again = open_again(error)
+            if again is None:
+                raise
+            self._open(again)
+
+    def _open(self, opened: AbstractContextManager[BinaryIO]) -> None:
         self._stream = opened.__enter__()
         self._opened.append(opened)
-        self._add_context = add_context
-        self._records = codec.unpack(self._stream)
+        self._records = self._codec.unpack(self._stream)
 
     def __iter__(self) -> Self:
         return self
@@ -70,7 +83,11 @@ class RecordIterator(Iterator[T]):
             if isinstance(failure, ProtocolError | RemoteError):
                 self._add_context(failure)
             self._leave(failure)
-            raise
+            again = self._open_again(failure) if isinstance(failure, RemoteError) else None
+            if again is None:
+                raise
+            self._open(again)
+            return next(self)
         return record
 
     def close(self) -> None:

@@ -29,8 +29,10 @@ from .json_body import (
 
 __all__ = [
     "ACTIVATE",
+    "CONFIGURE",
     "MANIFEST_LIMIT",
     "NAME_LIMIT",
+    "NOT_CONFIGURED",
     "SPEC_READERS",
     "TLS_VERSIONS",
     "UNIX_PATH_LIMIT",
@@ -59,6 +61,8 @@ __all__ = [
 ]
 
 ACTIVATE = "Plugin.Activate"
+CONFIGURE = "Plugin.Configure"  # extframe's own: the settings of a plugin
+NOT_CONFIGURED = 428  # the status of calls to a plugin that waits for its settings (RFC 6585: Precondition Required)
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
 MANIFEST_LIMIT = 64 * 1024  # bytes: a manifest is a few names, each of which is looked up at every use of the plugin
 UNIX_PATH_LIMIT = 107  # bytes: sun_path of unix(7) without the final NUL
@@ -298,6 +302,7 @@ class PluginSpec:
         manifest: what the plugin implements, for plugins that have no handshake; None to ask the plugin.
         peer_uids: the user ids that may answer at a ``unix://`` address, in addition to root and this user; None
             disables the check, which needs SO_PEERCRED.
+        settings: the settings that ``source`` gives the plugin, as docs/settings.md describes; None if it gives none.
         endpoints: the instances of a plugin that has several; empty for the one at ``address``. Where there are some,
             they are called, and ``address`` is that of any of them, for messages.
         paths: for a plugin with a root file system of its own, where its directories are on the host: pairs of
@@ -311,6 +316,7 @@ class PluginSpec:
     stamp: Hashable = field(default=None, compare=False, repr=False)
     manifest: Manifest | None = None
     peer_uids: frozenset[int] | None = field(default=None, compare=False, repr=False)
+    settings: Mapping[str, object] | None = field(default=None, compare=False, repr=False)
     endpoints: tuple[Endpoint, ...] = ()
     paths: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
@@ -420,6 +426,7 @@ SPEC_READERS: Mapping[str, Callable[[bytes], SpecContent]] = {
 class _ManifestKeys(msgspec.Struct, rename="pascal"):
     implements: list[str | None] = []
     versions: object = None
+    settings: object = None
 
 
 @dataclass(frozen=True)
@@ -427,10 +434,12 @@ class Manifest:
     """What a plugin declared in the handshake: the extension points that it ``implements``, in its order.
 
     ``versions`` has the versions of those that are not in version 1 alone, ascending, each with its extension point.
+    ``settings`` lists those for which the plugin takes settings.
     """
 
     implements: tuple[str, ...] = ()
     versions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    settings: tuple[str, ...] = ()
 
     def versions_of(self, point: str) -> tuple[int, ...]:
         """Return the versions in which the plugin implements an extension point, ascending."""
@@ -455,11 +464,21 @@ class Manifest:
             )
         try:
             answer = decode_json(body)
-            answer = {} if answer is None else fold_keys(answer, {"implements": "Implements", "versions": "Versions"})
+            answer = {} if answer is None else fold_keys(answer, _MANIFEST_KEYS)
             keys = msgspec.convert(answer, _ManifestKeys)
         except msgspec.ValidationError as wrong:
             raise ProtocolError(f'{wrong}; expected {{"Implements": [...]}}: {excerpt(body)}') from None
-        return cls(tuple(dict.fromkeys(point for point in keys.implements if point)), _versions(keys.versions))
+        implements = tuple(dict.fromkeys(point for point in keys.implements if point))
+        return cls(implements, _versions(keys.versions), _settings(keys.settings, implements))
+
+
+_MANIFEST_KEYS = {"implements": "Implements", "versions": "Versions", "settings": "Settings"}
+
+
+def _settings(value: object, implements: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the extension points among the names in a manifest: a plugin may mean something else by this key."""
+    names = value if isinstance(value, list) else ()
+    return tuple(point for point in implements if point in names)
 
 
 def _versions(value: object) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -12,9 +12,10 @@ from ..interface.declarations import declarations
 from ..interface.drivers import routes
 from ..interface.methods import Method
 from ..logs import get_logger
-from ..protocol import ACTIVATE, encode_json
+from ..protocol import ACTIVATE, CONFIGURE, NOT_CONFIGURED, encode_json
 from ..text import needs_more_than, text_of
 from .asgi import CLOSE, Disconnected, Receive, Scope, Send, TooLarge, read_body, send_error, send_json
+from .configuration import SETTINGS_LIMIT, WAITING, Configuration, Refused
 from .disconnect import DisconnectWatcher
 from .executor import Executor, Saturated
 from .keyed_lock import KeyedLock
@@ -69,12 +70,15 @@ class PluginApp:
         self.implements = tuple(dict.fromkeys(points))
         self._limit = limit
         self._executor = executor
-        self._calls = {f"/{wire}": _Call(*route) for wire, route in routes(*drivers).items()}
-        self._manifest = encode_json(_manifest(self.implements, drivers))
+        calls = {f"/{wire}": _Call(*route) for wire, route in routes(*drivers).items()}
+        self._configuration = Configuration(drivers)
+        self._waiting = {path: call for path, call in calls.items() if self._configuration.covers(call.method.wire)}
+        self._calls = {path: call for path, call in calls.items() if path not in self._waiting}
+        self._manifest = encode_json(_manifest(self.implements, drivers, self._configuration.points))
         self._locks = KeyedLock()
         self._serialize = serialize
         self._log = LimitedLogger(logger)
-        known = {parameter for call in self._calls.values() for parameter in call.method.signature.parameters}
+        known = {parameter for call in calls.values() for parameter in call.method.signature.parameters}
         if serialize is not None and serialize not in known:
             raise TypeError(f"serialize={serialize!r}: no method has such a parameter")
 
@@ -110,6 +114,10 @@ class PluginApp:
             await self._call(call, receive, send)
         elif path == f"/{ACTIVATE}":
             await self._activate(send)
+        elif path == f"/{CONFIGURE}" and self._configuration.points:
+            await self._configure(receive, send)
+        elif path in self._waiting:
+            await send_error(send, NOT_CONFIGURED, WAITING)
         else:
             await send_error(send, 404, f"{path[1:200]} is not implemented by this plugin")
 
@@ -118,6 +126,20 @@ class PluginApp:
             await send_error(send, 503, f"the plugin is stuck: {self._executor.busy}")
         else:
             await send_json(send, 200, self._manifest)
+
+    async def _configure(self, receive: Receive, send: Send) -> None:
+        try:
+            body = await read_body(receive, min(self._limit, SETTINGS_LIMIT))
+            await self._configuration.receive(body, self._executor)
+        except Disconnected:
+            return
+        except TooLarge:
+            await self._refuse_size(send)
+        except Refused as refused:
+            await send_error(send, refused.status, str(refused))
+        else:
+            self._calls.update(self._waiting)
+            await send_json(send, 200, b"{}\n")
 
     async def _call(self, call: _Call, receive: Receive, send: Send) -> None:
         try:
@@ -128,15 +150,16 @@ class PluginApp:
         except Disconnected:
             return
         except TooLarge:
-            message = (
-                f"the request body has more than {self._limit} bytes, the plugin's limit=, or too many JSON values"
-            )
-            await send_error(send, 413, message, CLOSE)
+            await self._refuse_size(send)
         except ProtocolError as wrong:
             logger.info("%s: refused a request: %s", call.method.wire, wrong)
             await send_error(send, 400, str(wrong))
         else:
             await self._execute(call, arguments, receive, send)
+
+    async def _refuse_size(self, send: Send) -> None:
+        message = f"the request body has more than {self._limit} bytes, the plugin's limit=, or too many JSON values"
+        await send_error(send, 413, message, CLOSE)
 
     async def _execute(self, call: _Call, arguments: dict[str, Any], receive: Receive, send: Send) -> None:
         watcher = DisconnectWatcher(receive)
@@ -195,11 +218,15 @@ class PluginApp:
         return 500, message or repr(error)
 
 
-def _manifest(implements: tuple[str, ...], drivers: tuple[object, ...]) -> dict[str, object]:
-    """Return the response to the handshake; with versions, which Docker's engine ignores, only where they matter."""
+def _manifest(implements: tuple[str, ...], drivers: tuple[object, ...], settings: tuple[str, ...]) -> dict[str, object]:
+    """Return the response to the handshake; with keys that Docker's engine ignores only where they matter."""
     found = (each for driver in drivers for each in declarations(driver))
     versions = {each.implements: each.accepts for each in found if each.accepts != (1,)}
-    return {"Implements": implements, **({"Versions": versions} if versions else {})}
+    return {
+        "Implements": implements,
+        **({"Versions": versions} if versions else {}),
+        **({"Settings": settings} if settings else {}),
+    }
 
 
 class _Call:

@@ -76,6 +76,7 @@ class PluginConfig:
         sha256: the digest of the program, in hexadecimal; None if it is not checked.
         stop_timeout: seconds between SIGTERM and SIGKILL.
         limits: resource limits by the names in ``LIMITS``; -1 for none.
+        settings: the settings that the host sends to the plugin; None if there are none.
     """
 
     name: str
@@ -94,6 +95,7 @@ class PluginConfig:
     sha256: str | None = None
     stop_timeout: float = 5.0
     limits: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] | None = field(default=None, repr=False)  # some are secrets
 
 
 def parse_config(content: bytes, name: str, source: str = "") -> PluginConfig:
@@ -144,7 +146,8 @@ def _checked(table: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any
         try:
             values[key] = reader(value)
         except ValueError as expected:
-            raise _Wrong(f"key {quoted(within + key)} is {quoted(value)}; expected {expected}") from None
+            shown = f"of type {type(value).__name__}" if key == "settings" else quoted(value)  # it may be a secret
+            raise _Wrong(f"key {quoted(within + key)} is {shown}; expected {expected}") from None
     return values
 
 
@@ -280,6 +283,12 @@ def _limits(value: object) -> dict[str, int]:
     return _checked(value, dict.fromkeys(LIMITS, _limit), "limits.")
 
 
+def _settings(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError('a table such as { bucket = "photos", key = { file = "/run/secrets/key" } }')
+    return value
+
+
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "command": _command,
     "python": _python,
@@ -295,4 +304,5 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "sha256": _sha256,
     "stop_timeout": _seconds,
     "limits": _limits,
+    "settings": _settings,
 }

@@ -101,6 +101,7 @@ class PluginProcesses:
             source=config.source,
             stamp=(plugin.file.stamp, plugin.generation),
             peer_uids=uids,
+            settings=config.settings,
         )
 
     def plugin(self, file: ConfigFile) -> SupervisedPlugin:

@@ -38,6 +38,7 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
         "next_try": None,
         "reason": None,
         "versions": {},
+        "settings": [],
         "tls": None,
         "paths": {},
         "hooks": {"VolumeDriver": "volume_driver"},

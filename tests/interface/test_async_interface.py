@@ -157,7 +157,8 @@ def test_only_a_class_that_declares_an_interface_has_mirrors(mirrored):
 
 def test_a_mirror_has_no_names_of_its_own():
     with pytest.raises(
-        TypeError, match="omit implements=, prefix=, version=, accepts= and lenient=; a mirror has those of Backup"
+        TypeError,
+        match="omit implements=, prefix=, version=, accepts=, lenient= and settings=; a mirror has those of Backup",
     ):
         type("Wrong", (AsyncInterface,), {}, mirrors=Backup, implements="Other")
 

@@ -132,7 +132,18 @@ class Backup(Interface, implements="Backup"):
         raise NotImplementedError
 
 
-class AsyncOnly(AsyncInterface, implements="AsyncOnly"):
+class Places(Message, frozen=True):
+    """Where things are.
+
+    Args:
+        bucket: the name of the bucket.
+    """
+
+    bucket: str
+    retries: int = 3
+
+
+class AsyncOnly(AsyncInterface, implements="AsyncOnly", settings=Places):
     @rpc("Run", returns="Result")
     async def run(self) -> dict[str, bytes]:
         raise NotImplementedError
@@ -145,6 +156,19 @@ def test_a_document_is_valid_and_the_same_every_time(version):
     validate(document)
     assert document == before
     assert json.dumps(openapi(Backup, AsyncOnly, version=version)) == json.dumps(document)
+
+
+def test_settings_are_a_call_that_comes_first():
+    document = openapi(AsyncOnly)
+    assert list(document["paths"])[:2] == ["/Plugin.Activate", "/Plugin.Configure"]
+    body = schema_of(document["paths"]["/Plugin.Configure"]["post"]["requestBody"])
+    assert errors(document, body, {"Settings": {"Bucket": "b", "Retries": 1}}) == []
+    assert errors(document, body, {"Settings": {"Retries": 1}}) == ["'Bucket' is a required property"]
+    assert (
+        document["components"]["schemas"]["Places"]["properties"]["Bucket"]["description"] == "the name of the bucket."
+    )
+    both = openapi(AsyncOnly, Backup)
+    assert both["components"]["schemas"]["PluginManifest"]["example"]["Settings"] == ["AsyncOnly"]
 
 
 def test_descriptions_are_the_docstrings():
