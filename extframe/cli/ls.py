@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import ExtframeError
-from .discovery import PluginStatus, activate_all, find_all, status_of
+from .discovery import PluginStatus, activate_all
 from .exit_codes import ExitCode
 from .filters import Filter, filter_option
+from .found_plugins import FoundPlugins, find_plugins
 from .hints import command_here
 from .options import Location, engine_option, output_formats, registry_options, timeout_option, verbose_option
 from .output import hint, note, shortened, terminal_width, write_data, write_table, write_text
-
-if TYPE_CHECKING:
-    from .hosted_plugins import HostedPlugins
 
 EPILOG = """\b
 Examples:
@@ -56,61 +52,26 @@ def ls(
 
     Plugins that hosts start are listed with the state of their process and with their environment; none is started.
     """
-    names, unreadable = _scan(location)
-    plugins = find_all(location.source, filter(filters.accepts_name, names))
-    hosted = location.hosted
-    started, refused = ({}, None) if hosted is None else _hosted(hosted, filters)
-    plugins = sorted([*(each for each in plugins if each.name not in started), *started.values()], key=_name)
-    names = [*names, *started]
+    found = find_plugins(location, filters.accepts_name)
+    plugins = list(found.plugins)
     if no_contact:
         filters.check_no_contact()
     elif not quiet or filters.needs_contact:
         plugins = list(activate_all(plugins, timeout))
     plugins = [plugin for plugin in plugins if filters.accepts(plugin)]
-    if not plugins and (names or not (unreadable or refused)):
-        note("no plugin matches the filter" if names else f"no plugins in {_searched(location, hosted)}")
+    if not plugins and (found.count or found.is_complete):
+        note("no plugin matches the filter" if found.count else f"no plugins in {_searched(location, found)}")
     _write(ctx, plugins, "names" if quiet else output)
-    if unreadable:
-        _report(unreadable)
-    if refused is not None:
-        note(str(refused))
-    if unreadable or refused is not None:
+    for fault in found.faults:
+        note(fault)
+    if not found.is_complete:
         ctx.exit(ExitCode.FAILURE)
 
 
-def _scan(location: Location) -> tuple[list[str], dict[str, OSError]]:
-    """Return the names of the plugins, and the errors of directories that could not be read."""
-    if location.engine is None:
-        return location.registry.scan_readable()
-    return location.source.scan(), {}
-
-
-def _hosted(hosted: HostedPlugins, filters: Filter) -> tuple[dict[str, PluginStatus], ExtframeError | None]:
-    """Return the plugins that hosts start, which take precedence over others of their name; or why they are unknown."""
-    try:
-        names = hosted.scan()
-    except ExtframeError as refused:
-        return {}, refused
-    found = (hosted.look(name) for name in names if filters.accepts_name(name))
-    return {plugin.name: status_of(plugin) for plugin in found if plugin is not None}, None
-
-
-def _name(plugin: PluginStatus) -> str:
-    return plugin.name
-
-
-def _searched(location: Location, hosted: HostedPlugins | None) -> str:
+def _searched(location: Location, found: FoundPlugins) -> str:
     if location.engine is not None:
         return f"Docker's engine at {location.engine} that are managed and enabled"
-    configs = () if hosted is None else hosted.directories.configs
-    directories = dict.fromkeys((*location.registry.directories, *configs))
-    return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in directories)
-
-
-def _report(unreadable: dict[str, OSError]) -> None:
-    from ..registry.search_errors import search_error
-
-    note(str(search_error("list plugins", unreadable)))
+    return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in found.directories)
 
 
 def _write(ctx: click.Context, plugins: Sequence[PluginStatus], output: str) -> None:

@@ -103,6 +103,22 @@ def write_text(text: str) -> None:
     _write(text.rstrip("\n"))
 
 
+def write_styled(lines: Sequence[tuple[str, str]]) -> None:
+    """Write lines, each with its colour on a terminal; "" for none."""
+    coloured = _uses_colours() and os.environ.get("TERM") != "dumb"
+    shown = ((_escaped(line, ""), colour) for line, colour in lines)
+    _write("\n".join(click.style(line, fg=colour) if coloured and colour else line for line, colour in shown))
+
+
+def can_encode(text: str) -> bool:
+    """Return whether stdout has all characters of a text."""
+    try:
+        text.encode(_encoding())
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def write_text_line(line: bytes) -> None:
     """Write a line of a file that others wrote."""
     _write(_escaped(line.decode("utf-8", "backslashreplace"), ""))

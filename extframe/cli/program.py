@@ -17,7 +17,7 @@ from .output import discard_output, hint, note
 
 COMMANDS: Sequence[str] = (
     "ls", "watch", "inspect", "call", "check", "serve", "run", "logs", "new", "schema", "handlers", "install",
-    "upgrade", "sync", "uninstall", "doctor", "explain", "completion",
+    "upgrade", "sync", "uninstall", "doctor", "explain", "graph", "completion",
 )  # fmt: skip
 """The commands in the order of the help. Each is in a module of its name, which is imported when it is needed."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from faultserver import FaultServer, answer_with, reply
+from terminals import read_terminal
 
 
 def _speaks(*points: str, **answers: object):
@@ -104,6 +106,25 @@ def extframe(start) -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     return extframe
+
+
+@pytest.fixture
+def on_terminal(start):
+    """Run the command with a terminal as its stdout; return what arrived there."""
+
+    def on_terminal(*arguments, **environment) -> str:
+        primary, terminal = pty.openpty()
+        environment = {"TERM": "xterm-256color", "COLUMNS": "60", **environment}
+        process = start(*arguments, stdout=terminal, env=environment)
+        os.close(terminal)
+        shown = b""
+        while chunk := read_terminal(primary):
+            shown += chunk
+        os.close(primary)
+        assert process.wait(30) == 0
+        return shown.decode().replace("\r\n", "\n")
+
+    return on_terminal
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 from faultserver import answer_with, eventually, read_and_hang, reply
+from terminals import read_terminal
 
 from extframe.cli.exit_codes import ExitCode
 from extframe.cli.program import COMMANDS, program
@@ -161,32 +162,6 @@ def test_a_full_disk_is_one_line_and_1(start, add, short_path):
 # --- terminals ----------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def on_terminal(start):
-    """Run the command with a terminal as its stdout; return what arrived there."""
-
-    def on_terminal(*arguments, **environment) -> str:
-        primary, terminal = pty.openpty()
-        environment = {"TERM": "xterm-256color", "COLUMNS": "60", **environment}
-        process = start(*arguments, stdout=terminal, env=environment)
-        os.close(terminal)
-        shown = b""
-        while chunk := _read(primary):
-            shown += chunk
-        os.close(primary)
-        assert process.wait(30) == 0
-        return shown.decode().replace("\r\n", "\n")
-
-    return on_terminal
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65536)
-    except OSError:  # Linux has EIO where the other end is closed
-        return b""
-
-
 def test_a_terminal_gets_colours(on_terminal, add, short_path):
     add("rclone")
     assert "\x1b[32mactive  \x1b[0m" in on_terminal("ls", "--dir", short_path)
@@ -247,11 +222,11 @@ def test_a_slow_command_says_on_a_terminal_what_it_waits_for(start, add, command
     process = start(*command, "--dir", short_path, stderr=terminal, stdout=subprocess.DEVNULL, env={"TERM": term})
     os.close(terminal)
     shown = b""
-    while words not in shown and (chunk := _read(primary)):
+    while words not in shown and (chunk := read_terminal(primary)):
         shown += chunk
     assert words in shown
     released.set()
-    while chunk := _read(primary):
+    while chunk := read_terminal(primary):
         shown += chunk
     os.close(primary)
     process.wait(60)
