@@ -13,14 +13,16 @@ _PUBLIC = {
     "client.transport": "ConnectionPool",
     "errors": (
         "ActivationError ActivationVetoed CallTimeout ConnectError ConnectionLost DoesNotImplement ExtframeError "
-        "HandlerError PluginBlocked PluginLoadWarning PluginNotFound PluginUnavailable ProtocolError RemoteError "
-        "SpecError TransportError"
+        "HandlerError PluginBlocked PluginLoadWarning PluginNotFound PluginsMissing PluginUnavailable ProtocolError "
+        "RemoteError SpecError TransportError"
     ),
     "handlers.failures": "Failure",
     "handlers.hooks": "ExtensionPoints LifecycleHooks hookimpl hookspec",
     "handlers.plugin_events": "PluginEvent",
     "host.async_manager": "AsyncPluginManager",
     "host.async_plugin": "AsyncPlugin",
+    "handlers.handler_rows": "Description",
+    "host.outcomes": "Outcomes",
     "host.async_watch": "AsyncWatch",
     "host.lifecycle": "State",
     "host.manager": "PluginManager",

@@ -17,12 +17,14 @@ from .errors import HandlerError as HandlerError
 from .errors import PluginBlocked as PluginBlocked
 from .errors import PluginLoadWarning as PluginLoadWarning
 from .errors import PluginNotFound as PluginNotFound
+from .errors import PluginsMissing as PluginsMissing
 from .errors import PluginUnavailable as PluginUnavailable
 from .errors import ProtocolError as ProtocolError
 from .errors import RemoteError as RemoteError
 from .errors import SpecError as SpecError
 from .errors import TransportError as TransportError
 from .handlers.failures import Failure as Failure
+from .handlers.handler_rows import Description as Description
 from .handlers.hooks import ExtensionPoints as ExtensionPoints
 from .handlers.hooks import LifecycleHooks as LifecycleHooks
 from .handlers.hooks import hookimpl as hookimpl
@@ -33,6 +35,7 @@ from .host.async_plugin import AsyncPlugin as AsyncPlugin
 from .host.async_watch import AsyncWatch as AsyncWatch
 from .host.lifecycle import State as State
 from .host.manager import PluginManager as PluginManager
+from .host.outcomes import Outcomes as Outcomes
 from .host.plugin import Plugin as Plugin
 from .host.watch import Watch as Watch
 from .interface.async_interface import AsyncInterface as AsyncInterface
@@ -133,6 +136,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "ConnectionPool",
+    "Description",
     "DockerPlugins",
     "DoesNotImplement",
     "Endpoint",
@@ -164,6 +168,7 @@ __all__ = [
     "MetricsCollector",
     "NetworkCapability",
     "NetworkDriver",
+    "Outcomes",
     "PartialLogMetadata",
     "Plugin",
     "PluginBlocked",
@@ -174,6 +179,7 @@ __all__ = [
     "PluginSpec",
     "PluginStatus",
     "PluginUnavailable",
+    "PluginsMissing",
     "PortConfig",
     "ProcessExit",
     "ProcessState",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class ExtframeError(Exception):
     """The base class of extframe's exceptions.
@@ -98,6 +103,22 @@ class HandlerError(_HandlerFault):
 
 class ActivationVetoed(_HandlerFault, ActivationError):
     """A handler of ``plugin_activating`` refused the plugin: it raised ``__cause__``, or did not decide in time."""
+
+
+class PluginsMissing(ExtframeError):
+    """Some of the plugins that were requested by name cannot be used. ``failures`` has the reason for each, by name."""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        method: str | None = None,
+        address: str | None = None,
+        failures: Mapping[str, Exception] | None = None,
+    ) -> None:
+        super().__init__(message, plugin=plugin, method=method, address=address)
+        self.failures = dict(failures or {})
 
 
 class _CallError(ExtframeError):

@@ -17,6 +17,7 @@ from extframe.errors import (
     ExtframeError,
     HandlerError,
     PluginNotFound,
+    PluginsMissing,
     PluginUnavailable,
     RemoteError,
     SpecError,
@@ -31,6 +32,7 @@ PARENTS = {
     "ActivationError": set(),
     "HandlerError": set(),
     "ActivationVetoed": {ActivationError},
+    "PluginsMissing": set(),
     "TransportError": {OSError},
     "ConnectError": {TransportError, OSError},
     "ConnectionLost": {TransportError, OSError},
@@ -47,6 +49,7 @@ FULL = {
     CallTimeout: {"timeout": 1.5, "phase": "connecting"},
     PluginUnavailable: {"retry_after": 1.5},
     RemoteError: {"status": 500},
+    PluginsMissing: {"failures": {}},
 }
 PUBLIC = [getattr(errors, name) for name in PARENTS]
 

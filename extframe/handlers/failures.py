@@ -6,6 +6,7 @@ import threading
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from typing import Any
 
 from ..text import cut, printable, text_of
 
@@ -69,6 +70,12 @@ class Failures:
         with self._lock:
             for subject in [each for each in self._current if _is_about(each, name)]:
                 del self._current[subject]
+
+    def about(self, kind: str) -> list[tuple[tuple[Any, ...], Failure]]:
+        """Return the failures whose subject is a tuple that begins with ``kind``, each with its subject."""
+        with self._lock:
+            current = list(self._current.items())
+        return [(subject, each) for subject, each in current if isinstance(subject, tuple) and subject[0] == kind]
 
     def exception(self, subject: Hashable) -> BaseException | None:
         """Return the exception of a subject, None if it did not fail."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from .entry_points import EntryPoint
     from .failures import Failure, Failures
+    from .handler_rows import Description
     from .hook_claims import Monitor
 
 
@@ -276,6 +277,17 @@ class HookManager(MarkedManager):
     def _origin(self, handler: object) -> tuple[str | None, str | None]:
         """Return the name and version of the distribution of a handler."""
         return origin(next((each for known, each in self._distributions if known is handler), None))
+
+    def described_handlers(self) -> list[Description]:
+        """Return a row for each handler, and for each entry point that failed or was refused."""
+        from .handler_rows import handler_rows
+
+        registered = [
+            (name, tuple(sorted(hook.name for hook in self.get_hookcallers(handler) or ())), self._origin(handler))
+            for name, handler in self.list_name_plugin()
+            if handler is not None
+        ]
+        return list(handler_rows(registered, self._refused, self._failures))
 
     # The rest of pluggy's interface, with the lock.
 

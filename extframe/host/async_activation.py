@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from time import monotonic
 
 from ..client.async_client import AsyncClient
 from ..client.connection_pool import affordable
@@ -27,7 +28,7 @@ from .plugin_base import PluginListener, point_of
 from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
 from .settings import ManagerSettings
-from .usable_plugins import GRACE, usable_plugins
+from .usable_plugins import GRACE, Retries, usable_plugins
 
 BATCH = 8  # plugins that are begun in one step of the loop: each opens a connection
 
@@ -160,20 +161,30 @@ class AsyncActivator:
         return await self.registry.look({plugin.name: plugin.spec for plugin in self.table.plugins()}, deadline)
 
     async def use_all(
-        self, implements: str | type[Interface] | type[AsyncInterface], deadline: float
+        self,
+        implements: str | type[Interface] | type[AsyncInterface],
+        deadline: float,
+        *,
+        names: Sequence[str] | None = None,
+        give_up: float = 0.0,
     ) -> list[AsyncPlugin]:
         """Return every plugin that can be used as an extension point; note the failures of the others.
 
+        Args:
+            implements, deadline, names, give_up: as for ``concurrent_activation.use_all``.
+
         Raises:
+            PluginsMissing: one that was requested cannot be used.
             ExtframeError: the registry could not be searched, or the manager is closed.
         """
         self.table.check_open()
-        names, stamps = await self.look(deadline)
-        rest = [name for name in names if not self._is_ready(name, stamps)]
-        point = point_of(implements)
-        results = dict.fromkeys(set(names).difference(rest)) | await self._activate_all(rest, point, deadline)
+        found, stamps = await self.look(deadline) if names is None else (names, {})
+        rest = [name for name in found if not self._is_ready(name, stamps)]
+        retries, point = Retries(give_up), point_of(implements)
+        results = dict.fromkeys(set(found).difference(rest)) | await self._activate_all(rest, point, deadline, retries)
         self.table.check_open()
-        return usable_plugins(self.table, self.dispatcher, names, implements, results)
+        required = names is not None
+        return usable_plugins(self.table, self.dispatcher, found, implements, results, required=required)
 
     def _is_ready(self, name: str, stamps: Mapping[str, Hashable]) -> bool:
         """Return whether nothing is left to do before a plugin can be used."""
@@ -182,19 +193,20 @@ class AsyncActivator:
             return False
         return not self.dispatcher.is_due(plugin)
 
-    async def _activate_all(self, names: Sequence[str], point: str, deadline: float) -> dict[str, Exception | None]:
+    async def _activate_all(
+        self, names: Sequence[str], point: str, deadline: float, retries: Retries
+    ) -> dict[str, Exception | None]:
         """Return the failure of each plugin that was done by the deadline, or None."""
         results: dict[str, Exception | None] = {}
         slots = asyncio.Semaphore(affordable())  # each handshake has a file descriptor
 
         async def use(name: str) -> None:
-            try:
-                async with slots:
-                    plugin = await self.activate(name, deadline)
-                await self.dispatcher.dispatch(plugin, deadline, again=point)
-                results[name] = None
-            except Exception as error:  # noqa: BLE001 - noted as the plugin's failure
-                results[name] = error
+            while (error := await self._try(name, point, deadline, slots)) is not None:
+                pause = retries.pause_after(name, error, monotonic())
+                if pause is None:
+                    break
+                await self.pause(pause)
+            results[name] = error
 
         tasks: list[asyncio.Task[None]] = []
         try:
@@ -208,6 +220,16 @@ class AsyncActivator:
             for task in tasks:
                 task.cancel()
         return dict(results)
+
+    async def _try(self, name: str, point: str, deadline: float, slots: asyncio.Semaphore) -> Exception | None:
+        """Activate and dispatch a plugin; return its failure, or None."""
+        try:
+            async with slots:
+                plugin = await self.activate(name, deadline)
+            await self.dispatcher.dispatch(plugin, deadline, again=point)
+        except Exception as error:  # noqa: BLE001 - noted as the plugin's failure
+            return error
+        return None
 
     async def pause(self, seconds: float) -> None:
         """Wait some seconds, or until the manager is closed."""

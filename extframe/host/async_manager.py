@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -21,10 +21,14 @@ from ..interface.declarations import Interface
 from ..interface.remote import mirror_of
 from .async_activation import AsyncActivator
 from .async_dispatch import AsyncDispatcher
+from .async_fan_out import call_all
 from .async_watch import AsyncWatch
 from .base_manager import BaseManager
+from .descriptions import describe
+from .outcomes import Outcomes
 from .pauses import Pauses
 from .plugin_base import point_of
+from .usable_plugins import check_names
 
 # Unlike PluginManager's module, this one imports at once everything that uses plugins: not on a loop that runs.
 
@@ -34,11 +38,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..client.http1 import Limits
+    from ..handlers.handler_rows import Description
     from ..interface.async_interface import AsyncInterface
     from ..registry.local import Registry
     from .async_plugin import AsyncPlugin
 
 T = TypeVar("T", bound="AsyncInterface")
+R = TypeVar("R")
 
 
 class AsyncPluginManager(BaseManager):
@@ -174,23 +180,31 @@ class AsyncPluginManager(BaseManager):
             await activator.pause(pause)
 
     async def get_all(
-        self, implements: str | type[Interface] | type[AsyncInterface], *, timeout: float = 30.0
+        self,
+        implements: str | type[Interface] | type[AsyncInterface],
+        *,
+        names: Collection[str] | None = None,
+        wait: float = 0.0,
+        timeout: float = 30.0,
     ) -> list[AsyncPlugin]:
         """Return every plugin that can be used as an extension point, sorted by name.
 
         All are activated concurrently. One that is dead, hangs or sends garbage does not affect the others: it is
-        left out and listed in ``failures()``.
+        left out, logged, and listed in ``failures()``.
 
         Args:
             implements: the extension point.
-            timeout: seconds for everything.
+            names, wait, timeout: as for ``PluginManager.get_all``.
 
         Raises:
+            PluginsMissing: a plugin that was requested by name cannot be used; names each, with the reason.
             ExtframeError: the registry could not be searched, or the manager is closed.
             RuntimeError: the manager was first used in another event loop.
         """
         self._settings.learn(implements)
-        return await self._bound().use_all(implements, deadlines.after(timeout))
+        deadline, give_up = deadlines.after(timeout), deadlines.after(wait)
+        chosen = check_names(names)
+        return await self._bound().use_all(implements, deadline, names=chosen, give_up=min(give_up, deadline))
 
     @overload
     async def driver(self, name: str, interface: type[T], *, wait: float = 0.0, timeout: float = 30.0) -> T: ...
@@ -215,19 +229,70 @@ class AsyncPluginManager(BaseManager):
         check_async(interface)
         return (await self.get(name, interface, wait=wait, timeout=timeout)).driver(interface)
 
-    async def drivers(self, interface: type[T], *, timeout: float = 30.0) -> dict[str, T]:
+    async def drivers(
+        self, interface: type[T], *, names: Collection[str] | None = None, wait: float = 0.0, timeout: float = 30.0
+    ) -> dict[str, T]:
         """Return a driver for every plugin that can be used as an extension point, by the plugin's name, sorted.
 
         Args:
             interface: the async class of the drivers, as for ``driver``.
-            timeout: as for ``get_all``, which says which plugins are left out.
+            names, wait, timeout: as for ``get_all``, which says which plugins are left out.
 
         Raises:
             ExtframeError: as ``get_all`` does.
             TypeError: the interface is not async; the message names the one that is.
         """
         check_async(interface)
-        return {plugin.name: plugin.driver(interface) for plugin in await self.get_all(interface, timeout=timeout)}
+        plugins = await self.get_all(interface, names=names, wait=wait, timeout=timeout)
+        return {plugin.name: plugin.driver(interface) for plugin in plugins}
+
+    async def call_all(
+        self,
+        interface: type[T],
+        function: Callable[[T], Awaitable[R]],
+        *,
+        names: Collection[str] | None = None,
+        wait: float = 0.0,
+        timeout: float = 30.0,
+    ) -> Outcomes[R]:
+        """Await a function of the driver of every plugin that can be used as an extension point, in parallel.
+
+        ::
+
+            outcomes = await pm.call_all(AsyncVolumeDriver, lambda volumes: volumes.get("photos"), timeout=5)
+
+        At the deadline, and if this task is cancelled, the calls under way are cancelled.
+
+        Args:
+            interface: the async class of the drivers, as for ``driver``.
+            function: a method of the interface that takes no argument, or a function of a driver. It is awaited.
+            names, wait, timeout: as for ``PluginManager.call_all``.
+
+        Raises:
+            ExtframeError: the registry could not be searched, or the manager is closed.
+            TypeError: the interface is not async; the message names the one that is.
+        """
+        check_async(interface)
+        activator, deadline = self._bound(), deadlines.after(timeout)
+        activator.table.check_open()
+
+        async def driver(name: str) -> T:
+            return await self.driver(name, interface, wait=wait, timeout=max(deadlines.left(deadline), 0.001))
+
+        return await call_all(activator, driver, interface, function, names=check_names(names), deadline=deadline)
+
+    async def describe(self, *, timeout: float = 30.0) -> list[Description]:
+        """Return a row for each handler and each plugin: for a host's own ``plugins`` command. Opens no connection.
+
+        Args:
+            timeout: seconds for the registry.
+
+        Raises:
+            ExtframeError: the registry could not be searched.
+        """
+        activator = self._bound()
+        names = await activator.registry.scan_all(deadlines.after(timeout))
+        return describe(self.described_handlers(), activator.table, names, activator.registry.refusal)
 
     def watch(self, *, timeout: float = 10.0) -> AsyncWatch:
         """Activate plugins as they appear, notice those that restart, change and disappear, and report it as data.

@@ -32,6 +32,14 @@ class AsyncRegistryAccess:
         """Return the names of all plugins; see `RegistryAccess.scan`."""
         return await self._in_thread("scan", self._access.scan, "list plugins", None, deadline)
 
+    async def scan_all(self, deadline: float) -> list[str]:
+        """Return the names of all plugins, also of those that may not be used; see `RegistryAccess.scan_all`."""
+        return await self._in_thread("scan", self._access.scan_all, "list plugins", None, deadline)
+
+    def refusal(self, name: str) -> str | None:
+        """Return why a plugin may not be used; see `RegistryAccess.refusal`."""
+        return self._access.refusal(name)
+
     async def find(self, name: str, deadline: float) -> PluginSpec:
         """Return the address of a plugin; see `RegistryAccess.find`."""
         if self._access.is_local("find"):

@@ -15,9 +15,10 @@ from ..errors import HandlerError
 from ..interface.declarations import Interface
 from .activation import Activator
 from .handshake_pool import HandshakePool
+from .pauses import POLL
 from .plugin import Plugin
 from .plugin_base import point_of
-from .usable_plugins import GRACE, usable_plugins
+from .usable_plugins import GRACE, Retries, usable_plugins
 
 Done = Callable[[str, Exception | None], object]
 """Called once for each plugin that was begun, in any thread: its name, and its failure or None."""
@@ -150,27 +151,51 @@ class ConcurrentActivation:
 # --- all plugins of an extension point ----------------------------------------------------------------
 
 
-def use_all(activator: Activator, implements: str | type[Interface], deadline: float) -> list[Plugin]:
+def use_all(
+    activator: Activator,
+    implements: str | type[Interface],
+    deadline: float,
+    *,
+    names: Sequence[str] | None = None,
+    give_up: float = 0.0,
+) -> list[Plugin]:
     """Return every plugin that can be used as an extension point, sorted by name; note the failures of the others.
 
+    Args:
+        activator: activates them.
+        implements: the extension point.
+        deadline: for everything; this and ``give_up`` are ``time.monotonic()`` values.
+        names: the plugins that are requested; None for all.
+        give_up: until when those are tried again that are missing or refuse connections.
+
     Raises:
+        PluginsMissing: one that was requested cannot be used.
         ExtframeError: the registry could not be searched.
     """
-    names = list(dict.fromkeys(activator.registry.scan(deadline)))
-    rest = [name for name in names if not activator.is_ready(name, deadline)]
+    found = list(dict.fromkeys(activator.registry.scan(deadline))) if names is None else names
+    rest = [name for name in found if not activator.is_ready(name, deadline)]
     point = point_of(implements)
-    results = dict.fromkeys(set(names).difference(rest)) | _activate_all(activator, rest, point, deadline)
-    return usable_plugins(activator.table, activator.dispatcher, names, implements, results)
+    results = dict.fromkeys(set(found).difference(rest)) | _activate_all(
+        activator, rest, point, deadline, Retries(give_up)
+    )
+    activator.table.check_open()
+    required = names is not None
+    return usable_plugins(activator.table, activator.dispatcher, found, implements, results, required=required)
 
 
 def _activate_all(
-    activator: Activator, names: Sequence[str], point: str, deadline: float
+    activator: Activator, names: Sequence[str], point: str, deadline: float, retries: Retries
 ) -> dict[str, Exception | None]:
     """Return the failure of each plugin that was done by the deadline, or None."""
     results: dict[str, Exception | None] = {}
+    again: deque[tuple[float, str]] = deque()  # when plugins are tried again
     ended = Event()
 
     def done(name: str, error: Exception | None) -> None:
+        pause = None if error is None else retries.pause_after(name, error, monotonic())
+        if pause is not None:
+            again.append((monotonic() + pause, name))
+            return
         results[name] = error
         if len(results) == len(names):
             ended.set()
@@ -179,8 +204,15 @@ def _activate_all(
     try:
         for name in names:
             activation.begin(name, deadline)
-        if names:
-            activation.finish(ended, deadline + GRACE)
+        while names and not ended.is_set() and left(deadline + GRACE) and not activator.closed.is_set():
+            for _ in range(len(again)):
+                when, name = again.popleft()
+                if when <= monotonic():
+                    activation.begin(name, deadline)
+                else:
+                    again.append((when, name))
+            until = deadline + GRACE
+            activation.finish(ended, min(until, monotonic() + POLL) if monotonic() < retries.give_up else until)
     finally:
         activation.close()
     return dict(results)

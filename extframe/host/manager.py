@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..client.http1 import Limits
+    from ..handlers.handler_rows import Description
     from ..interface.declarations import Interface
     from ..registry.local import Registry
     from .activation import Activator
+    from .outcomes import Outcomes
     from .plugin import Plugin
     from .watch import Watch
 
 T = TypeVar("T", bound="Interface")
+R = TypeVar("R")
 
 
 class PluginManager(BaseManager):
@@ -176,17 +179,28 @@ class PluginManager(BaseManager):
                     raise
             self._closed.wait(pause)
 
-    def get_all(self, implements: str | type[Interface], *, timeout: float = 30.0) -> list[Plugin]:
+    def get_all(
+        self,
+        implements: str | type[Interface],
+        *,
+        names: Collection[str] | None = None,
+        wait: float = 0.0,
+        timeout: float = 30.0,
+    ) -> list[Plugin]:
         """Return every plugin that can be used as an extension point, sorted by name.
 
         All are activated concurrently. One that is dead, hangs or sends garbage does not affect the others: it is
-        left out and listed in ``failures()``.
+        left out, logged, and listed in ``failures()``.
 
         Args:
             implements: the extension point.
+            names: the plugins that are requested; None for all.
+            wait: seconds to wait for plugins that are missing, that refuse connections, or that close them without a
+                response; of plugins that are not requested by name, for those that the registry contains.
             timeout: seconds for everything.
 
         Raises:
+            PluginsMissing: a plugin that was requested by name cannot be used; names each, with the reason.
             ExtframeError: the registry could not be searched, or the manager is closed.
         """
         self._loop_warning.check()
@@ -194,7 +208,9 @@ class PluginManager(BaseManager):
         self._settings.learn(implements)
         with first_use():
             from .concurrent_activation import use_all
-        return use_all(self._activator, implements, deadlines.after(timeout))
+            from .usable_plugins import check_names
+        deadline, give_up = deadlines.after(timeout), deadlines.after(wait)
+        return use_all(self._activator, implements, deadline, names=check_names(names), give_up=min(give_up, deadline))
 
     @overload
     def driver(self, name: str, interface: type[T], *, wait: float = 0.0, timeout: float = 30.0) -> T: ...
@@ -215,17 +231,77 @@ class PluginManager(BaseManager):
         """
         return self.get(name, interface, wait=wait, timeout=timeout).driver(interface)
 
-    def drivers(self, interface: type[T], *, timeout: float = 30.0) -> dict[str, T]:
+    def drivers(
+        self, interface: type[T], *, names: Collection[str] | None = None, wait: float = 0.0, timeout: float = 30.0
+    ) -> dict[str, T]:
         """Return a driver for every plugin that can be used as an extension point, by the plugin's name, sorted.
 
         Args:
             interface: the class of the drivers, as for ``driver``.
-            timeout: as for ``get_all``, which says which plugins are left out.
+            names, wait, timeout: as for ``get_all``, which says which plugins are left out.
 
         Raises:
             ExtframeError: as ``get_all`` does.
         """
-        return {plugin.name: plugin.driver(interface) for plugin in self.get_all(interface, timeout=timeout)}
+        plugins = self.get_all(interface, names=names, wait=wait, timeout=timeout)
+        return {plugin.name: plugin.driver(interface) for plugin in plugins}
+
+    def call_all(
+        self,
+        interface: type[T],
+        function: Callable[[T], R],
+        *,
+        names: Collection[str] | None = None,
+        wait: float = 0.0,
+        timeout: float = 30.0,
+    ) -> Outcomes[R]:
+        """Call a function with the driver of every plugin that can be used as an extension point, in parallel.
+
+        ::
+
+            outcomes = pm.call_all(VolumeDriver, VolumeDriver.list, timeout=5)
+            outcomes = pm.call_all(VolumeDriver, lambda volumes: volumes.get("photos"), timeout=5)
+            outcomes.results  # {'rclone': ...}
+            outcomes.errors  # {'nfs': CallTimeout(...)}
+
+        Each plugin is activated and called in a thread of its own, so that none waits for another. At the deadline, a
+        function that has not returned is left running.
+
+        Args:
+            interface: the class of the drivers, as for ``driver``.
+            function: a method of the interface that takes no argument, or a function of a driver.
+            names, wait: as for ``get_all``; a plugin that was requested by name is never left out.
+            timeout: seconds for everything.
+
+        Raises:
+            ExtframeError: the registry could not be searched, or the manager is closed.
+        """
+        self._loop_warning.check()
+        self._activator.table.check_open()
+        with first_use():
+            from .fan_out import call_all
+            from .usable_plugins import check_names
+        deadline = deadlines.after(timeout)
+
+        def driver(name: str) -> T:
+            return self.driver(name, interface, wait=wait, timeout=max(deadlines.left(deadline), 0.001))
+
+        return call_all(self._activator, driver, interface, function, names=check_names(names), deadline=deadline)
+
+    def describe(self, *, timeout: float = 30.0) -> list[Description]:
+        """Return a row for each handler and each plugin: for a host's own ``plugins`` command. Opens no connection.
+
+        Args:
+            timeout: seconds for the registry.
+
+        Raises:
+            ExtframeError: the registry could not be searched.
+        """
+        with first_use():
+            from .descriptions import describe
+        access = self._activator.registry
+        names = access.scan_all(deadlines.after(timeout))
+        return describe(self.described_handlers(), self._activator.table, names, access.refusal)
 
     def watch(self, *, timeout: float = 10.0) -> Watch:
         """Activate plugins as they appear, and notice those that restart, change and disappear.

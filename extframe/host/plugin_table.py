@@ -102,6 +102,15 @@ class PluginTable(Generic[P]):
         """Return whether a plugin is active and its source is unchanged, given the stamp of its source now."""
         return plugin.is_made and stamp == plugin.spec.stamp
 
+    def is_of_kind(self, point: str) -> Callable[[str], bool]:
+        """Return what says whether a plugin, by its name, is known to implement an extension point."""
+
+        def answer(name: str) -> bool:
+            plugin = self._plugins.get(name)
+            return plugin is not None and point in plugin.manifest.implements
+
+        return answer
+
     def listen(self, listener: Callable[[P], object]) -> Callable[[], None]:
         """Call ``listener`` with each plugin that is lost, until the returned function is called.
 
@@ -217,6 +226,10 @@ class PluginTable(Generic[P]):
                 self._removed.pop(name, None)
                 self._events.publish("plugin_failed", name=name, error=error)
             return is_new
+
+    def failure(self, name: str) -> BaseException | None:
+        """Return why a plugin could not be used; None if it could, or was not used."""
+        return self._failures.exception(("plugin", name))
 
     def record_success(self, name: str) -> None:
         """Note that a plugin can be used."""

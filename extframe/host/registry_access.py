@@ -58,6 +58,14 @@ class RegistryAccess:
         names = self._call("scan", self.registry.scan, "list plugins", None, deadline)
         return names if self._access is None else self._access.allowed_plugins(names)
 
+    def scan_all(self, deadline: float | None = None) -> list[str]:
+        """Return the names that `scan` returns, and those of the plugins that may not be used."""
+        return list(dict.fromkeys(self._call("scan", self.registry.scan, "list plugins", None, deadline)))
+
+    def refusal(self, name: str) -> str | None:
+        """Return why a plugin may not be used, as the predicate of a sentence; None if it may."""
+        return None if self._access is None else self._access.plugin_refusal(name)
+
     def find(self, name: str, deadline: float | None = None) -> PluginSpec:
         """Return the address of a plugin, as ``Registry.find`` does.
 

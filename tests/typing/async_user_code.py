@@ -150,7 +150,11 @@ async def host() -> None:
         volumes: AsyncVolumeDriver = await pm.driver("rclone", AsyncVolumeDriver, wait=1.0)
         path: str = await volumes.mount("photos", id="c1")
         by_name: Any = await pm.driver("rclone", "VolumeDriver")
-        each: dict[str, AsyncVolumeDriver] = await pm.drivers(AsyncVolumeDriver)
+        each: dict[str, AsyncVolumeDriver] = await pm.drivers(AsyncVolumeDriver, names=["rclone"], wait=5)
+        found = await pm.call_all(AsyncVolumeDriver, lambda volumes: volumes.get("photos"), timeout=5)
+        volume: Volume | None = found.results.get("rclone")
+        listed: list[Volume] = (await pm.call_all(AsyncVolumeDriver, AsyncVolumeDriver.list)).results["rclone"]
+        print(volume, listed, found.errors.keys())
         plugin: extframe.AsyncPlugin = await pm.get("rclone", AsyncVolumeDriver)
         plugins: list[extframe.AsyncPlugin] = await pm.get_all(VolumeDriver)
         client: extframe.AsyncClient = plugin.client
