@@ -9,6 +9,8 @@ _PUBLIC = {
     "client.circuit_breaker": "Breaker",
     "client.client": "Client",
     "client.http1": "Limits",
+    "client.observation": "CallOutcome ObservedCall",
+    "client.observers": "Observer",
     "client.retry": "Retry",
     "client.transport": "ConnectionPool",
     "errors": (

@@ -4,6 +4,9 @@ from .client.async_client import AsyncClient as AsyncClient
 from .client.circuit_breaker import Breaker as Breaker
 from .client.client import Client as Client
 from .client.http1 import Limits as Limits
+from .client.observation import CallOutcome as CallOutcome
+from .client.observation import ObservedCall as ObservedCall
+from .client.observers import Observer as Observer
 from .client.retry import Retry as Retry
 from .client.transport import ConnectionPool as ConnectionPool
 from .errors import ActivationError as ActivationError
@@ -131,6 +134,7 @@ __all__ = [
     "AuthzRequest",
     "AuthzResponse",
     "Breaker",
+    "CallOutcome",
     "CallTimeout",
     "Client",
     "ConnectError",
@@ -168,6 +172,8 @@ __all__ = [
     "MetricsCollector",
     "NetworkCapability",
     "NetworkDriver",
+    "ObservedCall",
+    "Observer",
     "Outcomes",
     "PartialLogMetadata",
     "Plugin",

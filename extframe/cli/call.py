@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ProtocolError, RemoteError
+from .call_trace import observers
 from .hints import Hint, advise, repeated
 from .options import (
     Location,
@@ -33,6 +34,7 @@ Examples:
   extframe call rclone VolumeDriver.Get '{"Name": "photos"}'
   echo '{"Name": "photos"}' | extframe call rclone VolumeDriver.Remove -
   extframe call unix:///run/docker/plugins/rclone.sock Plugin.Activate
+  extframe call -v rclone VolumeDriver.List
 """
 
 _METHOD = re.compile(r"/?\w+\.[\w.-]+", re.ASCII)
@@ -63,7 +65,8 @@ def call(ctx: click.Context, name: str, method: str, arguments: str | None, loca
     body, or - to read it from standard input. Without JSON the body is empty.
 
     The call is made once, without a handshake and without retries. On a terminal, a call that takes longer than two
-    seconds says so.
+    seconds says so. With -v, the address, the request, the response's status and headers, and the time of each phase
+    are written to stderr.
 
     A plugin that hosts start (--app) is called through the host that runs it. If there is none, it is started for the
     call and stopped afterwards.
@@ -88,7 +91,14 @@ def _call(spec: PluginSpec, name: str, method: str, body: Any, timeout: float) -
 
     plugin = name if spec.source else None
     with (
-        Client(spec.address, tls=spec.tls, plugin=plugin, timeout=timeout, peer_uids=spec.peer_uids) as client,
+        Client(
+            spec.address,
+            tls=spec.tls,
+            plugin=plugin,
+            timeout=timeout,
+            peer_uids=spec.peer_uids,
+            observers=observers(),
+        ) as client,
         progress_line(f"waiting for {name} to answer {method}", delay=SLOW, limit=timeout),
     ):
         return client.call(method, body)

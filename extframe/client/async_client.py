@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..concurrency.deadlines import check_timeout
-from ..errors import ExtframeError
 from ..protocol import encode_json
 from .async_base import AsyncClientBase
 from .async_files import Source, check_source, pieces_of
 from .async_transport import AsyncTransport
+from .attempts import Attempts
 from .endpoint import path_of
+from .observation import ObservedCall, is_logged
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal
 from .request_options import HTTPMethod, RequestOptions
 from .stream_rules import StreamRules
@@ -38,7 +40,8 @@ class AsyncClient(AsyncClientBase):
     that CallTimeout is a TimeoutError too.
 
     Args:
-        address, tls, timeout, plugin, limits, retry, breaker, pool, listener, keep_alive, peer_uids: as for ``Client``.
+        address, tls, timeout, plugin, limits, retry, breaker, pool, listener, keep_alive, peer_uids, observers: as for
+            ``Client``.
 
     Raises:
         SpecError: the address is invalid.
@@ -118,16 +121,23 @@ class AsyncClient(AsyncClientBase):
             method = options.name_of(path)
         read = reader_of(reply)
         body = encode_json(arguments, method)
-        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        decode_by = monotonic() + seconds
-        look = not (idempotent and self.endpoint.retry.lost)
+        endpoint = self.endpoint
+        seconds = endpoint.timeout if timeout is None else check_timeout(timeout)
+        now = monotonic()
+        observed = None
+        if endpoint.observers is not None or is_logged(DEBUG):
+            options = observed = ObservedCall(endpoint, method, options, False)
+        look = not (idempotent and endpoint.retry.lost)
         try:
-            attempts = self._attempts(method, seconds, idempotent)
+            attempts = Attempts(endpoint, method, seconds, idempotent, now)
             response = await self._attempt(attempts, None, AsyncTransport.exchange, path, body, look, options)
-            return decoded(response, read, decode_by)
-        except ExtframeError as failure:
-            self.endpoint.describe(failure, method, seconds)
+            result = decoded(response, read, now + seconds)
+        except BaseException as failure:
+            self._fail(failure, method, seconds, observed)
             raise
+        if observed is not None:
+            observed.end()
+        return result
 
     @overload
     async def get(
@@ -198,23 +208,30 @@ class AsyncClient(AsyncClientBase):
             method = options.name_of(path)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        observed = None
+        if self.endpoint.observers is not None or is_logged(DEBUG):
+            options = observed = ObservedCall(self.endpoint, method, options, True)
         try:
             attempts = self._attempts(method, seconds)
             rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
             stream = await self._attempt(attempts, rules, AsyncTransport.open, path, body, rules, options)
             try:
+                if observed is not None:
+                    observed.is_open = True
                 if follow:
                     with self._closed_with_client(stream):
                         yield stream
-                    return
-                if stream.status != 200:
-                    raise refusal(stream.status, stream.header("Location"), await _error_page(stream))
-                yield stream
+                else:
+                    if stream.status != 200:
+                        raise refusal(stream.status, stream.header("Location"), await _error_page(stream))
+                    yield stream
             finally:
                 stream.close()
-        except ExtframeError as failure:
-            self.endpoint.describe(failure, method, seconds)
+        except BaseException as failure:
+            self._fail(failure, method, seconds, observed)
             raise
+        if observed is not None:
+            observed.end(rules.failure)
 
     @overload
     async def send_file(
@@ -284,15 +301,21 @@ class AsyncClient(AsyncClientBase):
         read = reader_of(reply)
         options = None if headers is None else RequestOptions("POST", headers)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        decode_by = monotonic() + seconds
+        now = monotonic()
+        observed = None
+        if self.endpoint.observers is not None or is_logged(DEBUG):
+            options = observed = ObservedCall(self.endpoint, method, options, False)
         try:
             attempts = self._attempts(method, seconds)
             pieces = partial(pieces_of, data)
             response = await self._attempt(attempts, None, AsyncTransport.upload, path, pieces, options)
-            return decoded(response, read, decode_by)
-        except ExtframeError as failure:
-            self.endpoint.describe(failure, method, seconds)
+            result = decoded(response, read, now + seconds)
+        except BaseException as failure:
+            self._fail(failure, method, seconds, observed)
             raise
+        if observed is not None:
+            observed.end()
+        return result
 
 
 async def _error_page(stream: AsyncResponseStream) -> bytes:

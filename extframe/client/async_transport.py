@@ -18,7 +18,7 @@ from ..concurrency.async_threads import call_in_thread
 from ..errors import CallTimeout, ExtframeError
 from .async_steps import ConnectQueue, run_async, until
 from .async_streams import AsyncResponseStream
-from .base_transport import BaseTransport, is_sent, refusal
+from .base_transport import BaseTransport, ExchangeFactory, is_sent, refusal
 from .connection import SEND, Connection
 from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, Response, chunk
@@ -62,13 +62,16 @@ class AsyncTransport(BaseTransport):
             ConnectionLost: also if the response is truncated, and of no use (`replies.whole`).
         """
         request = self._writer.request(path, body, options)
-        kept = self._reuse(Exchange, request, look) if self._is_open(deadline) else None
+        kind = Exchange if options is None else options.observed(Exchange)
+        kept = self._reuse(kind, request, look) if self._is_open(deadline) else None
         if kept is not None and kept.wants is READ:
             return self._receive(kept, deadline)  # so are most: one coroutine less saves a twentieth of a call
-        return self._exchange(kept, request, deadline, look)
+        return self._exchange(kind, kept, request, deadline, look)
 
-    async def _exchange(self, kept: Exchange | None, request: bytes, deadline: float, look: bool) -> Response:
-        return await self._receive(await self._send(Exchange, request, deadline, look, kept), deadline)
+    async def _exchange(
+        self, kind: ExchangeFactory[Exchange], kept: Exchange | None, request: bytes, deadline: float, look: bool
+    ) -> Response:
+        return await self._receive(await self._send(kind, request, deadline, look, kept), deadline)
 
     async def upload(
         self,
@@ -86,7 +89,9 @@ class AsyncTransport(BaseTransport):
         Raises:
             ExtframeError: as `exchange`; and whatever ``pieces`` raises.
         """
-        upload = await self._send(Upload, self._writer.chunked_head(path, options), deadline)
+        upload = await self._send(
+            Upload if options is None else options.observed(Upload), self._writer.chunked_head(path, options), deadline
+        )
         try:
             if upload.connection.in_step:
                 await self._send_pieces(upload, pieces(), deadline)
@@ -130,14 +135,17 @@ class AsyncTransport(BaseTransport):
             ExtframeError: as `exchange`; so does reading the stream.
         """
         rules = rules or StreamRules(deadline)
-        exchange = await self._send(StreamExchange, self._writer.request(path, body, options), deadline)
+        request = self._writer.request(path, body, options)
+        exchange = await self._send(
+            StreamExchange if options is None else options.observed(StreamExchange), request, deadline
+        )
         stream = AsyncResponseStream(exchange, registration_of(exchange.connection), rules, self)
         if not rules.follows:
             await stream.wait_for_headers()
         return stream
 
     async def _send(
-        self, kind: type[E], request: bytes, deadline: float, look: bool = True, kept: E | None = None
+        self, kind: ExchangeFactory[E], request: bytes, deadline: float, look: bool = True, kept: E | None = None
     ) -> E:
         """Return an exchange whose request was sent, or part of it if the plugin responded before it took all.
 

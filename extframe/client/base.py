@@ -7,13 +7,14 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from ..concurrency.deadlines import check_timeout
+from ..errors import ExtframeError
 from ..protocol.host_paths import host_path
 from .attempts import Attempts
 from .base_transport import BaseTransport
 from .endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from typing_extensions import Self
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .connection_pool import ConnectionPool
     from .endpoint import ClientListener
     from .http1 import Limits
+    from .observation import ObservedCall
+    from .observers import Observer, Observers
     from .retry import Retry
 
 AnyTransport = TypeVar("AnyTransport", bound=BaseTransport)
@@ -51,6 +54,7 @@ class BaseClient:
         listener: ClientListener | None = None,
         keep_alive: bool = True,
         peer_uids: Collection[int] | None = None,
+        observers: Iterable[Observer] | Observers = (),
     ) -> None:
         endpoint = Endpoint(
             address,
@@ -63,6 +67,7 @@ class BaseClient:
             listener=listener,
             keep_alive=keep_alive,
             peer_uids=peer_uids,
+            observers=observers,
         )
         self._attach(endpoint, pool)
 
@@ -184,6 +189,13 @@ class BaseClient:
 
     def _attempts(self, method: str, seconds: float, idempotent: bool = False) -> Attempts:
         return Attempts(self.endpoint, method, seconds, idempotent, monotonic())
+
+    def _fail(self, failure: BaseException, method: str, seconds: float, observed: ObservedCall | None) -> None:
+        """Add to an error what it was about, and end the call for its observers."""
+        if isinstance(failure, ExtframeError):
+            self.endpoint.describe(failure, method, seconds)
+        if observed is not None:
+            observed.end(failure)
 
     @contextmanager
     def _closed_with_client(self, stream: SupportsClose) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .steps import Steps
 
 E = TypeVar("E", bound=BaseExchange)
+ExchangeFactory = Callable[[Connection, bytes, Limits], E]
 
 logger = get_logger(__name__)
 
@@ -113,11 +115,11 @@ class BaseTransport:
         if monotonic() >= deadline:
             raise late(START)
 
-    def _reuse(self, kind: type[E], request: bytes, look: bool = True) -> E | None:
+    def _reuse(self, kind: ExchangeFactory[E], request: bytes, look: bool = True) -> E | None:
         """Send a request over a kept connection, as far as possible without waiting; return None if there is none.
 
         Args:
-            kind: of the exchange that is returned. If it wants to write, the rest has to be sent.
+            kind: makes the exchange that is returned. If it wants to write, the rest has to be sent.
             request: the whole of it.
             look: whether to find out first if the plugin has closed the connection. That is always done after a while
                 of idleness. A request that may be sent again need not be looked after in any other case.
@@ -130,7 +132,7 @@ class BaseTransport:
             self._drop(connection)
         return None
 
-    def _start(self, kind: type[E], connection: Connection, request: bytes) -> E:
+    def _start(self, kind: ExchangeFactory[E], connection: Connection, request: bytes) -> E:
         """Send a request over a new connection, as `_reuse` does over a kept one."""
         self._pool.add(self._idle, connection)
         exchange = kind(connection, request, self._limits)

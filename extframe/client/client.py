@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from logging import DEBUG
 from time import monotonic
 from typing import Any, BinaryIO, TypeVar, overload
 
 from ..concurrency.deadlines import check_timeout
-from ..errors import ExtframeError
 from ..protocol import encode_json
+from .attempts import Attempts
 from .endpoint import path_of
+from .observation import ObservedCall, is_logged
 from .pending_call import PendingCall
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal, whole
 from .request_options import HTTPMethod, RequestOptions
@@ -43,6 +45,7 @@ class Client(SyncClientBase):
             is noticed, and its connections are not kept.
         peer_uids: the users whose process may listen at a ``unix://`` address, in addition to root and this user.
             Another user's is a ConnectError, before anything is sent. None allows every user.
+        observers: are notified of each call, see `Observer`.
 
     Raises:
         SpecError: the address is invalid.
@@ -141,17 +144,24 @@ class Client(SyncClientBase):
             method = options.name_of(path)
         read = reader_of(reply)
         body = encode_json(arguments, method)
-        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        decode_by = monotonic() + seconds
+        endpoint = self.endpoint
+        seconds = endpoint.timeout if timeout is None else check_timeout(timeout)
+        now = monotonic()
+        observed = None
+        if endpoint.observers is not None or is_logged(DEBUG):
+            options = observed = ObservedCall(endpoint, method, options, False)
         try:
             response = self._attempt(
-                self._attempts(method, seconds, idempotent),
+                Attempts(endpoint, method, seconds, idempotent, now),
                 lambda deadline: whole(self._transport.exchange(path, body, deadline, options)),
             )
-            return decoded(response, read, decode_by)
-        except ExtframeError as failure:
-            self.endpoint.describe(failure, method, seconds)
+            result = decoded(response, read, now + seconds)
+        except BaseException as failure:
+            self._fail(failure, method, seconds, observed)
             raise
+        if observed is not None:
+            observed.end()
+        return result
 
     @overload
     def get(
@@ -250,22 +260,29 @@ class Client(SyncClientBase):
             method = options.name_of(path)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        observed = None
+        if self.endpoint.observers is not None or is_logged(DEBUG):
+            options = observed = ObservedCall(self.endpoint, method, options, True)
         try:
             attempts = self._attempts(method, seconds)
             rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
             with self._attempt(
                 attempts, lambda deadline: self._transport.open(path, body, deadline, rules, options), rules
             ) as stream:
+                if observed is not None:
+                    observed.is_open = True
                 if follow:
                     with self._closed_with_client(stream):
                         yield stream
-                    return
-                if stream.status != 200:
-                    raise refusal(stream.status, stream.header("Location"), stream.read(ERROR_PAGE_LIMIT))
-                yield stream
-        except ExtframeError as failure:
-            self.endpoint.describe(failure, method, seconds)
+                else:
+                    if stream.status != 200:
+                        raise refusal(stream.status, stream.header("Location"), stream.read(ERROR_PAGE_LIMIT))
+                    yield stream
+        except BaseException as failure:
+            self._fail(failure, method, seconds, observed)
             raise
+        if observed is not None:
+            observed.end(rules.failure)
 
     @overload
     def send_file(
@@ -329,16 +346,22 @@ class Client(SyncClientBase):
         read = reader_of(reply)
         options = None if headers is None else RequestOptions("POST", headers)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        decode_by = monotonic() + seconds
+        now = monotonic()
+        observed = None
+        if self.endpoint.observers is not None or is_logged(DEBUG):
+            options = observed = ObservedCall(self.endpoint, method, options, False)
         try:
             response = self._attempt(
                 self._attempts(method, seconds),
                 lambda deadline: whole(self._transport.upload(path, data, deadline, options)),
             )
-            return decoded(response, read, decode_by)
-        except ExtframeError as failure:
-            self.endpoint.describe(failure, method, seconds)
+            result = decoded(response, read, now + seconds)
+        except BaseException as failure:
+            self._fail(failure, method, seconds, observed)
             raise
+        if observed is not None:
+            observed.end()
+        return result
 
 
 # --- arguments of calls -------------------------------------------------------------------------------

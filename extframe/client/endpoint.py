@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from ..concurrency.deadlines import check_timeout
@@ -10,6 +10,7 @@ from ..errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError, S
 from ..protocol import ACTIVATE, CONFIGURE, Address, Manifest, TLSConfig
 from .circuit_breaker import Breaker, Circuit
 from .http1 import Limits
+from .observers import Observer, Observers
 from .retry import Retry
 
 _UNREACHED = (ConnectError, ConnectionLost, CallTimeout)
@@ -47,10 +48,11 @@ class Endpoint:
         listener: is notified of refused connections.
         keep_alive: whether connections are kept for reuse, until the plugin turns out to close them.
         peer_uids: the users that may listen at a unix socket, in addition to root and this user; None for all.
+        observers: are notified of each call.
 
     Raises:
         SpecError: the address is invalid.
-        TypeError, ValueError: the timeout is invalid.
+        TypeError, ValueError: the timeout or an observer is invalid.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Endpoint:
         listener: ClientListener | None = None,
         keep_alive: bool = True,
         peer_uids: Collection[int] | None = None,
+        observers: Iterable[Observer] | Observers = (),
     ) -> None:
         self.timeout = check_timeout(timeout)
         self.plugin = plugin
@@ -77,6 +80,7 @@ class Endpoint:
         self.tls = tls
         self.keep_alive = keep_alive
         self.peer_uids = peer_uids
+        self.observers = Observers.of(observers)
         self.manifest: Manifest | None = None
         self.configurator: Any = None  # what sends the settings again
         # Called with the method and deadline of each attempt where the owner admits calls; they raise if it does not.

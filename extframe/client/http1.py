@@ -82,7 +82,7 @@ class RequestWriter:
 
     def request(self, path: str, body: bytes, options: RequestOptions | None = None) -> bytes:
         """Return a whole request: a POST request where there are no options."""
-        if options is not None:
+        if options is not None and not options.is_plain:
             framing = [] if options.http_method == "GET" else [b"Content-Length: %d" % len(body)]
             return self._head(path, framing, options) + body
         start = self._starts.get(path) or self._start(path)
@@ -90,7 +90,7 @@ class RequestWriter:
 
     def chunked_head(self, path: str, options: RequestOptions | None = None) -> bytes:
         """Return the head of a POST request whose body follows in chunks (see `chunk`)."""
-        if options is not None:
+        if options is not None and not options.is_plain:
             return self._head(path, [b"Transfer-Encoding: chunked"], options)
         return b"%bTransfer-Encoding: chunked%b" % (self._start(path), self._after_length)
 
@@ -104,14 +104,14 @@ class RequestWriter:
 
     def _head(self, path: str, framing: list[bytes], options: RequestOptions) -> bytes:
         """Return a head with headers of the caller, which replace those of the client that have the same name."""
-        given = {name.lower() for name, _ in options.headers}
+        given = {name.lower() for name, _ in options.encoded_headers}
         replaceable = [(b"User-Agent", USER_AGENT.encode()), (b"Accept", ACCEPT.encode())]
-        headers = [pair for pair in replaceable if pair[0].lower() not in given] + list(options.headers)
+        headers = [pair for pair in replaceable if pair[0].lower() not in given]
         lines = [
             f"{_request_line(options.http_method, path)}\r\nHost: {self._host}".encode("ascii"),
             *framing,
             *[b"Accept-Encoding: gzip"] * self._gzip,
-            *(b"%b: %b" % pair for pair in headers),
+            *(b"%b: %b" % pair for pair in (*headers, *options.encoded_headers)),
         ]
         return b"\r\n".join([*lines, b"", b""])
 

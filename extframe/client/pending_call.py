@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from ..errors import TransportError
+from ..errors import ConnectError, ConnectionLost, ExtframeError, TransportError
 from .attempts import Attempts
 from .endpoint import Endpoint, path_of
 from .http1 import BODY
+from .observation import ObservedCall, is_logged
 from .replies import body_of, whole
 
 if TYPE_CHECKING:
     from .exchange import Exchange
+    from .http1 import Response
     from .transport import Transport
 
 
@@ -31,6 +34,9 @@ class PendingCall:
     def __init__(self, endpoint: Endpoint, transport: Transport, method: str) -> None:
         self._transport = transport
         self._path = path_of(method)
+        self._observed: ObservedCall | None = None
+        if endpoint.observers is not None or is_logged(DEBUG):
+            self._observed = ObservedCall(endpoint, method, None, False)
         self._attempts = Attempts(endpoint, method, math.inf, True, monotonic())
 
     def fileno(self) -> int:
@@ -50,14 +56,17 @@ class PendingCall:
         """
         while True:
             try:
-                exchange = self._transport.begin(self._path, b"")
+                exchange = self._transport.begin(self._path, b"", self._observed)
             except TransportError as failure:  # noqa: PERF203 - it is rare, and the loop short
                 if not self._is_retried(failure):
+                    self._end(failure)
                     raise
             else:
-                if exchange is not None:
-                    self._exchange = exchange
-                return exchange is not None
+                if exchange is None:
+                    self._end(ConnectError("the plugin takes no connection now: the call is made by a thread"))
+                    return False
+                self._exchange = exchange
+                return True
 
     def advance(self) -> bytes | None:
         """Read what has arrived, and return the body of the reply once all of it has.
@@ -73,9 +82,10 @@ class PendingCall:
         except TransportError as failure:
             if self._is_retried(failure) and self.send():
                 return None
+            self._end(failure)
             raise
         self._attempts.succeed()
-        return body_of(response)
+        return self._ended(response)
 
     @property
     def patience(self) -> float | None:
@@ -87,13 +97,27 @@ class PendingCall:
         response = self._exchange.settle()
         if response is None:
             return None
-        self.abandon()
-        self._attempts.succeed()
-        return response.body
-
-    def abandon(self) -> None:
-        """Close the connection."""
         self._transport.abandon(self._exchange)
+        self._attempts.succeed()
+        return self._ended(response)
+
+    def abandon(self, failure: ExtframeError | None = None) -> None:
+        """Close the connection. ``failure`` is the reason, if there is one."""
+        self._transport.abandon(self._exchange)
+        self._end(failure or ConnectionLost("the call was abandoned"))
+
+    def _ended(self, response: Response) -> bytes:
+        try:
+            body = body_of(response)
+        except ExtframeError as failure:
+            self._end(failure)
+            raise
+        self._end(None)
+        return body
+
+    def _end(self, failure: ExtframeError | None) -> None:
+        if self._observed is not None:
+            self._observed.end(failure)
 
     def _is_retried(self, failure: TransportError) -> bool:
         now = monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import SpecError
 
@@ -38,7 +38,10 @@ class RequestOptions:
         TypeError: ``headers`` is not a mapping of text to text.
     """
 
-    __slots__ = ("headers", "http_method")
+    http_method: HTTPMethod = "POST"
+    encoded_headers: RequestHeaders = ()
+    is_plain = True
+    """Whether the request is the one that is sent without options."""
 
     def __init__(
         self, http_method: HTTPMethod = "POST", headers: Mapping[str, str] | None = None, arguments: object = None
@@ -47,8 +50,13 @@ class RequestOptions:
             raise ValueError(f"http_method={http_method!r} is invalid: expected {' or '.join(_HTTP_METHODS)}")
         if http_method == "GET" and arguments is not None:
             raise ValueError("a GET request has no body: write the arguments into the query of its path")
-        self.http_method: HTTPMethod = http_method
-        self.headers: RequestHeaders = () if headers is None else encode_headers(headers)
+        self.http_method = http_method
+        self.encoded_headers = () if headers is None else encode_headers(headers)
+        self.is_plain = False
+
+    def observed(self, kind: Any) -> Any:
+        """Begin an attempt, and return what makes its exchanges: ``kind``, a class, unless the call is observed."""
+        return kind
 
     def name_of(self, path: str) -> str:
         """Return what errors call the method with this path: ``VolumeDriver.List``, ``GET /health``."""

@@ -46,7 +46,7 @@ class StreamRules:
         attempts: of the call; None to report nothing.
     """
 
-    __slots__ = ("_attempts", "_deadline", "_has_response", "_seconds", "_whole", "follows")
+    __slots__ = ("_attempts", "_deadline", "_has_response", "_seconds", "_whole", "failure", "follows")
 
     def __init__(
         self,
@@ -63,6 +63,8 @@ class StreamRules:
         self._whole = whole
         self._attempts = attempts
         self._has_response = False
+        self.failure: BaseException | None = None
+        """The error with which reading ended, if it did."""
 
     @property
     def headers_deadline(self) -> float:
@@ -90,6 +92,7 @@ class StreamRules:
 
     def record_failure(self, failure: BaseException, now: float) -> None:
         """Record how the stream ended after `record_sent`."""
+        self.failure = failure
         is_waiting = self.follows and not self._has_response
         if is_waiting and self._attempts is not None and isinstance(failure, TransportError):
             self._attempts.give_up(failure, now)

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import BinaryIO, TypeVar
 
 from ..errors import CallTimeout, ExtframeError
-from .base_transport import PIECE_SIZE, BaseTransport, is_sent, refusal
+from .base_transport import PIECE_SIZE, BaseTransport, ExchangeFactory, is_sent, refusal
 from .connection import SEND, Connection, late, wait
 from .connection_pool import ConnectionPool
 from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
@@ -50,10 +50,14 @@ class Transport(BaseTransport):
             CallTimeout: the deadline passed; ``phase`` is what was being waited for.
             ProtocolError: the response is not HTTP, or over a limit.
         """
-        exchange = self._send(Exchange, self._writer.request(path, body, options), deadline)
+        exchange = self._send(
+            Exchange if options is None else options.observed(Exchange),
+            self._writer.request(path, body, options),
+            deadline,
+        )
         return self._receive(exchange, deadline)
 
-    def begin(self, path: str, body: bytes) -> Exchange | None:
+    def begin(self, path: str, body: bytes, options: RequestOptions | None = None) -> Exchange | None:
         """Send a request without waiting; return None if connecting or sending would have to wait.
 
         That is always so over TCP, and at a unix socket whose backlog is full. Give the exchange to `advance` when its
@@ -64,17 +68,18 @@ class Transport(BaseTransport):
         """
         if not self.address.path:
             return None
-        request = self._writer.request(path, body)
+        request = self._writer.request(path, body, options)
+        kind: ExchangeFactory[Exchange] = Exchange if options is None else options.observed(Exchange)
         try:
             self._check_open(math.inf)
-            while (kept := self._reuse(Exchange, request)) is not None:
+            while (kept := self._reuse(kind, request)) is not None:
                 if is_sent(kept):
                     return kept
                 self._drop(kept.connection)
             sock = connect_now(self.address.path, self._peer_uids)
             if sock is None:
                 return None
-            exchange = self._start(Exchange, Connection(sock), request)
+            exchange = self._start(kind, Connection(sock), request)
             if is_sent(exchange):
                 return exchange
             raise refusal(exchange.connection)
@@ -103,7 +108,9 @@ class Transport(BaseTransport):
         Raises:
             ExtframeError: as `exchange`; and whatever ``data.read`` raises.
         """
-        exchange = self._send(Upload, self._writer.chunked_head(path, options), deadline)
+        exchange = self._send(
+            Upload if options is None else options.observed(Upload), self._writer.chunked_head(path, options), deadline
+        )
         try:
             _send_in_chunks(exchange, data, deadline)
         except BaseException as failure:
@@ -131,13 +138,17 @@ class Transport(BaseTransport):
             ExtframeError: as `exchange`; so does reading the stream.
         """
         rules = rules or StreamRules(deadline)
-        exchange = self._send(StreamExchange, self._writer.request(path, body, options), deadline)
+        exchange = self._send(
+            StreamExchange if options is None else options.observed(StreamExchange),
+            self._writer.request(path, body, options),
+            deadline,
+        )
         stream = ResponseStream(exchange, rules, self)
         if not rules.follows:
             stream.wait_for_headers()
         return stream
 
-    def _send(self, kind: type[E], request: bytes, deadline: float) -> E:
+    def _send(self, kind: ExchangeFactory[E], request: bytes, deadline: float) -> E:
         """Return an exchange whose request was sent, or part of it if the plugin responded before it took all."""
         try:
             self._check_open(deadline)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..client.http1 import Limits
+    from ..client.observers import Observer
     from ..handlers.handler_rows import Description
     from ..interface.async_interface import AsyncInterface
     from ..registry.local import Registry
@@ -63,8 +64,8 @@ class AsyncPluginManager(BaseManager):
     A manager belongs to the event loop of its first await. Its handlers can be registered in any thread.
 
     Args:
-        registry, groups, timeout, breaker, implements, settings, keep_alive, limits, allow, block, project: as for
-            ``PluginManager``.
+        registry, groups, timeout, breaker, implements, settings, keep_alive, limits, observers, allow, block,
+            project: as for ``PluginManager``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -83,6 +84,7 @@ class AsyncPluginManager(BaseManager):
         settings: Mapping[str, Mapping[str, Any]] = {},
         keep_alive: bool = True,
         limits: Limits | None = None,
+        observers: Iterable[Observer] = (),
         allow: Sequence[str] | None = None,
         block: Sequence[str] = (),
         project: str | None = None,
@@ -96,6 +98,7 @@ class AsyncPluginManager(BaseManager):
             settings=settings,
             keep_alive=keep_alive,
             limits=limits,
+            observers=observers,
             allow=allow,
             block=block,
             project=project,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..client.observers import Observers
 from ..concurrency.deadlines import check_timeout
 from ..handlers.access_rules import AccessRules
 from ..handlers.hook_manager import HookManager
@@ -14,6 +15,7 @@ from .arguments import chained, check_project, check_registry, entry_point_group
 if TYPE_CHECKING:
     from ..client.circuit_breaker import Breaker
     from ..client.http1 import Limits
+    from ..client.observers import Observer
     from ..handlers.failures import Failure
     from ..handlers.hook_claims import Monitor
     from ..handlers.hook_context import HookContext
@@ -35,6 +37,7 @@ class BaseManager(HookManager):
         settings: Mapping[str, Mapping[str, Any]],
         keep_alive: bool,
         limits: Limits | None,
+        observers: Iterable[Observer],
         allow: Sequence[str] | None,
         block: Sequence[str],
         project: str | None,
@@ -47,6 +50,7 @@ class BaseManager(HookManager):
         self._breaker = breaker
         self._keep_alive = keep_alive
         self._limits = limits
+        self._observers = Observers.of(observers) or ()
         self._manifests = manifests_of(implements)
         self._given_settings = settings_of(settings)
         if project is None:
@@ -83,6 +87,7 @@ class BaseManager(HookManager):
             "breaker": self._breaker,
             "keep_alive": self._keep_alive,
             "limits": self._limits,
+            "observers": self._observers,
         }
 
     @cached_property

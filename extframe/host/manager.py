@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ..client.http1 import Limits
+    from ..client.observers import Observer
     from ..handlers.handler_rows import Description
     from ..interface.declarations import Interface
     from ..registry.local import Registry
@@ -55,6 +56,7 @@ class PluginManager(BaseManager):
             validated against the interface and sent after each handshake; docs/settings.md.
         keep_alive: whether connections are kept for reuse; not those of a plugin that turns out to close them.
         limits: the largest accepted replies of plugins, handshakes included.
+        observers: are notified of each call of each plugin, handshakes included, see `Observer`.
         allow: the only handlers and plugins that may take part, by the name of the entry point, the distribution or
             the plugin, or by patterns such as ``acme-*``; ``plugin:NAME`` and ``handler:NAME`` limit an entry to one
             kind. None for all. Others are not imported or contacted. The built-in handlers need not be in it.
@@ -79,6 +81,7 @@ class PluginManager(BaseManager):
         settings: Mapping[str, Mapping[str, Any]] = {},
         keep_alive: bool = True,
         limits: Limits | None = None,
+        observers: Iterable[Observer] = (),
         allow: Sequence[str] | None = None,
         block: Sequence[str] = (),
         project: str | None = None,
@@ -92,6 +95,7 @@ class PluginManager(BaseManager):
             settings=settings,
             keep_alive=keep_alive,
             limits=limits,
+            observers=observers,
             allow=allow,
             block=block,
             project=project,

@@ -253,8 +253,8 @@ class PendingHandshake:
 
     def expire(self) -> ExtframeError:
         """End the handshake because its deadline has passed, and return the error."""
-        self._call.abandon()
         failure = late(self._call.phase)
+        self._call.abandon(failure)
         error = self.plugin._fail(failure)
         error.__cause__ = failure
         return error

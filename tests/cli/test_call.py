@@ -148,3 +148,25 @@ def test_the_call_and_the_reply_survive_a_real_pipe(extframe, add, speaks, short
     done = extframe("call", "rclone", "VolumeDriver.Get", "-", "--dir", short_path, input='{"Name": "größe"}')
     assert json.loads(done.stdout) == {"Volume": {"Name": "größe"}}
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_verbose_writes_address_request_status_and_times_to_stderr(run, add, short_path):
+    server = add("rclone", answer(b'{"Volumes": []}'))
+    result = run("call", "-v", "rclone", "VolumeDriver.List", '{"Name": "a"}', "--dir", short_path)
+    assert json.loads(result.stdout) == {"Volumes": []}
+    lines = result.stderr.splitlines()
+    assert lines[0] == f"* Calling VolumeDriver.List at {server.address}"
+    head = server.requests[0].head.decode().removesuffix("\r\n\r\n").split("\r\n")
+    assert lines[1 : len(head) + 1] == [f"> {line}" for line in head]
+    assert lines[len(head) + 1 : len(head) + 3] == ["* 14 bytes of JSON sent", "< 200 OK"]
+    assert "< content-length: 15" in lines
+    assert ": status 200, " in lines[-1]
+    assert "ms (connect " in lines[-1]
+
+
+def test_verbose_shows_what_was_sent_before_an_error(run, add, short_path):
+    add("rclone", close_after_read)
+    result = run("call", "-v", "rclone", "VolumeDriver.List", "--dir", short_path)
+    assert result.exit_code != 0
+    assert "> POST /VolumeDriver.List HTTP/1.1" in result.stderr
+    assert ": ConnectionLost, no response, " in result.stderr

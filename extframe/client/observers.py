@@ -1,0 +1,86 @@
+"""Observers of calls: what they are, and how they are called without harm to a call. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from ..logs import get_logger
+from ..text import printable
+
+if TYPE_CHECKING:
+    from .observation import CallOutcome, ObservedCall
+
+logger = get_logger(__name__)
+
+
+class Observer(Protocol):
+    """Notified of each call of a client, or of all clients of a manager: for logs, metrics and traces.
+
+    Both methods are called in the thread or task that makes the call, and must return at once. What they raise is
+    logged once and does not affect the call.
+    """
+
+    def call_started(self, call: ObservedCall) -> object:
+        """Prepare for a call that is about to be made. May put headers into ``call.headers``."""
+
+    def call_ended(self, call: ObservedCall, outcome: CallOutcome) -> object:
+        """Record a call that has ended. Called once for each `call_started`, whatever happens to the call."""
+
+
+class Observers:
+    """The observers of a client or manager, isolated from calls and from each other.
+
+    Args:
+        observers: notified in this order, and in the opposite order at the end.
+
+    Raises:
+        TypeError: one lacks a method.
+    """
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        found = tuple(observers)
+        for observer in found:
+            for method in ("call_started", "call_ended"):
+                if isinstance(observer, type) or not callable(getattr(observer, method, None)):
+                    raise TypeError(f"{observer!r} is not an observer: expected an object with a method {method}")
+        self._started = tuple(observer.call_started for observer in found)
+        self._ended = tuple(observer.call_ended for observer in reversed(found))
+        self._failed: set[object] = set()
+
+    @classmethod
+    def of(cls, observers: Iterable[Observer] | Observers) -> Observers | None:
+        """Return observers, which several clients may share; None if there are none.
+
+        Raises:
+            TypeError: one lacks a method, or it is not iterable.
+        """
+        if isinstance(observers, Observers):
+            return observers
+        made = cls(observers)
+        return made if made._started else None
+
+    def start(self, call: ObservedCall) -> None:
+        """Notify all of a call that starts."""
+        for call_started in self._started:
+            try:
+                call_started(call)
+            except Exception as error:  # noqa: BLE001, PERF203 - an observer never breaks a call
+                self.report(call_started, error)
+
+    def end(self, call: ObservedCall, outcome: CallOutcome) -> None:
+        """Notify all of a call that has ended."""
+        for call_ended in self._ended:
+            try:
+                call_ended(call, outcome)
+            except Exception as error:  # noqa: BLE001, PERF203 - an observer never breaks a call
+                self.report(call_ended, error)
+
+    def report(self, act: object, error: Exception) -> None:
+        """Log, once for each ``act``, that it failed: a method of an observer, or text."""
+        if act not in self._failed:
+            self._failed.add(act)
+            what = act if isinstance(act, str) else printable(repr(act))
+            logger.error(
+                "observing calls failed: %s: %r; calls go on, and this is logged once", what, error, exc_info=error
+            )
