@@ -35,9 +35,7 @@ class _Entry:
         """Return whether the name, or the distribution's in any spelling, matches the pattern."""
         if kind not in self.kinds:
             return False
-        found = fnmatchcase(name, self.pattern) or (
-            distribution is not None and fnmatchcase(_normalised(distribution), _normalised(self.pattern))
-        )
+        found = matches_name(self.pattern, name, distribution)
         self.has_matched = self.has_matched or found
         return found
 
@@ -208,6 +206,13 @@ class AccessRules:
         lists = [each for each in self._allow if each.restricts(kind)]
         lacking = [each for each in lists if each.matching(kind, name, distribution) is None]
         return f"is not in {lacking[0].source}{lacking[0].similar_to(kind, name)}" if lacking else None
+
+
+def matches_name(pattern: str, name: str, distribution: str | None) -> bool:
+    """Return whether a name, or the name of its distribution in any spelling, matches a pattern."""
+    return fnmatchcase(name, pattern) or (
+        distribution is not None and fnmatchcase(_normalised(distribution), _normalised(pattern))
+    )
 
 
 def similar(name: str, names: Collection[str]) -> str | None:

@@ -20,6 +20,10 @@ NOT_RUN = (CoroutineType, GeneratorType, AsyncGeneratorType)  # what a function 
 Monitor = tuple[Callable[..., None], Callable[..., None]]
 """The arguments of ``add_hookcall_monitoring``: ``before`` and ``after``."""
 
+Returned = Sequence[tuple[HookImpl, object]]
+Order = Callable[[pluggy.HookCaller, Returned], Returned]
+"""Orders what the handlers of a hook returned."""
+
 _current_run: ContextVar[HookRun | None] = ContextVar("extframe_hook_run", default=None)
 
 
@@ -51,6 +55,7 @@ class HookRecord:
     ) -> None:
         self.caller = caller
         self.is_dispatch = is_dispatch
+        self.order: Order | None = None
         self._guard = nullcontext() if guard is None else guard
         self._done: set[HookImpl] = set()
         self._failed: dict[HookImpl, BaseException] = {}
@@ -74,6 +79,11 @@ class HookRecord:
         """Return what `results` returns, each result with its handler."""
         with self._guard:
             return list(self._results)
+
+    def drivers(self) -> list[object]:
+        """Return what the handlers returned, without None: preferred handlers first, then in pluggy's order."""
+        returned = self.returned() if self.order is None else self.order(self.caller, self.returned())
+        return [driver for _, driver in returned]
 
     def failed(self) -> dict[HookImpl, BaseException]:
         """Return the handlers that raised, each with its exception."""

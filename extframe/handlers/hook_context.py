@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pluggy
 
 from .failures import Failures
-from .hook_claims import Monitor
+from .hook_claims import Monitor, Order
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,11 @@ class HookContext:
         failures: where handlers that raise, or do not return, are noted.
         monitors: returns the monitors of hook calls.
         origin: returns the name and version of the distribution of a handler.
+        order: orders the drivers that handlers return; None for pluggy's order.
     """
 
     relay: pluggy.HookRelay
     failures: Failures
     monitors: Callable[[], Sequence[Monitor]]
     origin: Callable[[object], tuple[str | None, str | None]]
+    order: Order | None = None

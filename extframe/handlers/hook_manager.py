@@ -23,7 +23,7 @@ from .hooks import (
     is_lifecycle_hook,
     make_hookspec,
 )
-from .load_warnings import host_stacklevel
+from .host_line import host_stacklevel
 from .markers import MarkedManager
 
 if TYPE_CHECKING:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from typing import TYPE_CHECKING
 
 from ..errors import PluginLoadWarning
 from ..text import cut, printable, text_of
+from .host_line import host_stacklevel
 
 if TYPE_CHECKING:
     from .entry_points import EntryPoint
 
 TEXT_LIMIT = 500  # characters of an exception in a warning; failures() has the exception
-
-_PACKAGES = (__name__.partition(".")[0], "pluggy")
 
 
 def warn_of_failure(entry: EntryPoint, error: BaseException) -> None:
@@ -39,11 +37,3 @@ def _remedy(entry: EntryPoint, error: BaseException) -> str:
         command = f": pip install --force-reinstall {package}" if package else ""
         return f"reinstall it with its dependencies{command}"
     return f"update or uninstall {package or 'its package'}, or leave it out with EXTFRAME_BLOCK={entry.name}"
-
-
-def host_stacklevel() -> int:
-    """Return the ``stacklevel`` with which the caller's ``warnings.warn`` names the line of the host."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
-        level, frame = level + 1, frame.f_back
-    return level

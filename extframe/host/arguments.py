@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..handlers.entry_points import GROUP
 
 if TYPE_CHECKING:
+    from ..handlers.preference import Preference
     from ..protocol import Manifest
     from ..registry.base import Registry
 
@@ -91,6 +92,31 @@ def settings_of(settings: Any) -> dict[str, dict[str, Any]]:
             if not isinstance(key, str):
                 raise TypeError(f"settings[{name!r}] has the key {key!r}; expected names of settings")
     return {name: dict(table) for name, table in settings.items()}
+
+
+def preference_of(prefer: Any, origin: Callable[[object], tuple[str | None, str | None]]) -> Preference | None:
+    """Return the argument ``prefer`` of a manager, None if it is empty.
+
+    Args:
+        prefer: handlers by extension point.
+        origin: returns the name and version of the distribution of a handler.
+
+    Raises:
+        TypeError: it is not a mapping of extension points to lists of names.
+    """
+    if not isinstance(prefer, Mapping):
+        raise TypeError(f"prefer is {prefer!r}; expected a dict such as {{'VolumeDriver': ['acme']}}")
+    for point, names in prefer.items():
+        if not isinstance(point, str) or not isinstance(names, list | tuple):
+            raise TypeError(f"prefer[{point!r}] is {names!r}; expected a list such as ['acme']")
+        if not all(isinstance(name, str) and name for name in names):
+            raise TypeError(f"prefer[{point!r}] is {names!r}; expected names of handlers or distributions")
+    if not prefer:
+        return None
+    from ..handlers.preference import Preference
+    from ..protocol import hook_name
+
+    return Preference({hook_name(point): list(names) for point, names in prefer.items()}, origin)
 
 
 def manifests_of(implements: Any) -> dict[str, Manifest]:

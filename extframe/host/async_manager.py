@@ -65,7 +65,7 @@ class AsyncPluginManager(BaseManager):
 
     Args:
         registry, groups, timeout, breaker, implements, settings, keep_alive, limits, observers, allow, block,
-            project: as for ``PluginManager``.
+            project, prefer: as for ``PluginManager``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -88,6 +88,7 @@ class AsyncPluginManager(BaseManager):
         allow: Sequence[str] | None = None,
         block: Sequence[str] = (),
         project: str | None = None,
+        prefer: Mapping[str, Sequence[str]] = {},
     ) -> None:
         super().__init__(
             registry,
@@ -102,6 +103,7 @@ class AsyncPluginManager(BaseManager):
             allow=allow,
             block=block,
             project=project,
+            prefer=prefer,
         )
         self._binding = LoopBinding("this AsyncPluginManager", self._bind)
         self._is_closed = False

@@ -10,7 +10,15 @@ from ..client.observers import Observers
 from ..concurrency.deadlines import check_timeout
 from ..handlers.access_rules import AccessRules
 from ..handlers.hook_manager import HookManager
-from .arguments import chained, check_project, check_registry, entry_point_groups, manifests_of, settings_of
+from .arguments import (
+    chained,
+    check_project,
+    check_registry,
+    entry_point_groups,
+    manifests_of,
+    preference_of,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from ..client.circuit_breaker import Breaker
@@ -41,6 +49,7 @@ class BaseManager(HookManager):
         allow: Sequence[str] | None,
         block: Sequence[str],
         project: str | None,
+        prefer: Mapping[str, Sequence[str]],
     ) -> None:
         check_registry(registry)
         groups = entry_point_groups(groups, check_project(project))
@@ -53,8 +62,11 @@ class BaseManager(HookManager):
         self._observers = Observers.of(observers) or ()
         self._manifests = manifests_of(implements)
         self._given_settings = settings_of(settings)
+        self._preference = preference_of(prefer, self._origin)
         if project is None:
             self.load_handlers(*self._groups)
+            if self._preference is not None:
+                self._preference.report_unknown_hooks(vars(self.hook))
 
     def __reduce__(self) -> NoReturn:
         kind = type(self).__name__
@@ -102,7 +114,8 @@ class BaseManager(HookManager):
         """Return what everything that calls handlers needs."""
         from ..handlers.hook_context import HookContext
 
-        return HookContext(self.hook, self._failures, self._current_monitors, self._origin)
+        order = None if self._preference is None else self._preference.ordered
+        return HookContext(self.hook, self._failures, self._current_monitors, self._origin, order)
 
     def _current_monitors(self) -> Sequence[Monitor]:
         return self._monitors

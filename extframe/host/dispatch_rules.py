@@ -55,6 +55,7 @@ class DispatchRules(Generic[H]):
         self._failures = context.failures
         self._monitors = context.monitors
         self._origin = context.origin
+        self._order = context.order
         self._new_calls = new_calls
 
     def is_due(self, plugin: AnyPlugin) -> bool:
@@ -101,7 +102,12 @@ class DispatchRules(Generic[H]):
     def _hook_calls(self, plugin: AnyPlugin) -> Iterator[tuple[str, H]]:
         recorded: dict[str, Any] = plugin.hook_calls
         for hook, (point, caller) in dict(self._callers(plugin)).items():
-            yield point, recorded.get(hook) or recorded.setdefault(hook, self._new_calls(caller))
+            yield point, recorded.get(hook) or recorded.setdefault(hook, self._new_record(caller))
+
+    def _new_record(self, caller: pluggy.HookCaller) -> H:
+        calls = self._new_calls(caller)
+        calls.order = self._order
+        return calls
 
     def _callers(self, plugin: AnyPlugin) -> Iterator[tuple[str, tuple[str, pluggy.HookCaller]]]:
         """Yield the hooks that a manifest names. It is untrusted: entries without a usable hook are noted, once."""

@@ -65,6 +65,9 @@ class PluginManager(BaseManager):
         project: the name of a pluggy project, for hosts that use pluggy already. The manager recognises that project's
             markers and extframe's, and has no hooks but those that the host adds. It loads handlers, by default of the
             group with the project's name, when the host calls ``load_handlers()``.
+        prefer: whose drivers are used where several handlers return one: by extension point the names of handlers or
+            distributions, or patterns, the most preferred first: ``{"VolumeDriver": ["acme"]}``. Others follow in
+            pluggy's order.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -85,6 +88,7 @@ class PluginManager(BaseManager):
         allow: Sequence[str] | None = None,
         block: Sequence[str] = (),
         project: str | None = None,
+        prefer: Mapping[str, Sequence[str]] = {},
     ) -> None:
         super().__init__(
             registry,
@@ -99,6 +103,7 @@ class PluginManager(BaseManager):
             allow=allow,
             block=block,
             project=project,
+            prefer=prefer,
         )
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()

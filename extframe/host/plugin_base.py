@@ -392,6 +392,8 @@ class PluginBase(Generic[C]):
 def driver_of(plugin: PluginBase[Any], interface: Any) -> Any:
     """Return the first driver that fits an interface, or, given the name of an extension point, the first one.
 
+    The first is that of the handler which the manager prefers, or else which pluggy calls first.
+
     Raises:
         DoesNotImplement: the manifest lacks the extension point.
         HandlerError: the driver was requested by name, and no handler returned one.
@@ -399,7 +401,7 @@ def driver_of(plugin: PluginBase[Any], interface: Any) -> Any:
     plugin.require(interface)
     point = point_of(interface)
     calls = plugin.hook_calls.get(hook_name(point))
-    results = calls.results() if calls else []
+    results = calls.drivers() if calls else []
     if not isinstance(interface, str):
         typed = [result for result in results if isinstance(result, interface)]
         return typed[0] if typed else interface.remote(plugin.client)
