@@ -42,6 +42,7 @@ _PUBLIC = {
     "protocol": "Address Endpoint Manifest PluginSpec TLSConfig",
     "registry.base": "Registry",
     "registry.chain": "RegistryChain",
+    "registry.dns_registry": "DNSRegistry",
     "registry.docker_plugins": "DockerPlugins",
     "registry.local": "LocalRegistry",
     "server": "Served ServerTLS asgi_app caller_gone serve serving",

@@ -61,6 +61,7 @@ from .protocol import PluginSpec as PluginSpec
 from .protocol import TLSConfig as TLSConfig
 from .registry.base import Registry as Registry
 from .registry.chain import RegistryChain as RegistryChain
+from .registry.dns_registry import DNSRegistry as DNSRegistry
 from .registry.docker_plugins import DockerPlugins as DockerPlugins
 from .registry.local import LocalRegistry as LocalRegistry
 from .server import Served as Served
@@ -140,6 +141,7 @@ __all__ = [
     "ConnectError",
     "ConnectionLost",
     "ConnectionPool",
+    "DNSRegistry",
     "Description",
     "DockerPlugins",
     "DoesNotImplement",

@@ -1,0 +1,144 @@
+"""A cache whose entries expire and are then refreshed in the background. Knows neither DNS nor plugins."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, TypeVar
+
+from ..concurrency.locks import signal_safe_lock
+from ..concurrency.threads import start
+from ..errors import ExtframeError
+from ..logs import get_logger
+
+SHORTEST = 1.0  # seconds for which a value is kept at least, and a failed refresh is not repeated
+LIMIT = 10_000  # entries; the oldest are forgotten first
+
+V = TypeVar("V")
+
+logger = get_logger(__name__)
+
+
+@dataclass
+class _Entry(Generic[V]):
+    value: V
+    since: float
+    until: float
+    is_refreshing: bool = False
+    failure: str = ""  # of the last refresh
+
+
+class RefreshingCache(Generic[V]):
+    """Values by name. One that has expired is used until it was refreshed, however long that fails.
+
+    Args:
+        load: returns the value of a name and the seconds for which it holds. It may wait.
+        name: of the thread that refreshes, in lists of threads.
+        clock: returns the time in seconds.
+    """
+
+    def __init__(
+        self, load: Callable[[str], tuple[V, float]], name: str, clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._load = load
+        self._name = name
+        self._clock = clock
+        self._entries: dict[str, _Entry[V]] = {}
+        self._due: deque[str] = deque()
+        self._lock = signal_safe_lock()
+        self._thread: threading.Thread | None = None
+
+    def get(self, name: str, *, grace: float = 0.0) -> V:
+        """Return a value, loaded if there is none or it has expired.
+
+        Args:
+            name: of the value.
+            grace: seconds for which one that has expired is returned all the same, and refreshed in the background.
+
+        Raises:
+            ExtframeError: it cannot be loaded, and never was.
+        """
+        entry = self._entries.get(name)
+        if entry is not None and self._clock() < entry.until + grace:
+            self.peek(name)
+            return entry.value
+        try:
+            return self._refresh(name)
+        except ExtframeError as error:
+            if entry is None:
+                raise
+            self._postpone(entry, error)
+            return entry.value
+
+    def peek(self, name: str) -> V | None:
+        """Return a value at once, None if there is none. One that has expired is refreshed in the background."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        if self._clock() >= entry.until and not entry.is_refreshing:
+            entry.is_refreshing = True
+            self._due.append(name)
+            self._wake()
+        return entry.value
+
+    def invalidate(self, name: str) -> None:
+        """Have the next `get` load a value, if it is older than a second."""
+        entry = self._entries.get(name)
+        if entry is not None and self._clock() - entry.since >= SHORTEST:
+            entry.until = -math.inf
+
+    def is_invalid(self, name: str) -> bool:
+        """Return whether `invalidate` has been called since a value was loaded, or could not be."""
+        entry = self._entries.get(name)
+        return entry is not None and entry.until == -math.inf
+
+    def _refresh(self, name: str) -> V:
+        value, seconds = self._load(name)
+        now = self._clock()
+        with self._lock:
+            self._entries.pop(name, None)  # so that the oldest come first
+            self._entries[name] = _Entry(value, now, now + max(seconds, SHORTEST))
+            for oldest in list(self._entries)[:-LIMIT]:
+                del self._entries[oldest]
+        return value
+
+    def _postpone(self, entry: _Entry[V], error: Exception) -> None:
+        entry.until = self._clock() + SHORTEST
+        entry.is_refreshing = False
+        if entry.failure != str(error):
+            entry.failure = str(error)
+            with suppress(Exception):  # of a log handler
+                logger.warning("%s; what was found before is used", error)
+
+    # In the background: one thread, which ends when nothing is due.
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._thread is not None and self._thread.is_alive():
+                return
+            thread = self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+            with suppress(ExtframeError):  # no thread: the next `get` loads it
+                start(thread)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                name = self._due.popleft()
+            except IndexError:
+                with self._lock:
+                    if self._due:
+                        continue
+                    self._thread = None
+                    return
+            entry = self._entries.get(name)
+            if entry is None:
+                continue
+            try:
+                self._refresh(name)
+            except Exception as error:  # noqa: BLE001 - logged
+                self._postpone(entry, error)

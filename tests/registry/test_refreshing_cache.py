@@ -1,0 +1,89 @@
+"""A cache whose entries expire: what is returned when, with a clock of the test's own."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from faultserver import eventually
+
+from extframe import ExtframeError
+from extframe.registry.refreshing_cache import RefreshingCache
+
+
+class Source:
+    """What a cache loads from: values that count up, valid for ten seconds of a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.loads = 0
+        self.failure: Exception | None = None
+        self.cache = RefreshingCache(self.load, "test cache", lambda: self.now)
+
+    def load(self, name: str) -> tuple[str, float]:
+        self.loads += 1
+        if self.failure is not None:
+            raise self.failure
+        return f"{name}{self.loads}", 10.0
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+def test_a_value_is_loaded_again_when_it_has_expired(source):
+    assert source.cache.peek("a") is None
+    assert [source.cache.get("a"), source.cache.get("a"), source.cache.peek("a")] == ["a1", "a1", "a1"]
+    source.now += 10
+    assert source.cache.get("a") == "a2"
+    source.now += 10
+    assert source.cache.peek("a") == "a2"
+    assert eventually(lambda: source.cache.peek("a") == "a3")
+    source.now += 12
+    assert source.cache.get("a", grace=3) == "a3"
+    assert eventually(lambda: source.cache.peek("a") == "a4")
+    source.now += 14
+    assert source.cache.get("a", grace=3) == "a5"
+    assert eventually(lambda: not [each for each in threading.enumerate() if each.name == "test cache"])
+
+
+@pytest.mark.parametrize("failure", [ExtframeError("no answer"), LookupError("a bug")])
+def test_a_failed_refresh_keeps_the_value_is_logged_once_and_not_repeated_at_once(source, failure, caplog):
+    source.cache.get("a")
+    source.failure = failure
+    for _ in range(3):
+        source.now += 10
+        loads = source.loads
+        assert source.cache.peek("a") == "a1"
+        assert eventually(lambda loads=loads: source.loads == loads + 1)
+        assert eventually(lambda: not source.cache._entries["a"].is_refreshing)
+        assert source.cache.get("a") == source.cache.peek("a") == "a1"
+        assert source.loads == loads + 1
+    assert [record.getMessage() for record in caplog.records] == [f"{failure}; what was found before is used"]
+
+
+def test_what_was_never_loaded_raises(source):
+    source.failure = ExtframeError("no answer")
+    with pytest.raises(ExtframeError, match="no answer"):
+        source.cache.get("a")
+
+
+def test_an_invalid_value_is_loaded_again_but_not_more_than_once_a_second(source):
+    source.cache.get("a")
+    source.cache.invalidate("a")
+    assert not source.cache.is_invalid("a")
+    source.now += 1
+    source.cache.invalidate("a")
+    source.cache.invalidate("b")
+    assert source.cache.is_invalid("a")
+    assert source.cache.get("a") == "a2"
+    assert not source.cache.is_invalid("a")
+
+
+def test_the_oldest_are_forgotten_first(source, monkeypatch):
+    monkeypatch.setattr("extframe.registry.refreshing_cache.LIMIT", 2)
+    for name in "abac":
+        source.cache.get(name)
+        source.now += 20
+    assert [source.cache.peek(name) is None for name in "abc"] == [False, True, False]
