@@ -11,6 +11,8 @@ _PUBLIC = {
     "client.http1": "Limits",
     "client.observation": "CallOutcome ObservedCall",
     "client.observers": "Observer",
+    "client.opentelemetry": "OpenTelemetryObserver",
+    "client.prometheus": "PrometheusObserver",
     "client.retry": "Retry",
     "client.transport": "ConnectionPool",
     "errors": (
@@ -46,6 +48,7 @@ _PUBLIC = {
     "registry.docker_plugins": "DockerPlugins",
     "registry.local": "LocalRegistry",
     "server": "Served ServerTLS asgi_app caller_gone serve serving",
+    "server.opentelemetry": "OpenTelemetryMiddleware",
     "supervisor.status": "PluginStatus ProcessExit ProcessState",
     "supervisor.supervisor": "Supervisor",
     "subsystems.async_authz": "AsyncAuthz",

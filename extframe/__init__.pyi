@@ -7,6 +7,8 @@ from .client.http1 import Limits as Limits
 from .client.observation import CallOutcome as CallOutcome
 from .client.observation import ObservedCall as ObservedCall
 from .client.observers import Observer as Observer
+from .client.opentelemetry import OpenTelemetryObserver as OpenTelemetryObserver
+from .client.prometheus import PrometheusObserver as PrometheusObserver
 from .client.retry import Retry as Retry
 from .client.transport import ConnectionPool as ConnectionPool
 from .errors import ActivationError as ActivationError
@@ -70,6 +72,7 @@ from .server import asgi_app as asgi_app
 from .server import caller_gone as caller_gone
 from .server import serve as serve
 from .server import serving as serving
+from .server.opentelemetry import OpenTelemetryMiddleware as OpenTelemetryMiddleware
 from .subsystems.async_authz import AsyncAuthz as AsyncAuthz
 from .subsystems.async_ipam import AsyncIpamDriver as AsyncIpamDriver
 from .subsystems.async_log import AsyncLogDriver as AsyncLogDriver
@@ -176,6 +179,8 @@ __all__ = [
     "NetworkDriver",
     "ObservedCall",
     "Observer",
+    "OpenTelemetryMiddleware",
+    "OpenTelemetryObserver",
     "Outcomes",
     "PartialLogMetadata",
     "Plugin",
@@ -191,6 +196,7 @@ __all__ = [
     "PortConfig",
     "ProcessExit",
     "ProcessState",
+    "PrometheusObserver",
     "ProtocolError",
     "ReadConfig",
     "Registry",

@@ -61,6 +61,7 @@ class PluginApp:
 
     Attributes:
         implements: their extension points, as the manifest lists them.
+        methods: the wire names of their methods.
     """
 
     def __init__(self, drivers: tuple[object, ...], *, serialize: str | None, executor: Executor, limit: int) -> None:
@@ -74,6 +75,7 @@ class PluginApp:
         self._configuration = Configuration(drivers)
         self._waiting = {path: call for path, call in calls.items() if self._configuration.covers(call.method.wire)}
         self._calls = {path: call for path, call in calls.items() if path not in self._waiting}
+        self.methods = frozenset(path.lstrip("/") for path in self._calls)
         self._manifest = encode_json(_manifest(self.implements, drivers, self._configuration.points))
         self._locks = KeyedLock()
         self._serialize = serialize

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from ..logs import get_logger
-from .app import QUEUE_TIMEOUT, THREADS, PluginApp, asgi_app
+from .app import QUEUE_TIMEOUT, THREADS, asgi_app
+from .asgi import App
 from .limits import ServerLimits
 from .listeners import ListenOptions, listen, listen_as_started
 from .sockets import Listener
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DRAIN = 5.0  # seconds
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+Middleware = Callable[[App], App]
 
 logger = get_logger(__name__)
 
@@ -58,6 +61,7 @@ def serve(
     threads: int = THREADS,
     queue_timeout: float = QUEUE_TIMEOUT,
     drain: float = DRAIN,
+    middleware: Sequence[Middleware] = (),
     **options: Unpack[ServeOptions],
 ) -> None:
     """Serve ``drivers`` as the plugin ``name`` until SIGTERM, SIGINT or SIGHUP, then return.
@@ -75,6 +79,8 @@ def serve(
         queue_timeout: how many seconds a call waits for a thread, or for its turn under ``serialize``, before it is
             answered with status 503.
         drain: how many seconds shutdown waits for calls in flight.
+        middleware: ASGI middleware, such as `OpenTelemetryMiddleware`: each takes an application and returns one. The
+            first one is the outermost.
         options: where to listen, see ``ListenOptions``, and limits for requests, see ``ServeOptions``.
 
     Raises:
@@ -93,7 +99,7 @@ def serve(
 
         stack.enter_context(without_blocking())
         listener = stack.enter_context(_closing(listen_as_started(name, **where)))
-        server = _server(app, listener, where, limits, drain)
+        server = _server(_wrapped(app, middleware), listener, where, limits, drain)
         stack.enter_context(server.stopped_by_signals())
         logger.info("plugin %r (%s) listens at %s", name, ", ".join(app.implements), listener.address)
         server.run()
@@ -134,6 +140,7 @@ def serving(
     threads: int = THREADS,
     queue_timeout: float = QUEUE_TIMEOUT,
     drain: float = DRAIN,
+    middleware: Sequence[Middleware] = (),
     **options: Unpack[ServeOptions],
 ) -> Iterator[Served]:
     """Serve ``drivers`` in the background while the block runs: for tests, and in programs with an event loop.
@@ -152,7 +159,7 @@ def serving(
         if where.get("directory") is None and where.get("app") is None:
             where["directory"] = stack.enter_context(TemporaryDirectory(prefix="extframe-"))
         listener = stack.enter_context(_closing(listen(name, **where)))
-        server = _server(app, listener, where, limits, drain)
+        server = _server(_wrapped(app, middleware), listener, where, limits, drain)
         found_in = listener.file.path.parent if listener.file is not None else Path(where.get("directory") or ".")
         stack.enter_context(server.in_background())
         yield Served(name, listener.address, found_in)
@@ -176,7 +183,13 @@ def _closing(listener: Listener) -> Iterator[Listener]:
         listener.close()
 
 
-def _server(app: PluginApp, listener: Listener, where: ListenOptions, limits: ServerLimits, drain: float) -> HTTPServer:
+def _wrapped(app: App, middleware: Sequence[Middleware]) -> App:
+    for wrap in reversed(middleware):
+        app = wrap(app)
+    return app
+
+
+def _server(app: App, listener: Listener, where: ListenOptions, limits: ServerLimits, drain: float) -> HTTPServer:
     from .http_server import HTTPServer
 
     tls = where.get("tls")
