@@ -80,7 +80,7 @@ class RefreshingCache(Generic[V]):
         entry = self._entries.get(name)
         if entry is None:
             return None
-        if self._clock() >= entry.until and not entry.is_refreshing:
+        if self._clock() >= entry.until and not (entry.is_refreshing and self._is_running()):
             entry.is_refreshing = True
             self._due.append(name)
             self._wake()
@@ -117,9 +117,14 @@ class RefreshingCache(Generic[V]):
 
     # In the background: one thread, which ends when nothing is due.
 
+    def _is_running(self) -> bool:
+        """Return whether the thread runs. After a fork it does not, in the child."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
     def _wake(self) -> None:
         with self._lock:
-            if self._thread is not None and self._thread.is_alive():
+            if self._is_running():
                 return
             thread = self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
             with suppress(ExtframeError):  # no thread: the next `get` loads it
@@ -136,7 +141,7 @@ class RefreshingCache(Generic[V]):
                     self._thread = None
                     return
             entry = self._entries.get(name)
-            if entry is None:
+            if entry is None or self._clock() < entry.until:
                 continue
             try:
                 self._refresh(name)

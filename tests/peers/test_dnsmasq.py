@@ -26,6 +26,8 @@ ZONE = [
     "--srv-host=rclone.plugins.example,b.plugins.example,9000,2,10",
     "--host-record=a.plugins.example,127.0.0.2",
     "--host-record=b.plugins.example,127.0.0.3",
+    # More than one datagram has room for.
+    *(f"--srv-host=many.plugins.example,instance-{number}.plugins.example,9000" for number in range(100)),
 ]
 
 
@@ -70,6 +72,7 @@ with contextlib.ExitStack() as stack:
         spec = registry.find("rclone")
         result["endpoints"] = [[each.address, each.weight, each.draining] for each in spec.endpoints]
         volumes = pm.driver("rclone", extframe.VolumeDriver)
+        result["many"] = len(registry.find("many").endpoints)
         result["called"] = volumes.list()[0].name
         result["stamp"] = registry.stamp(spec) == spec.stamp
     time.sleep(1.1)  # longer than the TTL
@@ -108,6 +111,7 @@ def test_plugins_are_found_through_the_dns_server_of_the_system(need: Callable[[
     assert json.loads(done.stdout) == {
         "scan": ["rclone"],
         "endpoints": [["tcp://a.plugins.example:9000", 10, False], ["tcp://b.plugins.example:9000", 10, True]],
+        "many": 100,
         "called": "127.0.0.2",
         "stamp": True,
         "without a server": [["rclone"], "127.0.0.2"],

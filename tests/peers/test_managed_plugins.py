@@ -6,15 +6,20 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from engines import Engine, build_static, running
 from faultserver import eventually
+
+if TYPE_CHECKING:
+    from conftest import Program
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the engine runs as root")
 
@@ -31,13 +36,24 @@ class Journal:
     def plugin_removed(self, name):
         print("removed", name, flush=True)
 
-def mount(volumes):
+def driver(name):
+    return pm.driver(name, extframe.VolumeDriver, timeout=60)
+
+def mount(name):
+    volumes = driver(name)
     volumes.create("photos")
     with open(volumes.mount("photos", id="1") + "/one") as file:
         return file.read()
 
-def mountpoints(volumes):
-    return {volume.name: volume.mountpoint for volume in volumes.list()}
+def mountpoints(name):
+    return {volume.name: volume.mountpoint for volume in driver(name).list()}
+
+def points(name):
+    return pm.get(name, timeout=60).manifest.implements
+
+def as_nobody(name):
+    os.seteuid(65534)
+    pm.get(name)
 
 pm = extframe.PluginManager(extframe.DockerPlugins(sys.argv[1]))
 pm.register(Journal())
@@ -45,10 +61,7 @@ with pm, pm.watch():
     for line in sys.stdin:
         act, name = line.split()
         try:
-            if act == "as-nobody":
-                os.seteuid(65534)
-                pm.get("acme/other")
-            print("=", json.dumps(globals()[act](pm.driver(name, extframe.VolumeDriver, timeout=60))), flush=True)
+            print("=", json.dumps(globals()[act](name)), flush=True)
         except extframe.ExtframeError as error:
             print("=", type(error).__name__, error, flush=True)
 """
@@ -64,11 +77,11 @@ def engine(need: Callable[[str], str]) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def create(need: Callable[[str], str], engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """A function that installs ``go/managed`` under a name, with arguments; it is disabled then."""
+    """A function that installs ``go/managed`` under a name, with arguments and types; it is disabled then."""
     programs = tmp_path_factory.mktemp("managed")
     build_static(need("go"), "managed", programs)
 
-    def create(name: str, *arguments: str) -> None:
+    def create(name: str, *arguments: str, types: Sequence[str] = ("docker.volumedriver/1.0",)) -> None:
         directory = tmp_path_factory.mktemp("plugin")
         for inside in ("run/docker/plugins", "mnt/state"):
             (directory / "rootfs" / inside).mkdir(parents=True)
@@ -76,7 +89,7 @@ def create(need: Callable[[str], str], engine: Engine, tmp_path_factory: pytest.
         configuration = {
             "Description": "volumes in memory",
             "Entrypoint": ["/managed", *arguments],
-            "Interface": {"Types": ["docker.volumedriver/1.0"], "Socket": arguments[0]},
+            "Interface": {"Types": [*types], "Socket": arguments[0]},
             "Network": {"Type": "none"},
             "PropagatedMount": "/mnt/state",
             "Linux": {"Capabilities": ["CAP_SYS_ADMIN"]},
@@ -153,23 +166,50 @@ def test_a_managed_plugin_is_found_used_and_restarted(engine, create, host):
     while host.event() != "activated acme/other:2":
         pass
     assert host.ask("mountpoints", "acme/other") == "{}"
-    refused = host.ask("as-nobody", "acme/vol")
+    refused = host.ask("as_nobody", "acme/other")
     assert refused.startswith("SpecError managed plugin acme/other:2: only root may enter /run/docker/plugins")
 
 
-def test_a_plugin_that_is_disabled_or_replaced_is_noticed(engine, create, host):
-    create("acme/new", "new.sock")
-    engine("plugin", "enable", "acme/new")
-    while host.event() != "activated acme/new:latest":
+@pytest.fixture
+def images(need: Callable[[str], str], start: Callable[..., Program], tmp_path: Path) -> str:
+    """Where the engine pushes plugins to and pulls them from: Docker's registry of images."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    configuration = tmp_path / "registry.yml"
+    storage = {"filesystem": {"rootdirectory": str(tmp_path / "images")}}
+    configuration.write_text(json.dumps({"version": 0.1, "storage": storage, "http": {"addr": address}}))
+    start(need("docker-registry"), "serve", configuration).wait_for("listening on")
+    return address
+
+
+def test_plugins_that_are_disabled_upgraded_and_replaced_are_noticed(engine, create, host, images):
+    create(f"{images}/acme/up:1", "up.sock")
+    create(f"{images}/acme/up:2", "new.sock", types=["docker.volumedriver/1.0", "docker.logdriver/1.0"])
+    for tag in (1, 2):
+        engine("plugin", "push", f"{images}/acme/up:{tag}")
+        engine("plugin", "rm", f"{images}/acme/up:{tag}")
+    engine("plugin", "install", "--grant-all-permissions", "--alias=acme/up", f"{images}/acme/up:1")
+    while host.event() != "activated acme/up:latest":
         pass
-    engine("plugin", "disable", "acme/new")
-    assert host.event() == "removed acme/new:latest"
-    command = f"docker --host {engine.address} plugin enable acme/new:latest"
-    assert host.ask("mountpoints", "acme/new").endswith(f"acme/new:latest is disabled; enable it with: {command}")
-    engine("plugin", "rm", "acme/new")
-    create("acme/new", "new.sock")
-    engine("plugin", "enable", "acme/new")
-    assert host.event() == "activated acme/new:latest"
+    assert json.loads(host.ask("points", "acme/up")) == ["VolumeDriver"]
+    engine("plugin", "disable", "acme/up")
+    assert host.event() == "removed acme/up:latest"
+    command = f"docker --host {engine.address} plugin enable acme/up:latest"
+    assert host.ask("mountpoints", "acme/up").endswith(f"acme/up:latest is disabled; enable it with: {command}")
+    # The same id, with another configuration.
+    upgrade = ("--grant-all-permissions", "--skip-remote-check", "acme/up", f"{images}/acme/up:2")
+    engine("plugin", "upgrade", *upgrade)
+    engine("plugin", "enable", "acme/up")
+    assert host.event() == "activated acme/up:latest"
+    assert json.loads(host.ask("points", "acme/up")) == ["VolumeDriver", "LogDriver"]
+    # The same name, with another id.
+    engine("plugin", "disable", "acme/up")
+    engine("plugin", "rm", "acme/up")
+    assert host.event() == "removed acme/up:latest"
+    create("acme/up", "up.sock")
+    engine("plugin", "enable", "acme/up")
+    assert host.event() == "activated acme/up:latest"
+    assert host.ask("mountpoints", "acme/up") == "{}"
 
 
 def test_the_command_lists_shows_calls_and_checks_a_managed_plugin(engine, create):

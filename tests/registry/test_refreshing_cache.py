@@ -63,6 +63,18 @@ def test_a_failed_refresh_keeps_the_value_is_logged_once_and_not_repeated_at_onc
     assert [record.getMessage() for record in caplog.records] == [f"{failure}; what was found before is used"]
 
 
+def test_a_refresh_for_which_there_was_no_thread_is_made_later(source, monkeypatch):
+    def refuse(thread: threading.Thread) -> None:
+        raise ExtframeError("no thread")
+
+    source.cache.get("a")
+    source.now += 10
+    with monkeypatch.context() as patch:
+        patch.setattr("extframe.registry.refreshing_cache.start", refuse)
+        assert source.cache.peek("a") == "a1"
+    assert eventually(lambda: source.cache.peek("a") == "a2")
+
+
 def test_what_was_never_loaded_raises(source):
     source.failure = ExtframeError("no answer")
     with pytest.raises(ExtframeError, match="no answer"):
