@@ -63,6 +63,7 @@ __all__ = [
 ACTIVATE = "Plugin.Activate"
 CONFIGURE = "Plugin.Configure"  # extframe's own: the settings of a plugin
 NOT_CONFIGURED = 428  # the status of calls to a plugin that waits for its settings (RFC 6585: Precondition Required)
+LIFELINE = "EXTFRAME_LIFELINE"  # the variable with the number of a descriptor that a host which started a plugin holds
 NAME_LIMIT = 255  # bytes: NAME_MAX of Linux's file systems
 MANIFEST_LIMIT = 64 * 1024  # bytes: a manifest is a few names, each of which is looked up at every use of the plugin
 UNIX_PATH_LIMIT = 107  # bytes: sun_path of unix(7) without the final NUL

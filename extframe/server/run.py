@@ -69,7 +69,7 @@ def serve(
     Shutdown removes the socket or spec file, lets the calls in flight end, and answers those that have not ended after
     ``drain`` seconds with an error. A second signal ends the wait. Sockets that systemd passed (``LISTEN_FDS``) are
     served in place of any other. Log lines go to stderr unless logging is configured; they are dropped, not waited
-    for, while stderr is blocked.
+    for, while stderr is blocked. Started by a `Supervisor`, the process ends with the host, however that ends.
 
     Args:
         drivers: objects of classes that subclass an interface, or that ``@implements`` marks.
@@ -94,9 +94,11 @@ def serve(
     app = asgi_app(*drivers, serialize=serialize, threads=threads, queue_timeout=queue_timeout, limit=limits.limit)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     with ExitStack() as stack:
-        stack.callback(app.close)
+        from .lifeline import ended_with_host
         from .log_stream import without_blocking
 
+        stack.enter_context(ended_with_host())
+        stack.callback(app.close)
         stack.enter_context(without_blocking())
         listener = stack.enter_context(_closing(listen_as_started(name, **where)))
         server = _server(_wrapped(app, middleware), listener, where, limits, drain)

@@ -50,9 +50,10 @@ def main(control: int, host: int) -> None:
 class _Child:
     """A process that was started, until it is reaped."""
 
-    def __init__(self, key: int, failure: int) -> None:
+    def __init__(self, key: int, failure: int, group: str) -> None:
         self.key = key
         self.failure = failure  # read end of the pipe through which the process reports why it cannot run the program
+        self.group = group  # the directory of its control group, "" if it has none
 
 
 class Launcher:
@@ -64,6 +65,8 @@ class Launcher:
         self._received = b""
         self._descriptors: list[int] = []
         self._stopping = False
+        self._groups = ControlGroups()
+        self._send(key=None, groups=self._groups.path, failed=self._groups.fault)
         self._wake, wake = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake, False)
@@ -141,15 +144,17 @@ class Launcher:
     def _start(self, request: dict[str, Any]) -> None:
         count = request["descriptors"]
         descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        request["group"] = self._groups.create()
         try:
             pid, failure = _fork(request, descriptors)
         except OSError as refused:
+            self._groups.end(request["group"])
             self._send(key=request["key"], exited=None, failed=f"cannot start a process: {refused.strerror}")
             return
         finally:
             for each in descriptors:
                 os.close(each)
-        self._children[pid] = _Child(request["key"], failure)
+        self._children[pid] = _Child(request["key"], failure, request["group"])
         self._send(key=request["key"], pid=pid)
 
     def _reap(self) -> None:
@@ -158,6 +163,7 @@ class Launcher:
             child = self._children.pop(pid, None)
             if child is not None:  # else an orphan that a plugin left
                 _signal_group(pid, signal.SIGKILL)  # what is left of it; its id is not reused until it is reaped
+                self._groups.end(child.group)
             if status is None:
                 _, status = os.waitpid(pid, 0)
             if child is not None:
@@ -177,6 +183,7 @@ class Launcher:
             self._drain_wake()
             self._reap()
         self._signal_all(signal.SIGKILL)
+        self._groups.close()
         for _ in range(100):  # killing one may turn its children into ours
             self._reap()
             orphans = _own_children()
@@ -190,6 +197,135 @@ class Launcher:
     def _signal_all(self, number: int) -> None:
         for pid in self._children:
             _signal_group(pid, number)
+
+
+class ControlGroups:
+    """A control group (cgroup v2) for each child: it also has the processes that left the child's process group.
+
+    They are created below the group of this process, where root or a user to whom it was delegated may do so.
+    Elsewhere, as on macOS, there are none. The launcher's directory is locked while it runs: one that is not locked was
+    left by a launcher that was killed.
+    """
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.fault = ""
+        self._count = 0
+        try:
+            base = _own_control_group()
+            for name in os.listdir(base):
+                if name.startswith(GROUP_PREFIX):
+                    _remove_stale_group(f"{base}/{name}")
+            path = f"{base}/{GROUP_PREFIX}{os.getpid()}"
+            os.mkdir(path)
+            self._lock = _locked(path)
+            if not os.access(f"{path}/cgroup.kill", os.W_OK):  # before Linux 5.14
+                os.rmdir(path)
+                raise OSError(0, "no cgroup.kill")
+        except OSError as refused:
+            self.fault = refused.strerror or str(refused)
+        else:
+            self.path = path
+
+    def create(self) -> str:
+        """Return the directory of a new group, "" if there can be none."""
+        if not self.path:
+            return ""
+        self._count += 1
+        path = f"{self.path}/{self._count}"
+        try:
+            os.mkdir(path)
+        except OSError:
+            return ""
+        return path
+
+    def end(self, path: str) -> None:
+        """Kill every process of a group, and remove the group once they are gone."""
+        if path:
+            _kill_group(path)
+            self._remove_empty()
+
+    def close(self) -> None:
+        """Kill every process of every group."""
+        if self.path:
+            _kill_group(self.path)
+            _remove_group(self.path)
+            os.close(self._lock)
+
+    def _remove_empty(self) -> None:
+        for path in _subgroups(self.path):
+            _rmdir(path)
+
+
+GROUP_PREFIX = "extframe-"
+
+
+def _own_control_group() -> str:
+    """Return the directory of the group of this process; raise OSError if there is none."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        mounts = [line.split() for line in file]
+    roots = [fields[1] for fields in mounts if fields[2] == "cgroup2"]
+    with open("/proc/self/cgroup", encoding="utf-8", errors="surrogateescape") as file:
+        own = [line[3:].strip() for line in file if line.startswith("0::")]
+    if not roots or not own or ".." in own[0]:
+        raise OSError(0, "no cgroup v2")
+    return (roots[0] + own[0]).rstrip("/")
+
+
+def _locked(path: str) -> int:
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_stale_group(path: str) -> None:
+    try:
+        descriptor = _locked(path)
+    except OSError:
+        return  # its launcher runs
+    _kill_group(path)
+    _remove_group(path)
+    os.close(descriptor)
+
+
+def _kill_group(path: str) -> None:
+    try:
+        with open(f"{path}/cgroup.kill", "w") as file:
+            file.write("1")
+    except OSError:
+        return
+
+
+def _remove_group(path: str) -> None:
+    """Remove a group whose processes were killed, once they are gone."""
+    for _ in range(100):
+        if _rmdir(path):
+            return
+        select.poll().poll(10)
+
+
+def _subgroups(path: str) -> list[str]:
+    try:
+        return [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _rmdir(path: str) -> bool:
+    """Remove a group and those below it, which a plugin may have made; return whether they had no processes."""
+    for each in _subgroups(path):
+        _rmdir(each)
+    try:
+        os.rmdir(path)
+    except OSError:
+        return False
+    return True
 
 
 def _ignore(*_: object) -> None:
@@ -272,6 +408,7 @@ def _become(request: dict[str, Any], descriptors: list[int], report: int, parent
 
 def _run_program(request: dict[str, Any], descriptors: list[int], parent: int) -> NoReturn:
     act = request["act"] = ["set up the process"]
+    _enter_group(request["group"])
     os.setsid()
     for number in signal.valid_signals():  # `nohup` and background jobs of shells ignore some
         if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) != signal.SIG_DFL:
@@ -299,6 +436,15 @@ def _run_program(request: dict[str, Any], descriptors: list[int], parent: int) -
     act[0] = f"run {request['program']}"
     program = request["program"] if request["sha256"] is None else _verified(request["program"], request["sha256"])
     os.execve(program, request["argv"], environment)
+
+
+def _enter_group(path: str) -> None:
+    try:
+        if path:
+            with open(f"{path}/cgroup.procs", "w") as file:
+                file.write("0")
+    except OSError:
+        return  # the process group and the subreaper remain
 
 
 def _place(descriptors: list[int]) -> None:

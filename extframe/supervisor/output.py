@@ -7,6 +7,7 @@ import os
 import re
 import select
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -176,6 +177,7 @@ class OutputReader:
         self._poll.register(self._wake.descriptor, select.POLLIN)
         self._thread = threading.Thread(target=self._run, name="extframe plugin output", daemon=True)
         start(self._thread)
+        _readers.add(self)
 
     def add(self, output: ProcessOutput) -> None:
         """Read an output until its end."""
@@ -187,6 +189,12 @@ class OutputReader:
         self._closing = True
         self._wake.up()
         self._thread.join(timeout)
+
+    def forget(self) -> None:
+        """Close the pipes in a process that the host forked, whose end the plugins would otherwise wait for."""
+        for output in [*self._outputs.values(), *self._new]:
+            with suppress(OSError):
+                os.close(output.descriptor)
 
     def _run(self) -> None:
         try:
@@ -216,3 +224,15 @@ class OutputReader:
             output = self._new.popleft()
             self._outputs[output.descriptor] = output
             self._poll.register(output.descriptor, select.POLLIN)
+
+
+_readers: weakref.WeakSet[OutputReader] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for reader in list(_readers):
+        reader.forget()
+        _readers.discard(reader)
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -148,6 +148,9 @@ class PluginProcesses:
         launcher = self._launcher
         messages = None if launcher is None else launcher.receive()
         for message in messages or ():
+            if "groups" in message:
+                _log_groups(message["groups"], message["failed"])
+                continue
             plugin = self._by_key.get(message["key"])
             if plugin is not None and "pid" in message:
                 plugin.started(message["pid"])
@@ -167,3 +170,10 @@ class PluginProcesses:
     def _release(self) -> None:
         if self._launcher is not None:
             self._forget_launcher(self._launcher)
+
+
+def _log_groups(path: str, fault: str) -> None:
+    if path:
+        logger.debug("each plugin has a control group in %s", path)
+    else:
+        logger.debug("plugins have no control groups (%s): process groups end what they start", fault)

@@ -8,6 +8,7 @@ import socket
 from contextlib import suppress
 
 BACKLOG = 1024
+_DRAFT = ".new"  # shorter than NAME.sock, whose length is limited
 
 
 class PluginSocket:
@@ -24,15 +25,21 @@ class PluginSocket:
     def listen(self) -> socket.socket:
         """Listen with a new socket. Connections that wait at the one before end, as its process has ended.
 
+        The new socket replaces the other at its path at once: clients never find none.
+
         Raises:
             OSError: the socket cannot be made.
         """
-        self.remove()
+        self.release()
+        draft = os.path.join(os.path.dirname(self.path), _DRAFT)
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            made.bind(self.path)
-            os.chmod(self.path, 0o600)
+            with suppress(FileNotFoundError):
+                os.unlink(draft)
+            made.bind(draft)
+            os.chmod(draft, 0o600)
             made.listen(BACKLOG)
+            os.rename(draft, self.path)
         except BaseException:
             made.close()
             raise

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import SpecError
+from ..protocol import LIFELINE
 from .config import SOCKET_PLACEHOLDER, PluginConfig
 from .environments.store import python_of
 
@@ -22,6 +23,7 @@ PASSED = (
     "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY",
 )  # fmt: skip
 """The variables that every plugin gets from the host's environment, if they are set."""
+_STDOUT = "1"  # a pipe whose other end is the host's alone
 # Only documented API that every version of extframe has: an environment may hold an older or newer one.
 _SERVE = """\
 import functools, importlib, sys
@@ -46,7 +48,7 @@ def launch_request(config: PluginConfig, *, socket: str, environments: str, pyth
         SpecError: the user, the program or the environment does not exist.
     """
     account = _account(config)
-    environment = process_environment(config, os.environ)
+    environment = {**process_environment(config, os.environ), LIFELINE: _STDOUT}
     argv = _command(config, environments, python)
     argv = [each.replace(SOCKET_PLACEHOLDER, socket) for each in argv]
     return {
@@ -62,7 +64,7 @@ def launch_request(config: PluginConfig, *, socket: str, environments: str, pyth
 
 
 def process_environment(config: PluginConfig, host: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a plugin, without what systemd's socket protocol adds."""
+    """Return the environment of a plugin, without its lifeline and what systemd's socket protocol adds."""
     patterns = (*PASSED, *config.pass_env)
     environment = {name: value for name, value in host.items() if any(fnmatchcase(name, each) for each in patterns)}
     environment.setdefault("PATH", DEFAULT_PATH)

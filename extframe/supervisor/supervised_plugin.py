@@ -246,9 +246,13 @@ class SupervisedPlugin:
         self._enter(ProcessState.STOPPED)
 
     def _remove_socket(self) -> None:
+        self._release_socket()
+        self._socket.remove()
+
+    def _release_socket(self) -> None:
         if self._socket.listening is not None:
             self._host.loop.forget(self._socket.listening)
-        self._socket.remove()
+        self._socket.release()
 
     def _listen(self) -> None:
         """Wait for the first connection."""
@@ -369,8 +373,10 @@ class SupervisedPlugin:
         if self.state is ProcessState.STOPPING:
             return
         self._cancel()
-        self._remove_socket()
-        if then != self._rest:
+        self._release_socket()
+        if then == self._rest:
+            self._socket.remove()
+        else:
             with suppress(OSError):  # connections wait for the next process
                 self._socket.listen()
         self._enter(ProcessState.STOPPING)
@@ -432,10 +438,10 @@ class SupervisedPlugin:
             self._renew_socket()
             self._start()
         else:
-            self._remove_socket()
+            self._release_socket()
             self._listen()
 
     def _renew_socket(self) -> None:
-        self._socket.release()
+        self._release_socket()
         if self.config.socket == "own":
             self._socket.remove()  # clients of a plugin that was active wait until there is a socket again

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import logging
 import marshal
@@ -11,6 +12,7 @@ import pwd
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +25,7 @@ from supervised import Plugins, eventually, runs
 
 import extframe
 from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
+from extframe.supervisor.plugin_socket import PluginSocket
 
 
 @pytest.fixture
@@ -179,6 +182,7 @@ def test_the_environment_of_a_process_is_a_literal_list(plugins, pm, monkeypatch
     found = reported(pm, place)
     pid = str(found["pid"])
     expected = {**kept, "LEVEL": "info", "LISTEN_FDS": "1", "LISTEN_PID": pid, "LISTEN_FDNAMES": "photos"}
+    expected["EXTFRAME_LIFELINE"] = "1"
     assert found["environment"] == expected
     assert found["descriptors"] == [0, 1, 2, 3]
     assert (found["nofile"], found["cwd"], found["session"]) == ((99, 99), "/usr", found["pid"])
@@ -275,6 +279,56 @@ def test_idempotent_calls_go_on_while_the_process_is_killed_again_and_again(plug
     status = supervisor.status("photos")
     assert (status.restarts, status.exit.status, status.exit.is_failure) == (10, -signal.SIGKILL, True)
     assert str(status.exit).startswith("was killed by SIGKILL ")
+
+
+def test_connections_that_wait_end_with_the_process_and_idempotent_calls_go_on(plugins, supervisor, pm):
+    plugins.write("photos")
+    driver = volumes(pm)
+    address = supervisor.find("photos").address.removeprefix("unix://")
+    for _ in range(5):
+        pid = running(supervisor).pid
+        with connected(address) as served, connected(address) as waiting:  # the plugin serves one at a time
+            os.kill(pid, signal.SIGKILL)
+            assert [ended(each) for each in (served, waiting)] == [True, True]
+        assert driver.list() == []
+
+
+def test_a_socket_is_replaced_at_once(short_path):
+    place = PluginSocket(str(short_path / "photos.sock"))
+    waiting = place.listen() and connected(place.path)
+    outcomes: set[int] = set()
+    done = threading.Event()
+
+    def connect_again_and_again() -> None:
+        while not done.is_set():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                outcomes.add(probe.connect_ex(place.path))
+
+    prober = threading.Thread(target=connect_again_and_again)
+    prober.start()
+    for _ in range(1000):
+        place.listen()
+    done.set()
+    prober.join()
+    place.release()
+    assert outcomes <= {0, errno.ECONNREFUSED, errno.ECONNRESET}  # and never ENOENT
+    with waiting:
+        assert ended(waiting)
+
+
+def connected(address: str) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    made.settimeout(30)
+    made.connect(address)
+    return made
+
+
+def ended(connection: socket.socket) -> bool:
+    """Wait for the end of a connection."""
+    try:
+        return connection.recv(1) == b""
+    except ConnectionResetError:
+        return True
 
 
 def test_restarts_end_after_too_many_failures_until_the_file_changes(plugins, supervisor, pm):
