@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import http
+import os
 import select
 import socket
+import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
@@ -22,6 +24,7 @@ SMALL = 8 << 10  # bytes; smaller bodies do not count towards the buffer limit
 PIPELINE_LIMIT = 64 << 10  # bytes of further requests that are read while one is being answered
 DISCARD_LIMIT = 64 << 20  # bytes that are read and dropped after a refusal, so that the client sees the response
 LINGER = 5.0  # seconds for the same
+LAST_REQUEST = 0.1  # seconds for which an idle TCP connection takes one more request during shutdown
 HALF_CLOSE = 5.0  # seconds after which a TCP client that ended its side counts as gone; there is no way to ask
 WRITE_BUFFER = 64 << 10  # bytes; with more unread the next request waits
 STREAM_PATIENCE = 10  # times write_timeout
@@ -165,6 +168,7 @@ class Connection(asyncio.Protocol):
 
     def _start(self, request: Request) -> None:
         self._exchange = exchange = Exchange(self, request)
+        exchange.keep_alive &= not self._shared.stopping
         if self._parser.size or len(request.body) > SMALL:
             self._shared.account(self)
         self._shared.start(self._answer(exchange, exchange.scope(request)))
@@ -212,11 +216,33 @@ class Connection(asyncio.Protocol):
             self.transport.write_eof()
 
     def shut_down(self) -> None:
-        """Close once the request that is being answered has its response."""
+        """Close once the request that is being answered has its response, and one that is on its way, too.
+
+        A client cannot know that a request was not executed whose connection was closed after it was sent.
+        """
+        if self._exchange is not None:
+            self._exchange.keep_alive = False
+        elif not self._refuse_requests():
+            self._shared.loop.call_later(LAST_REQUEST, self._close_idle)
+
+    def _refuse_requests(self) -> bool:
+        """Let the client's next write fail; what it wrote before is read, and then the end. Linux's unix sockets only.
+
+        Returns whether that was done.
+        """
+        if sys.platform != "linux" or not self._is_unix() or self._close_at is not None:
+            return False
+        found = self.transport.get_extra_info("socket")
+        try:
+            with socket.socket(fileno=os.dup(found.fileno())) as same:
+                same.shutdown(socket.SHUT_RD)
+        except OSError:  # no descriptor is left, or the client has closed the connection
+            return False
+        return True
+
+    def _close_idle(self) -> None:
         if self._exchange is None:
             self.transport.close()
-        else:
-            self._exchange.keep_alive = False
 
     # --- responses
 

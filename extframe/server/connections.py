@@ -14,7 +14,7 @@ from .limits import ServerLimits
 from .log_limit import LimitedLogger
 
 UNFINISHED = 2.0  # seconds after which an incomplete request may have to make room for a new connection
-POLL = 0.05  # seconds between looks at the calls in flight, during shutdown
+POLL = 0.02  # seconds between looks at the calls in flight, during shutdown
 STALLED = 1.0  # seconds after which a client that reads nothing may have to make room for another response
 
 logger = get_logger(__name__)
@@ -154,7 +154,7 @@ class Connections:
         for connection in list(self._all):
             connection.shut_down()
         deadline = self.loop.time() + drain
-        while self.tasks and not hurry.is_set() and (left := deadline - self.loop.time()) > 0:
+        while (self.tasks or self._all) and not hurry.is_set() and (left := deadline - self.loop.time()) > 0:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(hurry.wait(), min(left, POLL))
         if self.tasks:

@@ -133,10 +133,15 @@ class HTTPServer:
         watch = loop.create_task(self._connections.watch())
         self._ready.set()
         await self._stopped.wait()
+        is_ours = self._listener.file is not None
         self._listener.withdraw()
         for each in self._listener.sockets:
             loop.remove_reader(each)
+            if is_ours:  # else the next process accepts the connections that wait at the socket
+                self._accept(each)
             each.close()
+        if self._tls is None and self._handshakes:
+            await asyncio.wait(self._handshakes.values(), timeout=1.0)  # a step or two of the loop
         for handshake in self._handshakes.values():
             handshake.cancel()
         await self._connections.shut_down(self._drain, self._hurry)
