@@ -6,6 +6,7 @@ from importlib import import_module
 # `python tests/make_stub.py` after a change.
 _PUBLIC = {
     "client.async_client": "AsyncClient",
+    "client.choice": "Choice LeastOutstanding RoundRobin SameZoneFirst",
     "client.circuit_breaker": "Breaker",
     "client.client": "Client",
     "client.http1": "Limits",

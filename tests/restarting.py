@@ -14,3 +14,6 @@ class Restarting:
 
     def connection_refused(self, began: float) -> None:
         self.refused.append(began)
+
+    def manifest_changed(self) -> None:
+        pass

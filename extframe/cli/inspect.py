@@ -24,6 +24,7 @@ from .output import write_data, write_properties
 from .progress import progress_line
 
 if TYPE_CHECKING:
+    from ..protocol import PluginSpec
     from .hosted_plugins import HostedPlugin
 
 EPILOG = """\b
@@ -69,6 +70,7 @@ def inspect(name: str, location: Location, timeout: float, output: str) -> None:
                 "tls": tls,
                 "hooks": hooks,
                 "paths": dict(plugin.spec.paths if plugin.spec else {}),
+                "endpoints": [asdict(each) for each in plugin.spec.endpoints] if plugin.spec else [],
             }
             write_data({**plugin.as_json(), **about}, output)
     if plugin.error is not None:
@@ -86,12 +88,20 @@ def _versions(plugin: PluginStatus) -> str:
     return ", ".join(f"{point} {' '.join(map(str, versions))}" for point, versions in plugin.versions)
 
 
+def _instances(spec: PluginSpec | None) -> dict[str, str]:
+    """Return where the instances of a plugin listen, if it has several."""
+    if spec is None or not spec.endpoints:
+        return {}
+    return {"instances": ", ".join(each.address + " draining" * each.draining for each in spec.endpoints)}
+
+
 def _properties(plugin: PluginStatus, tls: Mapping[str, object], hooks: Mapping[str, str]) -> dict[str, str]:
     paths = plugin.spec.paths if plugin.spec else ()
     return {
         "name": plugin.name,
         "source": plugin.source,
         "address": plugin.address,
+        **_instances(plugin.spec),
         "tls": ", ".join(f"{key}={value}" for key, value in tls.items() if value),
         "state": plugin.state,
         "implements": ", ".join(hooks),

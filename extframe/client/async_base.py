@@ -9,7 +9,8 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from ..errors import TransportError
+from ..concurrency.tasks import done_by
+from ..errors import ExtframeError, TransportError
 from .async_transport import AsyncTransport
 from .base import BaseClient
 from .client import Client
@@ -18,7 +19,10 @@ from .loop_binding import LoopBinding
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ..protocol import Manifest
     from .attempts import Attempts
+    from .failover import Failover
+    from .instances import Instance, Instances
     from .stream_rules import StreamRules
 
 R = TypeVar("R")
@@ -33,15 +37,19 @@ class AsyncClientBase(BaseClient):
         self._pauses: set[asyncio.Future[None]] = set()  # of calls that wait for a retry
         self._sync: Client | None = None
         self._binding = LoopBinding(repr(self), self._bind)
+        self._transports: dict[Instance, AsyncTransport] = {}
+        self._handshakes: dict[Instance, asyncio.Task[None]] = {}  # that are under way
         self._transport = self._new_transport(AsyncTransport)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pauses = set()
-        self._transport.bind(loop)
+        self._handshakes = {}
+        for transport in (self._transport, *self._transports.values()):
+            transport.bind(loop)
 
-    async def _attempt(
+    async def _attempt(  # noqa: C901 - one loop, in which `attempts` decides
         self,
-        attempts: Attempts,
+        attempts: Attempts | Failover,
         rules: StreamRules | None,
         send: Callable[Concatenate[AsyncTransport, float, P], Awaitable[R]],
         *args: P.args,
@@ -55,11 +63,12 @@ class AsyncClientBase(BaseClient):
         try:
             self._binding.check()
             while True:
-                transport = self._transport
+                instance = attempts.instance
+                transport = self._transport if instance is None else self._transport_to(instance)
                 try:
                     if (guard := self.endpoint.async_guard) is not None:
                         await guard(attempts.method, attempts.deadline)
-                        transport = self._transport
+                        transport = self._transport if instance is None else self._transport_to(instance)
                     result = await send(transport, attempts.deadline, *args, **kwargs)
                 except TransportError as failure:
                     wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)
@@ -67,10 +76,12 @@ class AsyncClientBase(BaseClient):
                         attempts.give_up(failure, monotonic())
                         raise
                 else:
-                    if rules is None:
-                        attempts.succeed()
-                    else:
+                    if rules is not None:
                         rules.record_sent()
+                    elif instance is not None and attempts.is_elsewhere(getattr(result, "status", 200)):
+                        continue
+                    else:
+                        attempts.succeed()
                     return result
         except BaseException:  # also where the task was cancelled: that says nothing about the plugin
             attempts.abandon()
@@ -89,6 +100,56 @@ class AsyncClientBase(BaseClient):
                 self._pauses.discard(pause)
                 timer.cancel()
         return self._is_closed
+
+    # Several instances.
+
+    def _transport_to(self, instance: Instance) -> AsyncTransport:
+        transport = self._transports.get(instance)
+        if transport is None:
+            transport = self._transports[instance] = self._new_transport(AsyncTransport, instance)
+            transport.bind(self._binding.check())
+            if self._is_closed:
+                transport.close()
+        return transport
+
+    def _begin_handshake(self, instance: Instance) -> None:
+        # In an empty context: it belongs to no call.
+        task = Context().run(self._binding.check().create_task, self._shake_hands(instance))
+        self._handshakes[instance] = task
+        task.add_done_callback(lambda _: self._handshakes.pop(instance, None))
+
+    async def _shake_hands(self, instance: Instance) -> None:
+        """Make the handshake with one instance, and record how it ended."""
+        handshake = self._new_handshake(instance)
+        try:
+            while True:
+                try:
+                    response = await self._transport_to(instance).exchange(handshake.deadline, handshake.path, b"")
+                    return handshake.succeed(response, monotonic())
+                except ExtframeError as failure:  # noqa: PERF203 - it is rare, and the loop short
+                    if not handshake.is_retried(failure, monotonic()):
+                        return None
+        except BaseException:
+            handshake.abandon()
+            raise
+
+    async def _shake_all_hands(self, instances: Instances, deadline: float) -> Manifest:
+        """Make the handshakes that are due, and return what the instances that responded implement together.
+
+        Raises:
+            ExtframeError: none responded.
+        """
+        from .instance_handshake import GRACE, joint_manifest
+
+        for instance in instances.due(monotonic(), everyone=True):
+            self._begin_handshake(instance)
+        under_way = list(self._handshakes.values())
+        for until in (min(deadline, monotonic() + GRACE), deadline):
+            for task in under_way:
+                await done_by(task, until)
+            if instances.is_any_ready:
+                break
+        return joint_manifest(instances)
 
     @property
     def sync(self) -> Client:
@@ -110,6 +171,8 @@ class AsyncClientBase(BaseClient):
             transport.bind(self._binding.loop)
         self._transport = transport
         before.close()
+        for instance in self._outdated(self._transports):
+            self._transports.pop(instance).close()
         if self._is_closed:
             transport.close()
 
@@ -123,7 +186,10 @@ class AsyncClientBase(BaseClient):
     def _close(self) -> None:
         self._is_closed = True
         self._close_streams()
-        self._transport.close()
+        for transport in (self._transport, *self._transports.values()):
+            transport.close()
+        for handshake in list(self._handshakes.values()):
+            handshake.cancel()
         for pause in self._pauses:
             _end(pause)
         if self._sync is not None:
@@ -132,7 +198,8 @@ class AsyncClientBase(BaseClient):
     def __del__(self) -> None:
         # The event loop knows the connections, and would keep them as long as it runs.
         if hasattr(self, "_transport"):
-            self._transport.close()
+            for transport in (self._transport, *self._transports.values()):
+                transport.close()
 
     async def __aenter__(self) -> Self:
         return self

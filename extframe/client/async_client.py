@@ -9,13 +9,16 @@ from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+import msgspec
+
 from ..concurrency.deadlines import check_timeout
-from ..protocol import encode_json
+from ..errors import TransportError
+from ..protocol import ACTIVATE, Manifest, encode_json
 from .async_base import AsyncClientBase
 from .async_files import Source, check_source, pieces_of
 from .async_transport import AsyncTransport
 from .attempts import Attempts
-from .endpoint import path_of
+from .method_path import path_of
 from .observation import ObservedCall, is_logged
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal
 from .request_options import HTTPMethod, RequestOptions
@@ -23,6 +26,8 @@ from .stream_rules import StreamRules
 
 if TYPE_CHECKING:
     from .async_streams import AsyncResponseStream
+    from .failover import Failover
+    from .instances import Instance
 
 T = TypeVar("T")
 
@@ -40,8 +45,8 @@ class AsyncClient(AsyncClientBase):
     that CallTimeout is a TimeoutError too.
 
     Args:
-        address, tls, timeout, plugin, limits, retry, breaker, pool, listener, keep_alive, peer_uids, observers: as for
-            ``Client``.
+        address, tls, timeout, plugin, limits, retry, breaker, pool, listener, keep_alive, peer_uids, observers,
+            endpoints, choose: as for ``Client``.
 
     Raises:
         SpecError: the address is invalid.
@@ -128,12 +133,17 @@ class AsyncClient(AsyncClientBase):
         if endpoint.observers is not None or is_logged(DEBUG):
             options = observed = ObservedCall(endpoint, method, options, False)
         look = not (idempotent and endpoint.retry.lost)
+        attempts: Attempts | Failover | None = None
         try:
-            attempts = Attempts(endpoint, method, seconds, idempotent, now)
+            attempts = (
+                Attempts(endpoint, method, seconds, idempotent, now)
+                if endpoint.failover is None
+                else self._attempts(method, seconds, idempotent)
+            )
             response = await self._attempt(attempts, None, AsyncTransport.exchange, path, body, look, options)
             result = decoded(response, read, now + seconds)
         except BaseException as failure:
-            self._fail(failure, method, seconds, observed)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
         if observed is not None:
             observed.end()
@@ -169,6 +179,50 @@ class AsyncClient(AsyncClientBase):
             ExtframeError, TypeError, ValueError, RuntimeError: as `call`.
         """
         return await self.call(path, reply=reply, timeout=timeout, idempotent=True, headers=headers, http_method="GET")
+
+    async def handshake(self, seconds: float) -> Manifest:
+        """Make the handshake, as ``Client.handshake`` does.
+
+        Raises:
+            ExtframeError: as `call`.
+        """
+        if self.endpoint.instances is not None:
+            return await self._shake_all_hands(self.endpoint.instances, monotonic() + seconds)
+        response = await self.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
+        return Manifest.parse(bytes(response))
+
+    async def call_each(self, method: str, arguments: object = None, *, timeout: float | None = None) -> None:
+        """Call a method of the plugin, of each of its instances if it has several, as ``Client.call_each`` does.
+
+        Raises:
+            ExtframeError: as `call`: an instance responded with an error, or none could be reached.
+        """
+        instances = self.endpoint.instances
+        if instances is None or not instances.is_any_ready:
+            await self.call(method, arguments, reply=None, timeout=timeout, idempotent=True)
+            return
+        body = encode_json(arguments, method)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        unreached: TransportError | None = None
+        is_reached = False
+        for instance in instances.ready:
+            try:
+                await self._call_at(instance, method, body, seconds)
+                is_reached = True
+            except TransportError as failure:  # noqa: PERF203 - it is rare, and the loop short
+                unreached = failure
+        if unreached is not None and not is_reached:
+            raise unreached
+
+    async def _call_at(self, instance: Instance, method: str, body: bytes, seconds: float) -> None:
+        attempts = None
+        try:
+            attempts = self._attempts_at(instance, method, seconds)
+            response = await self._attempt(attempts, None, AsyncTransport.exchange, path_of(method), body)
+            decoded(response, reader_of(None), attempts.deadline)
+        except BaseException as failure:
+            self._fail(failure, method, seconds, None, attempts)
+            raise
 
     @asynccontextmanager
     async def stream(
@@ -211,6 +265,7 @@ class AsyncClient(AsyncClientBase):
         observed = None
         if self.endpoint.observers is not None or is_logged(DEBUG):
             options = observed = ObservedCall(self.endpoint, method, options, True)
+        attempts = None
         try:
             attempts = self._attempts(method, seconds)
             rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
@@ -228,7 +283,7 @@ class AsyncClient(AsyncClientBase):
             finally:
                 stream.close()
         except BaseException as failure:
-            self._fail(failure, method, seconds, observed)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
         if observed is not None:
             observed.end(rules.failure)
@@ -305,13 +360,14 @@ class AsyncClient(AsyncClientBase):
         observed = None
         if self.endpoint.observers is not None or is_logged(DEBUG):
             options = observed = ObservedCall(self.endpoint, method, options, False)
+        attempts = None
         try:
             attempts = self._attempts(method, seconds)
             pieces = partial(pieces_of, data)
             response = await self._attempt(attempts, None, AsyncTransport.upload, path, pieces, options)
             result = decoded(response, read, now + seconds)
         except BaseException as failure:
-            self._fail(failure, method, seconds, observed)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
         if observed is not None:
             observed.end()

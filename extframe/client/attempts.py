@@ -5,8 +5,14 @@ The sync and the async client drive the same object, so that there is one set of
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..errors import ConnectError, TransportError
-from .endpoint import Endpoint, is_handshake
+from .endpoint import PluginEndpoint
+from .method_path import is_handshake
+
+if TYPE_CHECKING:
+    from .instances import Instance
 
 
 class Attempts:
@@ -52,7 +58,10 @@ class Attempts:
         "deadline",
     )  # fmt: skip
 
-    def __init__(self, endpoint: Endpoint, method: str, seconds: float, idempotent: bool, now: float) -> None:
+    instance: Instance | None = None
+    """The plugin has one instance; see `Failover`."""
+
+    def __init__(self, endpoint: PluginEndpoint, method: str, seconds: float, idempotent: bool, now: float) -> None:
         self.deadline = now + seconds
         self._endpoint = endpoint
         self._method = method
@@ -116,6 +125,10 @@ class Attempts:
         if circuit.failures or self._is_probe:
             circuit.record_response()
             self.abandon()
+
+    def is_elsewhere(self, status: int) -> bool:
+        """Return False: there is no other instance; see `Failover.is_elsewhere`."""
+        return False
 
     def abandon(self) -> None:
         """Let the circuit breaker admit the next probe, if this call was one."""

@@ -10,19 +10,24 @@ from ..concurrency.deadlines import check_timeout
 from ..errors import ExtframeError
 from ..protocol.host_paths import host_path
 from .attempts import Attempts
-from .base_transport import BaseTransport
-from .endpoint import Endpoint
+from .base_transport import CONNECT_WITHIN, BaseTransport
+from .endpoint import PluginEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
-    from ..protocol import Manifest, TLSConfig
+    from ..errors import ExtframeError
+    from ..protocol import Endpoint, Manifest, TLSConfig
+    from .choice import Choice
     from .circuit_breaker import Breaker
     from .connection_pool import ConnectionPool
     from .endpoint import ClientListener
+    from .failover import Failover
     from .http1 import Limits
+    from .instance_handshake import InstanceHandshake
+    from .instances import Instance
     from .observation import ObservedCall
     from .observers import Observer, Observers
     from .retry import Retry
@@ -55,8 +60,10 @@ class BaseClient:
         keep_alive: bool = True,
         peer_uids: Collection[int] | None = None,
         observers: Iterable[Observer] | Observers = (),
+        endpoints: Sequence[Endpoint] = (),
+        choose: Choice | None = None,
     ) -> None:
-        endpoint = Endpoint(
+        endpoint = PluginEndpoint(
             address,
             tls=tls,
             timeout=timeout,
@@ -68,17 +75,19 @@ class BaseClient:
             keep_alive=keep_alive,
             peer_uids=peer_uids,
             observers=observers,
+            endpoints=endpoints,
+            choose=choose,
         )
         self._attach(endpoint, pool)
 
     @classmethod
-    def on(cls, endpoint: Endpoint, *, pool: ConnectionPool | None = None) -> Self:
+    def on(cls, endpoint: PluginEndpoint, *, pool: ConnectionPool | None = None) -> Self:
         """Return a client that shares ``endpoint`` with other clients, of threads or of tasks."""
         client = cls.__new__(cls)
         client._attach(endpoint, pool)
         return client
 
-    def _attach(self, endpoint: Endpoint, pool: ConnectionPool | None) -> None:
+    def _attach(self, endpoint: PluginEndpoint, pool: ConnectionPool | None) -> None:
         self.endpoint = endpoint
         self._pool = pool
         self._following: set[SupportsClose] = set()
@@ -90,16 +99,20 @@ class BaseClient:
         """Make a transport to the address of the endpoint."""
         raise NotImplementedError
 
-    def _new_transport(self, kind: type[AnyTransport]) -> AnyTransport:
+    def _new_transport(self, kind: type[AnyTransport], instance: Instance | None = None) -> AnyTransport:
         endpoint = self.endpoint
-        return kind(
-            endpoint.address,
-            endpoint.tls,
+        where = endpoint if instance is None else instance
+        transport = kind(
+            where.address,
+            where.tls,
             limits=endpoint.limits,
             pool=self._pool,
             keep_alive=endpoint.keep_alive,
             peer_uids=endpoint.peer_uids,
         )
+        if instance is not None:
+            transport.connect_within = CONNECT_WITHIN
+        return transport
 
     def _reconnect(self) -> None:
         """Use the new address of the endpoint."""
@@ -167,33 +180,84 @@ class BaseClient:
     @property
     def last_error(self) -> Exception | None:
         """The failure that opened the circuit breaker; None while it is closed."""
-        return self.endpoint.circuit.last_error
+        return self.endpoint.last_error
 
     @property
     def next_try(self) -> float | None:
         """When the open circuit breaker lets a call through, a ``time.monotonic()`` value; None while it is closed."""
-        return self.endpoint.circuit.next_try
+        return self.endpoint.next_try
 
-    def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
-        """Use another address from now on. Calls under way end where they began.
+    def retarget(
+        self,
+        address: str,
+        *,
+        tls: TLSConfig | None = None,
+        peer_uids: Collection[int] | None = None,
+        endpoints: Sequence[Endpoint] = (),
+    ) -> None:
+        """Use another address from now on, or other instances. Calls under way end where they began.
 
         Args:
-            address, tls, peer_uids: as for `Client`.
+            address, tls, peer_uids, endpoints: as for `Client`.
 
         Raises:
-            SpecError: the address is invalid.
+            SpecError: an address is invalid.
         """
-        self.endpoint.retarget(address, tls, peer_uids)
+        self.endpoint.retarget(address, tls, peer_uids, endpoints)
 
     # Calls.
 
-    def _attempts(self, method: str, seconds: float, idempotent: bool = False) -> Attempts:
-        return Attempts(self.endpoint, method, seconds, idempotent, monotonic())
+    def _attempts(self, method: str, seconds: float, idempotent: bool = False) -> Attempts | Failover:
+        failover = self.endpoint.failover
+        if failover is None:
+            return Attempts(self.endpoint, method, seconds, idempotent, monotonic())
+        self._shake_due_hands()
+        return failover(self.endpoint, method, seconds, idempotent, monotonic())
 
-    def _fail(self, failure: BaseException, method: str, seconds: float, observed: ObservedCall | None) -> None:
+    def _attempts_at(self, instance: Instance, method: str, seconds: float) -> Failover:
+        from .failover import Failover
+
+        return Failover(self.endpoint, method, seconds, True, monotonic(), only=instance)
+
+    def _shake_due_hands(self) -> None:
+        """Begin the handshakes with instances that are due, in the background."""
+        instances, now = self.endpoint.instances, monotonic()
+        if instances is not None and instances.next_handshake <= now:
+            for instance in instances.due(now):
+                self._begin_handshake(instance)
+
+    def _new_handshake(self, instance: Instance) -> InstanceHandshake:
+        from .instance_handshake import InstanceHandshake
+
+        if self.endpoint.instances is None:
+            raise ValueError("the plugin has one instance")
+        return InstanceHandshake(self.endpoint, self.endpoint.instances, instance, monotonic())
+
+    def _outdated(self, transports: Mapping[Instance, BaseTransport]) -> list[Instance]:
+        """Return the instances whose transports are not used any more."""
+        instances, peer_uids = self.endpoint.instances or (), self.endpoint.peer_uids
+        return [
+            instance
+            for instance, transport in list(transports.items())
+            if instance not in instances or transport.peer_uids != peer_uids
+        ]
+
+    def _begin_handshake(self, instance: Instance) -> None:
+        """Begin a handshake with one instance, in the background."""
+        raise NotImplementedError
+
+    def _fail(
+        self,
+        failure: BaseException,
+        method: str,
+        seconds: float,
+        observed: ObservedCall | None,
+        attempts: Attempts | Failover | None = None,
+    ) -> None:
         """Add to an error what it was about, and end the call for its observers."""
         if isinstance(failure, ExtframeError):
-            self.endpoint.describe(failure, method, seconds)
+            instance = None if attempts is None else attempts.instance
+            self.endpoint.describe(failure, method, seconds, instance)
         if observed is not None:
             observed.end(failure)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Callable
 from time import monotonic
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=BaseExchange)
 ExchangeFactory = Callable[[Connection, bytes, Limits], E]
+
+CONNECT_WITHIN = 3.0
+"""Seconds in which an instance has to accept a connection: a host that is gone does not refuse it."""
+
 
 logger = get_logger(__name__)
 
@@ -61,9 +66,11 @@ class BaseTransport:
         self._pool = ConnectionPool() if pool is None else pool
         self._idle = IdleConnections()
         self._keep_alive = KeepAlive(keep_alive)
-        self._peer_uids = peer_uids
+        self.peer_uids = peer_uids
         self._writer = RequestWriter(UNIX_HOST if address.path else address.host_header, gzip=not address.path)
         self._context: ssl.SSLContext | None = None
+        self.connect_within = math.inf
+        """The most seconds for connecting, name lookup and TLS included."""
 
     def release(self, connection: Connection, *, reusable: bool) -> None:
         """Keep the connection of an exchange that has ended, if it can be reused, or close it."""
@@ -142,7 +149,8 @@ class BaseTransport:
     def _connecting(self, deadline: float) -> Steps[Connection]:
         """Connect; the result is an operation that yields what it waits for."""
         context = self.tls_context()
-        sock = yield from connecting(self.address, deadline, self._peer_uids)
+        deadline = min(deadline, monotonic() + self.connect_within)
+        sock = yield from connecting(self.address, deadline, self.peer_uids)
         if context is None:
             return Connection(sock)
         from . import tls

@@ -7,18 +7,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from logging import DEBUG
 from time import monotonic
-from typing import Any, BinaryIO, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+
+import msgspec
 
 from ..concurrency.deadlines import check_timeout
-from ..protocol import encode_json
+from ..errors import TransportError
+from ..protocol import ACTIVATE, Manifest, encode_json
 from .attempts import Attempts
-from .endpoint import path_of
+from .method_path import path_of
 from .observation import ObservedCall, is_logged
 from .pending_call import PendingCall
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal, whole
 from .request_options import HTTPMethod, RequestOptions
 from .stream_rules import StreamRules
 from .sync_base import SyncClientBase
+
+if TYPE_CHECKING:
+    from .failover import Failover
+    from .instances import Instance
 
 T = TypeVar("T")
 
@@ -46,9 +53,11 @@ class Client(SyncClientBase):
         peer_uids: the users whose process may listen at a ``unix://`` address, in addition to root and this user.
             Another user's is a ConnectError, before anything is sent. None allows every user.
         observers: are notified of each call, see `Observer`.
+        endpoints: the instances of a plugin that has several; they are called in place of ``address``.
+        choose: which of them a call goes to: `RoundRobin` if None, `LeastOutstanding`, `SameZoneFirst`.
 
     Raises:
-        SpecError: the address is invalid.
+        SpecError: an address is invalid.
     """
 
     @overload
@@ -150,14 +159,19 @@ class Client(SyncClientBase):
         observed = None
         if endpoint.observers is not None or is_logged(DEBUG):
             options = observed = ObservedCall(endpoint, method, options, False)
+        attempts: Attempts | Failover | None = None
         try:
+            attempts = (
+                Attempts(endpoint, method, seconds, idempotent, now)
+                if endpoint.failover is None
+                else self._attempts(method, seconds, idempotent)
+            )
             response = self._attempt(
-                Attempts(endpoint, method, seconds, idempotent, now),
-                lambda deadline: whole(self._transport.exchange(path, body, deadline, options)),
+                attempts, lambda transport, deadline: whole(transport.exchange(path, body, deadline, options))
             )
             result = decoded(response, read, now + seconds)
         except BaseException as failure:
-            self._fail(failure, method, seconds, observed)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
         if observed is not None:
             observed.end()
@@ -204,14 +218,70 @@ class Client(SyncClientBase):
         """
         return self.call(path, reply=reply, timeout=timeout, idempotent=True, headers=headers, http_method="GET")
 
+    def handshake(self, seconds: float) -> Manifest:
+        """Make the handshake within some seconds, with each instance if there are several; return the manifest.
+
+        Raises:
+            ExtframeError: as `call`.
+        """
+        if self.endpoint.instances is not None:
+            return self._shake_all_hands(self.endpoint.instances, monotonic() + seconds)
+        return Manifest.parse(bytes(self.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)))
+
+    def call_each(self, method: str, arguments: object = None, *, timeout: float | None = None) -> None:
+        """Call a method of the plugin, of each of its instances if it has several. The call is idempotent.
+
+        Instances that cannot be reached are left out.
+
+        Args:
+            method, arguments: as in `call`.
+            timeout: seconds for each instance.
+
+        Raises:
+            ExtframeError: as `call`: an instance responded with an error, or none could be reached.
+        """
+        instances = self.endpoint.instances
+        if instances is None or not instances.is_any_ready:
+            self.call(method, arguments, reply=None, timeout=timeout, idempotent=True)
+            return
+        body = encode_json(arguments, method)
+        seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
+        unreached: TransportError | None = None
+        is_reached = False
+        for instance in instances.ready:
+            try:
+                self._call_at(instance, method, body, seconds)
+                is_reached = True
+            except TransportError as failure:  # noqa: PERF203 - it is rare, and the loop short
+                unreached = failure
+        if unreached is not None and not is_reached:
+            raise unreached
+
+    def _call_at(self, instance: Instance, method: str, body: bytes, seconds: float) -> None:
+        path = path_of(method)
+        attempts = None
+        try:
+            attempts = self._attempts_at(instance, method, seconds)
+            response = self._attempt(
+                attempts, lambda transport, deadline: whole(transport.exchange(path, body, deadline))
+            )
+            decoded(response, reader_of(None), attempts.deadline)
+        except BaseException as failure:
+            self._fail(failure, method, seconds, None, attempts)
+            raise
+
     def begin(self, method: str) -> PendingCall | None:
-        """Send a call without arguments, without waiting; None if that would have to wait for a connection.
+        """Send a call without arguments, without waiting; None if that would have to wait.
+
+        That is so where connecting has to wait, and where there are several instances.
 
         The call is treated as idempotent and bypasses the circuit breaker: it is meant for handshakes.
 
         Raises:
             ExtframeError: as `call`, except CallTimeout. The errors do not carry plugin and method.
         """
+        if self.endpoint.instances is not None:
+            return None
         call = PendingCall(self.endpoint, self._transport, method)
         return call if call.send() else None
 
@@ -263,11 +333,12 @@ class Client(SyncClientBase):
         observed = None
         if self.endpoint.observers is not None or is_logged(DEBUG):
             options = observed = ObservedCall(self.endpoint, method, options, True)
+        attempts = None
         try:
             attempts = self._attempts(method, seconds)
             rules = StreamRules(attempts.deadline, seconds, whole=timeout is not None, follow=follow, attempts=attempts)
             with self._attempt(
-                attempts, lambda deadline: self._transport.open(path, body, deadline, rules, options), rules
+                attempts, lambda transport, deadline: transport.open(path, body, deadline, rules, options), rules
             ) as stream:
                 if observed is not None:
                     observed.is_open = True
@@ -279,7 +350,7 @@ class Client(SyncClientBase):
                         raise refusal(stream.status, stream.header("Location"), stream.read(ERROR_PAGE_LIMIT))
                     yield stream
         except BaseException as failure:
-            self._fail(failure, method, seconds, observed)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
         if observed is not None:
             observed.end(rules.failure)
@@ -350,14 +421,15 @@ class Client(SyncClientBase):
         observed = None
         if self.endpoint.observers is not None or is_logged(DEBUG):
             options = observed = ObservedCall(self.endpoint, method, options, False)
+        attempts = None
         try:
+            attempts = self._attempts(method, seconds)
             response = self._attempt(
-                self._attempts(method, seconds),
-                lambda deadline: whole(self._transport.upload(path, data, deadline, options)),
+                attempts, lambda transport, deadline: whole(transport.upload(path, data, deadline, options))
             )
             result = decoded(response, read, now + seconds)
         except BaseException as failure:
-            self._fail(failure, method, seconds, observed)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
         if observed is not None:
             observed.end()

@@ -33,12 +33,17 @@ _EVENTS = {
 LONGEST_WAIT = 3600.0  # seconds for one poll, whose milliseconds are a C int; deadlines may be infinite
 _RECEIVE_SIZE = 64 * 1024  # bytes: more than most responses, less than malloc takes from mmap
 
-_forks = 0  # how many forks this process is away from the one that imported this module
+_forks = 0
 
 
 def _count_fork() -> None:
     global _forks
     _forks += 1
+
+
+def forks() -> int:
+    """Return how many forks this process is away from the one that imported this module."""
+    return _forks
 
 
 # A child must not use its parent's connections. Asking for the process id at each call would cost 1 % of it.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConnectError, ConnectionLost, ExtframeError, TransportError
 from .attempts import Attempts
-from .endpoint import Endpoint, path_of
+from .endpoint import PluginEndpoint
 from .http1 import BODY
+from .method_path import path_of
 from .observation import ObservedCall, is_logged
 from .replies import body_of, whole
 
@@ -31,7 +32,7 @@ class PendingCall:
 
     _exchange: Exchange
 
-    def __init__(self, endpoint: Endpoint, transport: Transport, method: str) -> None:
+    def __init__(self, endpoint: PluginEndpoint, transport: Transport, method: str) -> None:
         self._transport = transport
         self._path = path_of(method)
         self._observed: ObservedCall | None = None

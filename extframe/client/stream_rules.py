@@ -12,6 +12,7 @@ from ..errors import TransportError
 
 if TYPE_CHECKING:
     from .attempts import Attempts
+    from .failover import Failover
 
 
 class StreamRules:
@@ -55,7 +56,7 @@ class StreamRules:
         *,
         whole: bool = True,
         follow: bool = False,
-        attempts: Attempts | None = None,
+        attempts: Attempts | Failover | None = None,
     ) -> None:
         self.follows = follow
         self._deadline = deadline

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from ..concurrency.event import Event
-from ..errors import ConnectError, TransportError
+from ..concurrency.threads import Worker
+from ..errors import ConnectError, ExtframeError, TransportError
 from .base import BaseClient
 from .transport import Transport
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ..protocol import Manifest
     from .attempts import Attempts
+    from .failover import Failover
+    from .instances import Instance, Instances
     from .session import PluginSession
     from .stream_rules import StreamRules
 
@@ -29,35 +35,98 @@ class SyncClientBase(BaseClient):
     def _open(self) -> None:
         self._closed = Event()
         self._sessions: dict[int, PluginSession] = {}  # by process
+        self._transports: dict[Instance, Transport] = {}
+        self._handshakes: dict[Instance, Worker[None]] = {}  # that are under way
         self._transport = self._new_transport(Transport)
 
-    def _attempt(self, attempts: Attempts, send: Callable[[float], R], rules: StreamRules | None = None) -> R:
-        """Return what ``send`` returns, which takes a deadline, after as many attempts as are allowed.
+    def _attempt(  # noqa: C901 - one loop, in which `attempts` decides
+        self,
+        attempts: Attempts | Failover,
+        send: Callable[[Transport, float], R],
+        rules: StreamRules | None = None,
+    ) -> R:
+        """Return what ``send`` returns, which takes a transport and a deadline, after as many attempts as are allowed.
 
         ``rules`` are those of a stream, which ``send`` opens.
         """
         try:
             while True:
-                transport = self._transport
+                instance = attempts.instance
+                transport = self._transport if instance is None else self._transport_to(instance)
                 try:
                     if (guard := self.endpoint.guard) is not None:
                         guard(attempts.method, attempts.deadline)
-                        transport = self._transport
-                    result = send(attempts.deadline)
+                        transport = self._transport if instance is None else self._transport_to(instance)
+                    result = send(transport, attempts.deadline)
                 except TransportError as failure:
                     wait = attempts.wait_after(failure, monotonic(), moved=self._transport is not transport)
                     if wait is None or self._closed.wait(wait) or not attempts.may_continue(monotonic()):
                         attempts.give_up(failure, monotonic())
                         raise
                 else:
-                    if rules is None:
-                        attempts.succeed()
-                    else:
+                    if rules is not None:
                         rules.record_sent()
+                    elif instance is not None and attempts.is_elsewhere(getattr(result, "status", 200)):
+                        continue
+                    else:
+                        attempts.succeed()
                     return result
         except BaseException:
             attempts.abandon()
             raise
+
+    # Several instances.
+
+    def _transport_to(self, instance: Instance) -> Transport:
+        transport = self._transports.get(instance)
+        if transport is None:
+            transport = self._transports.setdefault(instance, self._new_transport(Transport, instance))
+            if self._closed.is_set():
+                transport.close()
+        return transport
+
+    def _begin_handshake(self, instance: Instance) -> None:
+        worker = Worker(partial(self._shake_hands, instance), f"extframe handshake with {instance.address}")
+        if worker.started:
+            self._handshakes[instance] = worker
+        elif self.endpoint.instances is not None:
+            self.endpoint.instances.abandon_handshake(instance)
+
+    def _shake_hands(self, instance: Instance) -> None:
+        """Make the handshake with one instance, and record how it ended."""
+        handshake = self._new_handshake(instance)
+        try:
+            while True:
+                try:
+                    response = self._transport_to(instance).exchange(handshake.path, b"", handshake.deadline)
+                    return handshake.succeed(response, monotonic())
+                except ExtframeError as failure:  # noqa: PERF203 - it is rare, and the loop short
+                    if not handshake.is_retried(failure, monotonic()):
+                        return None
+        except BaseException:
+            handshake.abandon()
+            raise
+        finally:
+            self._handshakes.pop(instance, None)
+
+    def _shake_all_hands(self, instances: Instances, deadline: float) -> Manifest:
+        """Make the handshakes that are due, and return what the instances that responded implement together.
+
+        Raises:
+            ExtframeError: none responded.
+        """
+        from .instance_handshake import GRACE, joint_manifest
+
+        for instance in instances.due(monotonic(), everyone=True):
+            self._begin_handshake(instance)
+        under_way = list(self._handshakes.values())
+        for until in (min(deadline, monotonic() + GRACE), deadline):
+            for worker in under_way:
+                with suppress(TimeoutError):
+                    worker.result(until)
+            if instances.is_any_ready:
+                break
+        return joint_manifest(instances)
 
     # Other HTTP.
 
@@ -100,6 +169,8 @@ class SyncClientBase(BaseClient):
     def _reconnect(self) -> None:
         before, self._transport = self._transport, self._new_transport(Transport)
         before.close()
+        for instance in self._outdated(self._transports):
+            self._transports.pop(instance).close()
         self._close_session()
         if self._closed.is_set():
             self._transport.close()
@@ -112,6 +183,8 @@ class SyncClientBase(BaseClient):
         self._closed.set()
         self._close_streams()
         self._transport.close()
+        for transport in list(self._transports.values()):
+            transport.close()
         self._close_session()
 
     def _close_session(self) -> None:

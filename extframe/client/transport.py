@@ -76,7 +76,7 @@ class Transport(BaseTransport):
                 if is_sent(kept):
                     return kept
                 self._drop(kept.connection)
-            sock = connect_now(self.address.path, self._peer_uids)
+            sock = connect_now(self.address.path, self.peer_uids)
             if sock is None:
                 return None
             exchange = self._start(kind, Connection(sock), request)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import pluggy
 
-from ..client.endpoint import is_handshake
+from ..client.method_path import is_handshake
 from ..errors import (
     ActivationError,
     ActivationVetoed,

@@ -26,7 +26,7 @@ class AsyncConfigurator(Configurator):
         if request is None:
             return
         try:
-            await client.call(CONFIGURE, request.arguments, reply=None, timeout=seconds, idempotent=True)
+            await client.call_each(CONFIGURE, request.arguments, timeout=seconds)
         except ExtframeError as failure:
             request.hide(failure)
             raise

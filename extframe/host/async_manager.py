@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ..client.choice import Choice
     from ..client.http1 import Limits
     from ..client.observers import Observer
     from ..handlers.handler_rows import Description
@@ -64,8 +65,8 @@ class AsyncPluginManager(BaseManager):
     A manager belongs to the event loop of its first await. Its handlers can be registered in any thread.
 
     Args:
-        registry, groups, timeout, breaker, implements, settings, keep_alive, limits, observers, allow, block,
-            project, prefer: as for ``PluginManager``.
+        registry, groups, timeout, breaker, implements, settings, keep_alive, limits, observers, allow, block, project,
+            prefer, choose: as for ``PluginManager``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -89,6 +90,7 @@ class AsyncPluginManager(BaseManager):
         block: Sequence[str] = (),
         project: str | None = None,
         prefer: Mapping[str, Sequence[str]] = {},
+        choose: Choice | None = None,
     ) -> None:
         super().__init__(
             registry,
@@ -104,6 +106,7 @@ class AsyncPluginManager(BaseManager):
             block=block,
             project=project,
             prefer=prefer,
+            choose=choose,
         )
         self._binding = LoopBinding("this AsyncPluginManager", self._bind)
         self._is_closed = False

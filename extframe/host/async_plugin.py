@@ -7,14 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-import msgspec
-
 from ..client.async_client import AsyncClient
 from ..concurrency.async_threads import call_in_thread
 from ..concurrency.locks import signal_safe_lock
 from ..concurrency.tasks import done_by, set_done
 from ..errors import ExtframeError
-from ..protocol import ACTIVATE, Manifest, PluginSpec
+from ..protocol import Manifest, PluginSpec
 from .async_configurator import AsyncConfigurator
 from .lifecycle import State, Turn
 from .plugin_base import (
@@ -26,6 +24,7 @@ from .plugin_base import (
     driver_of,
     handshake_time,
     is_own_error,
+    where,
 )
 from .settings import ManagerSettings, Prepared
 
@@ -74,7 +73,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         approver: Approves | None = None,
         settings: ManagerSettings | None = None,
     ) -> None:
-        client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
+        client = connect(spec.address, plugin=spec.name, listener=self, **where(spec))
         # A lock, as a sync client in a thread may report a refused connection.
         self._configurator = AsyncConfigurator(settings or ManagerSettings(), lambda: self._spec)
         super().__init__(spec, client, signal_safe_lock(), listener=listener, settings=self._configurator)
@@ -164,9 +163,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         return await self._attempt(task, self._until_closed(self._handshake(deadline)))
 
     async def _handshake(self, deadline: float) -> Manifest:
-        seconds = handshake_time(deadline)
-        response = await self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
-        return Manifest.parse(bytes(response))
+        return await self.client.handshake(handshake_time(deadline))
 
     async def _attempt(self, task: asyncio.Task[Any] | None, step: Awaitable[R]) -> R:
         """Return the result of a step of the handshake; end the handshake if it fails."""

@@ -21,6 +21,7 @@ from .arguments import (
 )
 
 if TYPE_CHECKING:
+    from ..client.choice import Choice
     from ..client.circuit_breaker import Breaker
     from ..client.http1 import Limits
     from ..client.observers import Observer
@@ -50,6 +51,7 @@ class BaseManager(HookManager):
         block: Sequence[str],
         project: str | None,
         prefer: Mapping[str, Sequence[str]],
+        choose: Choice | None,
     ) -> None:
         check_registry(registry)
         groups = entry_point_groups(groups, check_project(project))
@@ -60,6 +62,7 @@ class BaseManager(HookManager):
         self._keep_alive = keep_alive
         self._limits = limits
         self._observers = Observers.of(observers) or ()
+        self._choose = choose
         self._manifests = manifests_of(implements)
         self._given_settings = settings_of(settings)
         self._preference = preference_of(prefer, self._origin)
@@ -100,6 +103,7 @@ class BaseManager(HookManager):
             "keep_alive": self._keep_alive,
             "limits": self._limits,
             "observers": self._observers,
+            "choose": self._choose,
         }
 
     @cached_property

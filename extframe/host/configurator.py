@@ -28,7 +28,7 @@ class Configurator(PluginSettings):
         if request is None:
             return
         try:
-            client.call(CONFIGURE, request.arguments, reply=None, timeout=seconds, idempotent=True)
+            client.call_each(CONFIGURE, request.arguments, timeout=seconds)
         except ExtframeError as failure:
             request.hide(failure)
             raise

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ..client.choice import Choice
     from ..client.http1 import Limits
     from ..client.observers import Observer
     from ..handlers.handler_rows import Description
@@ -68,6 +69,8 @@ class PluginManager(BaseManager):
         prefer: whose drivers are used where several handlers return one: by extension point the names of handlers or
             distributions, or patterns, the most preferred first: ``{"VolumeDriver": ["acme"]}``. Others follow in
             pluggy's order.
+        choose: which instance a call goes to where a plugin has several: ``RoundRobin()`` if None,
+            ``LeastOutstanding()``, ``SameZoneFirst("eu-1")``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -89,6 +92,7 @@ class PluginManager(BaseManager):
         block: Sequence[str] = (),
         project: str | None = None,
         prefer: Mapping[str, Sequence[str]] = {},
+        choose: Choice | None = None,
     ) -> None:
         super().__init__(
             registry,
@@ -104,6 +108,7 @@ class PluginManager(BaseManager):
             block=block,
             project=project,
             prefer=prefer,
+            choose=choose,
         )
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()

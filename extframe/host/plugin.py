@@ -6,8 +6,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-import msgspec
-
 from ..client.client import Client
 from ..client.connection import late
 from ..concurrency.deadlines import left
@@ -17,7 +15,7 @@ from ..interface.declarations import Interface
 from ..protocol import ACTIVATE, Manifest, PluginSpec
 from .configurator import Configurator
 from .lifecycle import State, Turn
-from .plugin_base import Approval, PluginBase, PluginListener, cause_of, driver_of, handshake_time
+from .plugin_base import Approval, PluginBase, PluginListener, cause_of, driver_of, handshake_time, where
 from .settings import ManagerSettings, Prepared
 
 if TYPE_CHECKING:
@@ -66,7 +64,7 @@ class Plugin(PluginBase[Client]):
         settings: ManagerSettings | None = None,
     ) -> None:
         lock = signal_safe_lock()
-        client = connect(spec.address, tls=spec.tls, plugin=spec.name, listener=self, peer_uids=spec.peer_uids)
+        client = connect(spec.address, plugin=spec.name, listener=self, **where(spec))
         self._configurator = Configurator(settings or ManagerSettings(), lambda: self._spec)
         super().__init__(spec, client, lock, listener=listener, settings=self._configurator)
         self._ended = signal_safe_condition(lock)
@@ -173,9 +171,7 @@ class Plugin(PluginBase[Client]):
         if self._spec.manifest is not None:  # this plugin has no handshake
             return self._spec.manifest
         try:
-            seconds = handshake_time(deadline)
-            response = self.client.call(ACTIVATE, reply=msgspec.Raw, timeout=seconds, idempotent=True)
-            return Manifest.parse(bytes(response))
+            return self.client.handshake(handshake_time(deadline))
         except ExtframeError as failure:
             raise self._fail(failure) from failure
 

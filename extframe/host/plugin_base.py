@@ -24,12 +24,12 @@ from ..errors import (
 from ..interface.declarations import Declaration, Interface, declaration
 from ..interface.versions import highest_common, no_common_version
 from ..logs import get_logger
-from ..protocol import ACTIVATE, CONFIGURE, Manifest, PluginSpec, TLSConfig, hook_name
+from ..protocol import ACTIVATE, CONFIGURE, Endpoint, Manifest, PluginSpec, TLSConfig, hook_name
 from .lifecycle import Lifecycle, State, Turn
 from .settings import PluginSettings, is_settings_error
 
 if TYPE_CHECKING:
-    from ..client.endpoint import Endpoint
+    from ..client.endpoint import PluginEndpoint
     from ..handlers.hook_claims import HookRecord
     from ..interface.async_interface import AsyncInterface
 
@@ -39,10 +39,17 @@ logger = get_logger(f"{__package__}.plugin")  # one logger for the states of plu
 class AnyClient(Protocol):
     """What a plugin needs of its client, be it for threads or for tasks."""
 
-    def retarget(self, address: str, *, tls: TLSConfig | None = None, peer_uids: Collection[int] | None = None) -> None:
-        """Call the plugin at another address from now on."""
+    def retarget(
+        self,
+        address: str,
+        *,
+        tls: TLSConfig | None = None,
+        peer_uids: Collection[int] | None = None,
+        endpoints: Sequence[Endpoint] = (),
+    ) -> None:
+        """Call the plugin at another address, or other instances of it, from now on."""
 
-    endpoint: Endpoint
+    endpoint: PluginEndpoint
     """What is shared by the clients of the plugin."""
 
     manifest: Manifest | None
@@ -315,6 +322,12 @@ class PluginBase(Generic[C]):
             self._must_be_approved = self.state is State.ACTIVATING
             self._lifecycle.mark_lost(reason)
 
+    def manifest_changed(self) -> None:
+        """Handle that its instances together implement something else: the next use makes a new handshake."""
+        with self._lock:
+            if self._spec.manifest is None:
+                self._lifecycle.mark_lost("its instances implement something else now")
+
     def mark_missing(self, seen: PluginSpec, error: ExtframeError, reason: str) -> None:
         """Record that its source is gone or cannot be used. The plugin keeps its drivers for when it is back.
 
@@ -336,12 +349,14 @@ class PluginBase(Generic[C]):
             return  # another thread noticed the change too, and was first
         # Also to the same address: the process behind a socket that was replaced may live on.
         self._retarget(spec)
+        has_remained = _has_remained(self._spec, spec)
         self._spec = spec
         self._lifecycle.forget_failure()
-        self._lifecycle.mark_lost("its source changed")
+        if not has_remained:
+            self._lifecycle.mark_lost("its source changed")
 
     def _retarget(self, spec: PluginSpec) -> None:
-        self.client.retarget(spec.address, tls=spec.tls, peer_uids=spec.peer_uids)
+        self.client.retarget(spec.address, **where(spec))
 
     def _record_success(self, leader: Hashable, manifest: Manifest, left_out: Mapping[str, str] = {}) -> None:
         """Enter ACTIVE, where the handshake of this leader counts.
@@ -387,6 +402,17 @@ class PluginBase(Generic[C]):
             self._listener.state_changed(self, state, reason)
         if state is State.LOST:
             logger.info("plugin %r at %s is lost: %s", self.name, self.address, reason)
+
+
+def where(spec: PluginSpec) -> dict[str, Any]:
+    """Return where a plugin listens, as keyword arguments of a client in addition to the address."""
+    return {"tls": spec.tls, "peer_uids": spec.peer_uids, "endpoints": spec.endpoints}
+
+
+def _has_remained(before: PluginSpec, after: PluginSpec) -> bool:
+    """Return whether one of several instances is still there: its client goes on without a handshake of the plugin."""
+    known = {(each.address, each.tls) for each in before.endpoints}
+    return len(known) > 1 and any((each.address, each.tls) in known for each in after.endpoints)
 
 
 def driver_of(plugin: PluginBase[Any], interface: Any) -> Any:

@@ -397,8 +397,9 @@ def read_json_spec(content: bytes) -> SpecContent:
         raise SpecError("key 'Addr' is missing or empty; expected the plugin's address")
     tls = _tls_of(keys.tls_config)
     endpoints = tuple(_endpoint(each, tls) for each in keys.addrs)
-    address = str(Address.parse(keys.addr)) if keys.addr else endpoints[0].address
-    return SpecContent(address, tls, endpoints)
+    if keys.addr:
+        return SpecContent(str(Address.parse(keys.addr)), tls, endpoints)
+    return SpecContent(endpoints[0].address, endpoints[0].tls, endpoints)
 
 
 def _tls_of(keys: _TLSKeys | None) -> TLSConfig | None:

@@ -45,7 +45,7 @@ class Endpoint:
     Args:
         address: where it listens, as `Address.parse` reads it.
         tls: how an ``https://`` address is verified; None for the defaults.
-        zone: the failure domain in which it runs, for `SameZone`; "" if there is none.
+        zone: the failure domain in which it runs, for `SameZoneFirst`; "" if there is none.
         weight: its share of the calls in relation to the weights of the others; 1 or more.
         draining: whether it is about to stop. It is called only if no other instance is left.
 

@@ -41,6 +41,7 @@ def test_json_has_the_same_for_programs(run, add, speaks, short_path):
         "settings": [],
         "tls": None,
         "paths": {},
+        "endpoints": [],
         "hooks": {"VolumeDriver": "volume_driver"},
     }
 
@@ -52,6 +53,23 @@ def test_tls_settings_are_shown(run, short_path):
     assert properties(result)["tls"] == "insecure_skip_verify=True"
     whole = json.loads(run("inspect", "far", "--dir", short_path, "-o", "json").stdout)
     assert whole["tls"]["insecure_skip_verify"] is True
+
+
+def test_the_instances_of_a_plugin_are_shown(run, fault_server, speaks, short_path):
+    addresses = [fault_server(speaks("VolumeDriver")).address, fault_server(speaks("LogDriver")).address]
+    spec = {"Addrs": [addresses[0], {"Addr": addresses[1], "Draining": True, "Zone": "eu-1"}]}
+    (short_path / "far.json").write_text(json.dumps(spec))
+    found = properties(run("inspect", "far", "--dir", short_path))
+    assert found["instances"] == f"{addresses[0]}, {addresses[1]} draining"
+    assert found["implements"] == "VolumeDriver, LogDriver"
+    whole = json.loads(run("inspect", "far", "--dir", short_path, "-o", "json").stdout)
+    assert whole["endpoints"][1] == {
+        "address": addresses[1],
+        "tls": None,
+        "zone": "eu-1",
+        "weight": 1,
+        "draining": True,
+    }
 
 
 def test_a_dead_plugin_is_shown_and_the_exit_code_says_that_it_could_not_be_reached(run, leave_dead_socket, short_path):

@@ -15,14 +15,14 @@ from restarting import Restarting
 
 from extframe import Breaker, CallTimeout, ConnectError, ConnectionLost, PluginUnavailable, ProtocolError, Retry
 from extframe.client.attempts import Attempts
-from extframe.client.endpoint import Endpoint
+from extframe.client.endpoint import PluginEndpoint
 
 FAILURES = {"no connection": ConnectError, "lost": ConnectionLost, "late": CallTimeout, "garbage": ProtocolError}
 KINDS = ["refused", *FAILURES]
 
 
-def endpoint_of(**settings: Any) -> Endpoint:
-    return Endpoint("unix:///unused.sock", **settings)
+def endpoint_of(**settings: Any) -> PluginEndpoint:
+    return PluginEndpoint("unix:///unused.sock", **settings)
 
 
 def failure_of(kind: str) -> ConnectError | ConnectionLost | CallTimeout | ProtocolError:
@@ -35,7 +35,7 @@ def failure_of(kind: str) -> ConnectError | ConnectionLost | CallTimeout | Proto
 
 
 def attempts_of(
-    endpoint: Endpoint, kind: str, *, idempotent: bool, seconds: float = 60.0, method: str = "VolumeDriver.Get"
+    endpoint: PluginEndpoint, kind: str, *, idempotent: bool, seconds: float = 60.0, method: str = "VolumeDriver.Get"
 ) -> int:
     """Return how many attempts a call makes whose attempts all end with the same failure, at once."""
     now = 100.0

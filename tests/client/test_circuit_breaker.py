@@ -29,7 +29,7 @@ from served_client import ends_within, served_clients
 
 from extframe import Breaker, Client, LocalRegistry, PluginManager
 from extframe.client.attempts import Attempts
-from extframe.client.endpoint import Endpoint
+from extframe.client.endpoint import PluginEndpoint
 from extframe.client.stream_rules import StreamRules
 from extframe.errors import (
     CallTimeout,
@@ -319,7 +319,7 @@ def failure_of(kind: str) -> TransportError:
     return failure
 
 
-def fail_at(endpoint: Endpoint, kind: str, began: float, ended: float) -> Callable[[], None]:
+def fail_at(endpoint: PluginEndpoint, kind: str, began: float, ended: float) -> Callable[[], None]:
     """Begin a call; return the function that ends it."""
     attempts = Attempts(endpoint, "A.B", 60, False, began)
 
@@ -332,7 +332,7 @@ def fail_at(endpoint: Endpoint, kind: str, began: float, ended: float) -> Callab
 
 @pytest.mark.parametrize("kind", COUNTS)
 def test_what_counts_as_a_failure(kind):
-    endpoint = Endpoint("unix:///unused.sock", breaker=THRICE)
+    endpoint = PluginEndpoint("unix:///unused.sock", breaker=THRICE)
     for now in (0.0, 10.0, 20.0):
         fail_at(endpoint, kind, now, now + 1)()
     assert endpoint.circuit.is_open == COUNTS[kind]
@@ -341,7 +341,7 @@ def test_what_counts_as_a_failure(kind):
 @pytest.mark.parametrize("kind", COUNTS)
 @pytest.mark.parametrize("response", ["reply", "handshake", "stream", "nonsense"])
 def test_a_call_that_is_late_does_not_count_if_anything_arrived_since_it_began(kind, response):
-    endpoint = Endpoint("unix:///unused.sock", breaker=Breaker(failures=1))
+    endpoint = PluginEndpoint("unix:///unused.sock", breaker=Breaker(failures=1))
     end = fail_at(endpoint, kind, 0.0, 10.0)
     method = "Plugin.Activate" if response == "handshake" else "A.B"
     other = Attempts(endpoint, method, 60, False, 1.0)
@@ -359,7 +359,7 @@ def test_a_call_that_is_late_does_not_count_if_anything_arrived_since_it_began(k
     steps=st.lists(st.tuples(st.sampled_from(["begin", "begin", "answered", "late"]), st.integers(0, 9)), max_size=60)
 )
 def test_the_circuit_opens_only_after_late_calls_that_saw_no_response_at_all(steps):
-    endpoint = Endpoint("unix:///unused.sock", breaker=THRICE)
+    endpoint = PluginEndpoint("unix:///unused.sock", breaker=THRICE)
     under_way: list[tuple[int, Attempts]] = []
     last_response, late = -1, []
     for now, (step, chosen) in enumerate(steps):

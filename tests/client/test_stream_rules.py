@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from extframe import Breaker, CallTimeout, ConnectionLost, PluginUnavailable
 from extframe.client.attempts import Attempts
-from extframe.client.endpoint import Endpoint
+from extframe.client.endpoint import PluginEndpoint
 from extframe.client.stream_rules import StreamRules
 
 
@@ -30,24 +30,24 @@ def test_deadlines(options, headers, body, error_body):
     assert rules.body_deadline(500, now=500) == error_body
 
 
-def stream_of(endpoint: Endpoint, now: float, *, follow: bool) -> StreamRules:
+def stream_of(endpoint: PluginEndpoint, now: float, *, follow: bool) -> StreamRules:
     attempts = Attempts(endpoint, "LogDriver.ReadLogs", 10, False, now)
     return StreamRules(attempts.deadline, 10, whole=False, follow=follow, attempts=attempts)
 
 
-def time_out(endpoint: Endpoint, now: float) -> None:
+def time_out(endpoint: PluginEndpoint, now: float) -> None:
     """Make a call that runs into its deadline without a byte from the plugin."""
     attempts = Attempts(endpoint, "A.B", 1, False, now)
     attempts.give_up(CallTimeout("late", phase="status line"), now + 1)
     attempts.abandon()
 
 
-def is_open(endpoint: Endpoint) -> bool:
+def is_open(endpoint: PluginEndpoint) -> bool:
     return endpoint.circuit.next_try is not None
 
 
-def endpoint_of(failures: int = 2) -> Endpoint:
-    return Endpoint("unix:///unused.sock", breaker=Breaker(failures=failures, initial_delay=5, max_delay=60))
+def endpoint_of(failures: int = 2) -> PluginEndpoint:
+    return PluginEndpoint("unix:///unused.sock", breaker=Breaker(failures=failures, initial_delay=5, max_delay=60))
 
 
 def test_a_stream_that_waits_counts_neither_for_nor_against_the_plugin():
