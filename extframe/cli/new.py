@@ -8,8 +8,9 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 EPILOG = """\b
 Examples:
+  extframe new host monitor
   extframe new plugin photos
   extframe new plugin photos --language go
-  extframe new handler acme-volumes --dir ~/projects
+  extframe new handler acme-volumes --metadata setup.cfg --dir ~/projects
 """
 
 _NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
@@ -39,9 +41,10 @@ _RESERVED = {"extframe", "tests", "test", "pytest", "src"}
 
 @click.group(epilog=EPILOG)
 def new() -> None:
-    """Create a project: a plugin or a handler.
+    """Create a project: a host, a plugin or a handler.
 
-    The project can be installed, and passes its own tests, mypy --strict and ruff.
+    The project can be installed, and passes its own tests, mypy --strict and ruff. It has a .gitignore, a workflow for
+    CI and, where it runs as a service, unit files for systemd.
     """
 
 
@@ -54,11 +57,32 @@ _directory = click.option(
     type=click.Path(file_okay=False),
     help="Create the project in DIR instead of in the working directory.",
 )
+_metadata = click.option(
+    "--metadata",
+    type=click.Choice(["pyproject.toml", "setup.cfg"]),
+    default="pyproject.toml",
+    show_default=True,
+    help="The file for the metadata of the package and the settings of its tools.",
+)
 
 
 @new.command(epilog=EPILOG)
 @_name
 @_directory
+@_metadata
+def host(name: str, directory: str, metadata: str) -> None:
+    """Create a project with a working host: a program whose health checks are plugins.
+
+    It has an interface, an example of a plugin, and a manager that starts plugins and finds running ones.
+    """
+    project = _create(_python("host", metadata), name, directory, metadata=metadata)
+    _print_next_steps(project, f"{_TEST} && {name} --once")
+
+
+@new.command(epilog=EPILOG)
+@_name
+@_directory
+@_metadata
 @click.option(
     "--language",
     type=click.Choice(["python", "go", "typescript"]),
@@ -66,23 +90,32 @@ _directory = click.option(
     show_default=True,
     help="The language of the plugin. In Go and TypeScript its types are generated from an OpenAPI document.",
 )
-def plugin(name: str, directory: str, language: str) -> None:
+def plugin(name: str, directory: str, metadata: str, language: str) -> None:
     """Create a project with a working volume plugin."""
     if language == "python":
-        package = _package(name)
-        last = f"extframe serve {package}.plugin:make_driver --name {name} --dir /tmp/plugins"
-        _print_next_steps(_create("plugin", name, directory), f"{_TEST} && {last}")
+        project = _create(_python("plugin", metadata), name, directory, metadata=metadata)
+        last = f"extframe serve {_package(name)}.plugin:make_driver --name {name} --dir /tmp/plugins"
+        _print_next_steps(project, f"{_TEST} && {last}")
         return
-    project = _create(f"plugin_{language}", name, directory, schema=_SCHEMA_VERSIONS[language])
+    project = _create([f"plugin_{language}"], name, directory, schema=_SCHEMA_VERSIONS[language])
     _print_next_steps(project, _BUILD[language])
 
 
 @new.command(epilog=EPILOG)
 @_name
 @_directory
-def handler(name: str, directory: str) -> None:
+@_metadata
+def handler(name: str, directory: str, metadata: str) -> None:
     """Create a project with a working handler for volume plugins."""
-    _print_next_steps(_create("handler", name, directory), f"{_TEST} && extframe handlers")
+    project = _create(_python("handler", metadata), name, directory, metadata=metadata)
+    _print_next_steps(project, f"{_TEST} && extframe handlers")
+
+
+def _python(kind: str, metadata: str) -> list[str]:
+    """Return the folders of templates for a Python project."""
+    if metadata == "setup.cfg":
+        return [kind, f"{kind}_setup_cfg", "python", "python_setup_cfg"]
+    return [kind, f"{kind}_pyproject", "python"]
 
 
 _TEST = "pip install -e '.[test,dev]' && python -m pytest"
@@ -101,18 +134,27 @@ def _print_next_steps(project: Path, commands: str) -> None:
         note(f"next, in that directory: {commands}")
 
 
-def _create(kind: str, name: str, directory: str, *, schema: str | None = None) -> Path:
+def _create(
+    folders: Sequence[str], name: str, directory: str, *, metadata: str = "", schema: str | None = None
+) -> Path:
     """Create all files of a project or none, and print their paths to stdout.
 
-    ``schema`` is the version of OpenAPI of the file VolumeDriver.json; None for no such file.
+    Args:
+        folders: of the templates.
+        name: of the project.
+        directory: where it is created.
+        metadata: the file for the metadata of a Python package.
+        schema: the version of OpenAPI of the file VolumeDriver.json; None for no such file.
     """
-    values = _values(name)
+    values = {**_values(name), "metadata": metadata}
     project = Path(directory, name)
     if os.path.lexists(project):
         raise ExtframeError(f"{project} already exists: choose another name, or another --dir")
     try:
         project.parent.mkdir(parents=True, exist_ok=True)
-        written = _write_files(kind, project, values, {} if schema is None else {"VolumeDriver.json": _schema(schema)})
+        written = _write_files(
+            folders, project, values, {} if schema is None else {"VolumeDriver.json": _schema(schema)}
+        )
     except OSError as error:
         raise ExtframeError(f"cannot write {error.filename or project}: {error.strerror}") from error
     click.echo("\n".join(printable(str(project / path)) for path in written))
@@ -126,14 +168,18 @@ def _schema(version: str) -> str:
     return as_text(openapi(VolumeDriver, version=version))
 
 
-def _write_files(kind: str, project: Path, values: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
+def _write_files(
+    folders: Sequence[str], project: Path, values: Mapping[str, str], others: Mapping[str, str]
+) -> list[str]:
     draft = Path(tempfile.mkdtemp(prefix=f".{project.name}-", dir=project.parent))
     try:
         written = list(others)
         for path, text in others.items():
             (draft / path).write_text(text, encoding="utf-8")
-        for path, template in _templates(files(__package__) / "templates" / kind):
-            path = path.replace("__package__", values["package"]).removesuffix(_SUFFIX)
+        root = files(__package__) / "templates"
+        for path, template in chain.from_iterable(_templates(root / folder) for folder in folders):
+            path = path.replace("__package__", values["package"]).replace("__name__", values["name"])
+            path = path.removesuffix(_SUFFIX)
             path = path.replace("dot-", ".")  # a wheel leaves out hidden files
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).write_text(Template(template).substitute(values))

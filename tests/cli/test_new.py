@@ -6,8 +6,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -16,13 +19,27 @@ from faultserver import eventually
 
 from extframe import Client, VolumeDriver, openapi
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 CHECKOUT = Path(__file__).parents[2]
-NAMES = {"plugin": "photo-book2", "handler": "acme_volumes"}
+NAMES = {"plugin": "photo-book2", "handler": "acme_volumes", "host": "disk-monitor"}
+METADATA = {"plugin": "pyproject.toml", "handler": "setup.cfg", "host": "pyproject.toml"}
 FILES = {
-    "plugin": {"src/photo_book2/__init__.py", "src/photo_book2/plugin.py", "src/photo_book2/py.typed"},
+    "plugin": {
+        "src/photo_book2/__init__.py", "src/photo_book2/plugin.py", "src/photo_book2/py.typed",
+        "systemd/photo-book2.service", "systemd/photo-book2.socket",
+    },
     "handler": {"src/acme_volumes/__init__.py", "src/acme_volumes/py.typed"},
-}
-ALWAYS = {"README.md", "ruff.toml", "setup.cfg", "setup.py"}
+    "host": {
+        *(f"src/disk_monitor/{name}" for name in ("__init__.py", "example.py", "interface.py", "main.py", "py.typed")),
+        "systemd/disk-monitor.service", "tests/conftest.py",
+    },
+}  # fmt: skip
+ALWAYS = {".github/workflows/ci.yml", ".gitignore", "README.md"}
+SETTINGS = {"pyproject.toml": {"pyproject.toml"}, "setup.cfg": {"ruff.toml", "setup.cfg", "setup.py"}}
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +56,12 @@ def environment(tmp_path_factory) -> Environment:
 
 
 def new(environment: Environment, kind: str, directory: Path) -> Path:
-    written = environment.run("-m", "extframe.cli", "new", kind, NAMES[kind], "--dir", directory).splitlines()
+    metadata = METADATA[kind]
+    arguments = ("new", kind, NAMES[kind], "--metadata", metadata, "--dir", directory)
+    written = environment.run("-m", "extframe.cli", *arguments).splitlines()
     project = directory / NAMES[kind]
-    assert {str(Path(path).relative_to(project)) for path in written} == ALWAYS | FILES[kind] | {
-        f"tests/test_{kind}.py"
-    }
+    expected = ALWAYS | SETTINGS[metadata] | FILES[kind] | {f"tests/test_{kind}.py"}
+    assert {str(Path(path).relative_to(project)) for path in written} == expected
     assert all(Path(path).is_file() for path in written)
     return project
 
@@ -57,7 +75,7 @@ def run_in(project: Path, environment: Environment, *arguments: str) -> str:
             "PYTHONPATH": "",
             "PYTEST_ADDOPTS": "-p no:cacheprovider",
             "RUFF_NO_CACHE": "true",
-            "MYPY_CACHE_DIR": os.devnull,
+            "MYPY_CACHE_DIR": str(environment.scripts / "mypy-cache"),  # one for all projects
         },
         capture_output=True,
         text=True,
@@ -86,15 +104,90 @@ def test_a_new_project_passes_mypy_strict(environment, project):
     assert "Success: no issues found in" in run_in(project, environment, "-m", "mypy")
 
 
-def test_a_new_project_passes_ruff_and_is_formatted(environment, project):
+def test_new_projects_pass_ruff_and_are_formatted_whatever_their_name(run, tmp_path):
     pytest.importorskip("ruff")
-    run_in(project, environment, "-m", "ruff", "check")
-    run_in(project, environment, "-m", "ruff", "format", "--check")
+    for metadata in SETTINGS:
+        for kind in NAMES:
+            for name in ("a", "photo-book2", "zzzzzzzzz-mmmmmmmmmm-cccccccccc-dddddddd"):
+                assert (
+                    run("new", kind, name, "--metadata", metadata, "--dir", tmp_path / metadata / kind).exit_code == 0
+                )
+    for arguments in (["check"], ["format", "--check"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "ruff", *arguments, "--no-cache", tmp_path],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_both_files_of_metadata_say_the_same(run, tmp_path, kind):
+    for metadata in SETTINGS:
+        run("new", kind, "photos", "--metadata", metadata, "--dir", tmp_path / metadata)
+    wheels = {}
+    for metadata in SETTINGS:
+        settings = tmp_path / metadata / "photos"
+        if metadata == "setup.cfg":
+            config = ConfigParser()
+            config.read(settings / "setup.cfg")
+            points = {key: config["options.entry_points"][key] for key in config["options.entry_points"]}
+            wheels[metadata] = (
+                config["metadata"]["description"],
+                config["options"]["install_requires"].split(),
+                {group: [each.strip() for each in text.split("\n") if each] for group, text in points.items()},
+                {key: text.split() for key, text in config["options.extras_require"].items()},
+            )
+        else:
+            project = tomllib.loads((settings / "pyproject.toml").read_text())["project"]
+            groups = {"console_scripts": project.get("scripts", {}), **project.get("entry-points", {})}
+            wheels[metadata] = (
+                project["description"],
+                project["dependencies"],
+                {
+                    group: [f"{key} = {value}" for key, value in found.items()]
+                    for group, found in groups.items()
+                    if found
+                },
+                project["optional-dependencies"],
+            )
+    assert wheels["setup.cfg"] == wheels["pyproject.toml"]
+
+
+def test_the_workflow_of_a_new_project_runs_what_its_readme_says(run, tmp_path):
+    yaml = pytest.importorskip("yaml")
+    for kind in NAMES:
+        run("new", kind, "photos", "--dir", tmp_path / kind)
+        project = tmp_path / kind / "photos"
+        workflow = yaml.safe_load((project / ".github" / "workflows" / "ci.yml").read_text())
+        commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+        assert commands == [
+            "python -m pip install -e '.[test,dev]'", "python -m pytest", "mypy", "ruff check", "ruff format --check",
+        ]  # fmt: skip
+        for command in commands[1:-1]:
+            assert f"$ {command}\n" in (project / "README.md").read_text()
+
+
+def test_a_new_host_runs_the_example_as_its_readme_says(environment, project, short_path):
+    if project.name != NAMES["host"]:
+        return
+    script = environment.scripts / project.name
+    (short_path / "disk.toml").write_text('python = { plugin = "disk_monitor.example:DiskSpace" }\n')
+    ended = subprocess.run([script, "--once", "--dir", short_path], capture_output=True, text=True, timeout=60)
+    assert "disk: " in ended.stderr
+    assert "of the disk is free" in ended.stderr
+    with subprocess.Popen([script, "--dir", short_path], stderr=subprocess.PIPE, text=True) as running:
+        assert any("of the disk is free" in line for line in running.stderr)
+        running.send_signal(signal.SIGTERM)
+    assert running.returncode == 0
+    explained = run_in(project, environment, "-m", "extframe.cli", "explain", "DiskMonitorCheck.Run")
+    assert "run() -> Status" in explained
 
 
 def test_a_new_handler_is_one_that_hosts_load(environment, project):
     listed = run_in(project, environment, "-m", "extframe.cli", "handlers")
-    assert ("acme_volumes" in listed) is (project.name == "acme_volumes")
+    assert (project.name in listed) is (project.name != NAMES["plugin"])
     assert "failed" not in listed
 
 
@@ -112,8 +205,7 @@ def test_a_new_plugin_is_served_as_its_readme_says(start, run, short_path, tmp_p
 
 def test_the_script_of_a_new_plugin_parses_its_arguments(environment, project, tmp_path):
     script = Path(environment.python).with_name(project.name)
-    if not script.exists():
-        assert project.name == NAMES["handler"]
+    if project.name != NAMES["plugin"]:
         return
     root = tmp_path / "root"
     environ = {**os.environ, "PHOTO_BOOK2_ROOT": str(root)}

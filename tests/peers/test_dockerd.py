@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from engines import EXAMPLES, HERE, Engine, PluginProcess, build_box, running
+from faultserver import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the engine runs as root")
 
@@ -175,3 +178,45 @@ def test_the_log_of_a_running_container_can_be_followed(engine, tmp_path):
         assert follow.wait(timeout=60) == 0
         follow.stdout.close()
         engine("rm", name)
+
+
+# --- a new project ------------------------------------------------------------------------------------
+
+
+def test_a_new_project_is_a_volume_plugin_that_systemd_starts_for_docker(engine, need, tmp_path):
+    """`extframe new plugin`; the last test, as the engine waits for a plugin that it has known."""
+    name = f"ef-{os.urandom(5).hex()}"
+    command = [sys.executable, "-m", "extframe.cli", "new", "plugin", name, "--dir", tmp_path]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    package = name.replace("-", "_")
+    unit = (tmp_path / name / "systemd" / f"{name}.socket").read_text()
+    (listen,) = re.findall("ListenStream=(.*)", unit)
+    root = tmp_path / "root"
+    environment = {f"{package.upper()}_ROOT": root, "PYTHONPATH": tmp_path / name / "src"}
+    settings = [f"--setenv={key}={value}" for key, value in environment.items()]
+    activate = [need("systemd-socket-activate"), f"--listen={listen}", *settings]
+    process = subprocess.Popen([*activate, sys.executable, "-m", f"{package}.plugin"], stderr=subprocess.DEVNULL)
+    try:
+        assert eventually(lambda: os.path.exists(listen), 60.0)
+        engine("volume", "create", "--driver", name, "first")
+        assert [path.name for path in root.iterdir()] == ["first"]
+        engine.run("--rm", "--volume=first:/photos", "box", "/box", "write", "/photos/one", "a picture")
+        assert (root / "first" / "one").read_text() == "a picture"
+        engine("volume", "rm", "first")
+        assert [*root.iterdir()] == []
+    finally:
+        process.terminate()
+        process.wait(60)
+        os.unlink(listen)
+
+
+@pytest.mark.parametrize("kind", ["plugin", "host"])
+def test_the_unit_files_of_a_new_project_are_valid(need, kind, tmp_path):
+    analyze = need("systemd-analyze")
+    command = [sys.executable, "-m", "extframe.cli", "new", kind, "photos", "--dir", tmp_path]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    units = [*(tmp_path / "photos" / "systemd").iterdir()]
+    for unit in units:
+        unit.write_text(unit.read_text().replace("/opt/photos/bin/photos", "/bin/true"))
+    verified = subprocess.run([analyze, "verify", *units], capture_output=True, text=True, timeout=60)
+    assert (verified.returncode, verified.stderr) == (0, "")
