@@ -10,7 +10,7 @@ from ..errors import ConnectError, ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
 from ..protocol import Address, Endpoint, PluginSpec, TLSConfig, check_name
 from .base import never_waits
-from .refreshing_cache import RefreshingCache
+from .refreshing_cache import CacheChanges, RefreshingCache
 
 if TYPE_CHECKING:
     from .dns_lookup import DNSLookup, Instance
@@ -73,7 +73,12 @@ class DNSRegistry:
         self._lookup: DNSLookup = DNSLookup(
             domain, service, nameservers, check_timeout(timeout), resolve_hosts=bool(nameservers) and tls is None
         )
-        self._cache: RefreshingCache[tuple[object, ...]] = RefreshingCache(self._load, "extframe dns")
+        self._cache: RefreshingCache[tuple[object, ...]] = RefreshingCache(
+            # Names that do not exist are not looked up over and over.
+            self._load,
+            "extframe dns",
+            keeps_fresh=lambda key, found: key == _ALL or bool(found),
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.domain!r})"
@@ -123,6 +128,14 @@ class DNSRegistry:
         from ``spec.stamp``, so that `find` asks DNS.
         """
         return "refused" if self._cache.is_invalid(spec.name) else self._cache.peek(spec.name) or None
+
+    def changes(self) -> CacheChanges:
+        """Return an object whose ``fileno()`` is readable after records have changed. They are refreshed until its end.
+
+        Raises:
+            ExtframeError: the system has no thread for it.
+        """
+        return CacheChanges(self._cache, "extframe dns changes")
 
     def why(self, spec: PluginSpec, error: Exception) -> str | None:
         """Note that an instance refused a connection: DNS is asked again at the next use. Returns None."""

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from ..concurrency.event import Event
 from ..concurrency.locks import signal_safe_lock
 from ..concurrency.threads import start
+from ..concurrency.wake_pipe import WakePipe
 from ..errors import ExtframeError
 from ..logs import get_logger
 
@@ -39,13 +41,20 @@ class RefreshingCache(Generic[V]):
     Args:
         load: returns the value of a name and the seconds for which it holds. It may wait.
         name: of the thread that refreshes, in lists of threads.
+        keeps_fresh: takes a name and a value, and returns whether `CacheChanges` keeps it fresh.
         clock: returns the time in seconds.
     """
 
     def __init__(
-        self, load: Callable[[str], tuple[V, float]], name: str, clock: Callable[[], float] = monotonic
+        self,
+        load: Callable[[str], tuple[V, float]],
+        name: str,
+        *,
+        keeps_fresh: Callable[[str, V], bool] = lambda name, value: True,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._load = load
+        self._keeps_fresh = keeps_fresh
         self._name = name
         self._clock = clock
         self._entries: dict[str, _Entry[V]] = {}
@@ -97,6 +106,22 @@ class RefreshingCache(Generic[V]):
         entry = self._entries.get(name)
         return entry is not None and entry.until == -math.inf
 
+    # For a thread that follows.
+
+    def seconds_left(self) -> float:
+        """Return the seconds until the next value expires that is kept fresh, at least 0 and at most 1."""
+        now = self._clock()
+        times = [entry.until for name, entry in list(self._entries.items()) if self._keeps_fresh(name, entry.value)]
+        return max(0.0, min([*times, now + SHORTEST]) - now)
+
+    def refresh_expired(self) -> bool:
+        """Load every value that has expired and is kept fresh, and return whether one has changed."""
+        has_changed = False
+        for name, entry in list(self._entries.items()):
+            if self._clock() >= entry.until and self._keeps_fresh(name, entry.value):
+                has_changed = self.get(name) != entry.value or has_changed
+        return has_changed
+
     def _refresh(self, name: str) -> V:
         value, seconds = self._load(name)
         now = self._clock()
@@ -147,3 +172,43 @@ class RefreshingCache(Generic[V]):
                 self._refresh(name)
             except Exception as error:  # noqa: BLE001 - logged
                 self._postpone(entry, error)
+
+
+class CacheChanges:
+    """An object with a descriptor that is readable after a value has changed. It refreshes values until it is closed.
+
+    Args:
+        cache: whose values are refreshed when they expire, as far as it keeps them fresh.
+        name: of the thread that does so.
+
+    Raises:
+        ExtframeError: the system has no thread.
+    """
+
+    def __init__(self, cache: RefreshingCache[Any], name: str) -> None:
+        self._cache = cache
+        self._pipe = WakePipe()
+        self._closing = Event()
+        try:
+            start(threading.Thread(target=self._run, name=name, daemon=True))
+        except BaseException:
+            self._pipe.close()
+            raise
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable after a change."""
+        return self._pipe.fileno()
+
+    def drain(self) -> None:
+        """Make the descriptor unreadable until the next change."""
+        self._pipe.drain()
+
+    def close(self) -> None:
+        """Stop refreshing, and close the descriptor."""
+        self._closing.set()
+        self._pipe.close()
+
+    def _run(self) -> None:
+        while not self._closing.wait(max(self._cache.seconds_left(), SHORTEST / 10)):
+            if self._cache.refresh_expired():
+                self._pipe.up()

@@ -23,6 +23,7 @@ from extframe import (
     Served,
     SpecError,
     TLSConfig,
+    Volume,
     VolumeDriver,
     hookimpl,
     serving,
@@ -43,8 +44,9 @@ def server() -> Iterator[DNSServer]:
 
 @pytest.fixture(autouse=True)
 def short_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records with a TTL of 0 are kept for 0.05 s."""
+    """Records with a TTL of 0 are kept for 0.05 s. A watch looks for nothing that was not reported to it."""
     monkeypatch.setattr("extframe.registry.refreshing_cache.SHORTEST", 0.05)
+    monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", 3600.0)
 
 
 @pytest.fixture
@@ -199,8 +201,13 @@ def test_dns_that_never_answered_is_an_error_and_not_a_missing_plugin(server, re
 
 
 class Volumes(VolumeDriver):
+    """Has one volume, whose name says which instance was called."""
+
+    def __init__(self) -> None:
+        self.name = f"of instance {id(self)}"
+
     def list(self) -> list:
-        return []
+        return [Volume(name=self.name)]
 
 
 class Journal:
@@ -230,13 +237,14 @@ def test_a_watch_notices_a_plugin_that_appears_moves_and_disappears(server, regi
     with serve() as first, serve() as second, PluginManager(registry(), groups=()) as pm:
         pm.register(journal)
         with pm.watch():
+            assert eventually(lambda: "PTR plugins.example" in server.questions)
             announce(server, first.address)
             server.records[DOMAIN, "PTR"] = [f"rclone.{DOMAIN}"]
             assert eventually(lambda: journal.events == ["+rclone"], 60)
             volumes = pm.driver("rclone", VolumeDriver)
             announce(server, second.address)
             assert eventually(lambda: pm.get("rclone").address == second.address, 60)
-            assert volumes.list() == []
+            assert len(volumes.list()) == 1
             del server.records[DOMAIN, "PTR"], server.records[f"rclone.{DOMAIN}", "SRV"]
             assert eventually(lambda: journal.events[-1] == "-rclone", 60)
 
@@ -255,11 +263,24 @@ def test_after_a_refused_connection_dns_is_asked_before_the_records_expire(serve
             return pm.get("rclone").address == second.address
 
         assert eventually(moves)
-        assert plugin.driver(VolumeDriver).list() == []
+        assert len(plugin.driver(VolumeDriver).list()) == 1
 
 
-def announce(server: DNSServer, address: str) -> None:
-    server.records[f"rclone.{DOMAIN}", "SRV"] = [f"0 1 {address.rpartition(':')[2]} a.example"]
+def test_each_instance_is_called_and_one_that_ends_is_left_out(server, registry, serve):
+    with PluginManager(registry(), groups=()) as pm, serve() as first:
+        with serve() as second:
+            announce(server, first.address, second.address)
+            volumes = pm.driver("rclone", VolumeDriver)
+            assert len({volumes.list()[0].name for _ in range(10)}) == 2
+        assert len({volumes.list()[0].name for _ in range(10)}) == 1
+        announce(server, first.address)
+        assert eventually(lambda: len(pm.get("rclone").spec.endpoints) == 1)
+        assert len(volumes.list()) == 1
+
+
+def announce(server: DNSServer, *addresses: str) -> None:
+    ports = [address.rpartition(":")[2] for address in addresses]
+    server.records[f"rclone.{DOMAIN}", "SRV"] = [f"0 1 {port} a.example" for port in ports]
 
 
 # --- arguments ----------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import threading
 
 import pytest
 from faultserver import eventually
 
 from extframe import ExtframeError
-from extframe.registry.refreshing_cache import RefreshingCache
+from extframe.registry.refreshing_cache import CacheChanges, RefreshingCache
 
 
 class Source:
@@ -18,7 +19,9 @@ class Source:
         self.now = 100.0
         self.loads = 0
         self.failure: Exception | None = None
-        self.cache = RefreshingCache(self.load, "test cache", lambda: self.now)
+        self.cache = RefreshingCache(
+            self.load, "test cache", keeps_fresh=lambda name, value: name != "stale", clock=lambda: self.now
+        )
 
     def load(self, name: str) -> tuple[str, float]:
         self.loads += 1
@@ -99,3 +102,28 @@ def test_the_oldest_are_forgotten_first(source, monkeypatch):
         source.cache.get(name)
         source.now += 20
     assert [source.cache.peek(name) is None for name in "abc"] == [False, True, False]
+
+
+def test_changes_are_reported_when_values_expire(source):
+    for name in ("a", "stale"):
+        source.cache.get(name)
+    source.now += 9.5
+    assert source.cache.seconds_left() == 0.5
+    assert not source.cache.refresh_expired()
+    source.now += 1
+    assert source.cache.seconds_left() == 0
+    source.failure = ExtframeError("no answer")
+    assert not source.cache.refresh_expired()
+    assert source.cache.seconds_left() == 1
+    source.failure = None
+    source.now += 1
+    loads = source.loads
+    assert source.cache.refresh_expired()
+    assert source.loads == loads + 1
+    source.now += 20
+    changes = CacheChanges(source.cache, "test changes")
+    assert eventually(lambda: select.select([changes], [], [], 0)[0])
+    changes.drain()
+    assert not select.select([changes], [], [], 0)[0]
+    changes.close()
+    assert eventually(lambda: not [each for each in threading.enumerate() if each.name == "test changes"])
