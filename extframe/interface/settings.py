@@ -7,7 +7,6 @@ import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origin
 
 import msgspec
@@ -149,6 +148,8 @@ def read_settings(
 
 def unknown_key(path: str, key: str, known: Iterable[str]) -> SettingsFault:
     """Return the fault of a key that no field has."""
+    from difflib import get_close_matches
+
     names = list(dict.fromkeys(known))
     close = get_close_matches(key.lower(), names, n=1)
     expected = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(names) or 'none'}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
@@ -165,6 +164,8 @@ def _write(path: Path, content: bytes) -> OwnFile:
     """Write a file atomically."""
     make_directory(path.parent)
     # Without the suffix .spec or .json, hosts do not take it for a plugin.
+    import tempfile  # here, as it is slow to import, and the sockets that a host passes need no file
+
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

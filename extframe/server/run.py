@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from ..logs import get_logger
@@ -159,6 +158,8 @@ def serving(
     with ExitStack() as stack:
         stack.callback(app.close)
         if where.get("directory") is None and where.get("app") is None:
+            from tempfile import TemporaryDirectory
+
             where["directory"] = stack.enter_context(TemporaryDirectory(prefix="extframe-"))
         listener = stack.enter_context(_closing(listen(name, **where)))
         server = _server(_wrapped(app, middleware), listener, where, limits, drain)

@@ -8,7 +8,6 @@ import grp
 import os
 import socket
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -183,6 +182,8 @@ def _answers(path: Path) -> bool:
 
 def _bind(directory: int, path: Path, mode: int, group_id: int) -> socket.socket:
     """Return a listening socket at ``path``."""
+    import tempfile  # here, as it is slow to import, and the sockets that a host passes need no directory
+
     draft = tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         private = os.open(draft, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -7,16 +7,14 @@ plugins are its children: their death signal depends on it alone, and no pid tha
 
 from __future__ import annotations
 
-import array
 import marshal
 import os
-import resource
 import select
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING
 
-# socket and signal take 10 ms to import, for their enumerations.
+# What is imported here delays the first start of a plugin: array, resource and typing take longer than the interpreter.
+# socket and signal take 10 ms, for their enumerations.
 try:
     import _signal as signal  # type: ignore[import-not-found]
     import _socket as socket
@@ -24,6 +22,7 @@ except ImportError:  # pragma: no cover - not CPython
     import signal
     import socket  # type: ignore[no-redef]
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
@@ -31,6 +30,7 @@ LISTEN_FD = 3  # sd_listen_fds(3)
 GRACE = 0.3  # seconds between SIGTERM and SIGKILL once the host is gone
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 HEADER = 4  # bytes: the length of a message
+DESCRIPTOR = 4  # bytes of a C int
 CHUNK = 65536
 
 
@@ -103,15 +103,14 @@ class Launcher:
 
     def _receive(self) -> bool:
         flags = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
-        space = socket.CMSG_SPACE(16 * array.array("i").itemsize)
+        space = socket.CMSG_SPACE(16 * DESCRIPTOR)
         try:
             data, ancillary, _, _ = self._control.recvmsg(CHUNK, space, flags)
         except ConnectionError:
             return False
         for _, _, content in ancillary:
-            found = array.array("i")
-            found.frombytes(content[: len(content) - len(content) % found.itemsize])
-            self._descriptors.extend(found)
+            ends = range(DESCRIPTOR, len(content) + 1, DESCRIPTOR)
+            self._descriptors += [int.from_bytes(content[end - DESCRIPTOR : end], sys.byteorder) for end in ends]
         if not data:
             return False
         self._received += data
@@ -371,9 +370,19 @@ def _own_children() -> list[int]:
 
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
+        _prctl_function()(option, value, 0, 0, 0)
+
+
+def _prctl_function() -> Any:
+    try:  # ctypes itself takes longer to import than all of this
+        from _ctypes import call_function, dlopen, dlsym
+
+        address = dlsym(dlopen(None, 0), "prctl")  # type: ignore[arg-type] # None is this program
+    except ImportError:  # pragma: no cover - not CPython
         import ctypes
 
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+        return ctypes.CDLL(None).prctl
+    return lambda *arguments: call_function(address, arguments)
 
 
 def _fork(request: dict[str, Any], descriptors: list[int]) -> tuple[int, int]:
@@ -414,17 +423,11 @@ def _run_program(request: dict[str, Any], descriptors: list[int], parent: int) -
         if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) != signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
     _place(descriptors)
-    for limit, value in request["limits"]:
-        act[0] = f"set the limit {limit.lower()} to {value}"
-        resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (value, value))
-    if request["uid"] is not None:
-        act[0] = f"become user {request['uid']}"
-        os.setgroups(request["groups"])
-        os.setgid(request["gid"])
-        os.setuid(request["uid"])
-    elif request["gid"] is not None:
-        act[0] = f"become group {request['gid']}"
-        os.setgid(request["gid"])
+    if request["limits"]:
+        _set_limits(request["limits"], act)
+    if request["sha256"] is not None:
+        import hashlib  # noqa: F401 - now, as the user may not be allowed to read the standard library
+    _change_user(request, act)
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of the user clears it
     if os.getppid() != parent:
         os._exit(127)
@@ -457,6 +460,25 @@ def _place(descriptors: list[int]) -> None:
     os.dup2(high[0], 2)
     if len(high) > 1:
         os.dup2(high[1], LISTEN_FD)
+
+
+def _change_user(request: dict[str, Any], act: list[str]) -> None:
+    if request["uid"] is not None:
+        act[0] = f"become user {request['uid']}"
+        os.setgroups(request["groups"])
+        os.setgid(request["gid"])
+        os.setuid(request["uid"])
+    elif request["gid"] is not None:
+        act[0] = f"become group {request['gid']}"
+        os.setgid(request["gid"])
+
+
+def _set_limits(limits: list[tuple[str, int]], act: list[str]) -> None:
+    import resource
+
+    for limit, value in limits:
+        act[0] = f"set the limit {limit.lower()} to {value}"
+        resource.setrlimit(getattr(resource, f"RLIMIT_{limit}"), (value, value))
 
 
 def _verified(path: str, digest: str) -> int:

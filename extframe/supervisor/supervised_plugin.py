@@ -28,7 +28,7 @@ from .restart_policy import RestartPolicy
 from .status import PluginStatus, ProcessExit, ProcessState, said
 from .status_files import write_status
 
-FIRST_LOOK, LONGEST_LOOK = 0.005, 0.25  # seconds between two looks whether a process that starts accepts connections
+FIRST_LOOK, LONGEST_LOOK = 0.002, 0.25  # seconds between two looks whether a process that starts accepts connections
 RETRY_DELAY = 1.0  # seconds until a process is started again for which the system had no descriptor
 OUTPUT_TIMEOUT = 0.1  # seconds to wait for the last output of a process that has ended
 

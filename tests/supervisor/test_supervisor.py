@@ -500,3 +500,32 @@ def test_a_host_that_starts_no_plugins_imports_nothing_of_it(short_path):
     """
     with Program(source, short_path) as program:
         assert program.end() == (0, "[]\n")
+
+
+def test_the_process_that_starts_plugins_imports_little():
+    """What it imports delays the first start of a plugin."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import launcher_main; launcher_main._prctl(1, 0); "
+        "print(*{'array', 'collections', 'ctypes', 'enum', 're', 'resource', 'socket', 'typing'} & {*sys.modules})"
+    )
+    place = Path(extframe.__file__).parent / "supervisor"
+    command = [sys.executable, "-I", "-S", "-c", program, str(place)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_serving_an_inherited_socket_imports_nothing_that_only_other_sockets_need(short_path):
+    source = """
+        import os, socket, sys, threading, extframe
+
+        class Volumes(extframe.VolumeDriver):
+            pass
+
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(sys.argv[1])
+            made.listen()
+            with extframe.serving(Volumes(), name="photos", fd=made.fileno(), directory=os.path.dirname(sys.argv[1])):
+                print({"tempfile", "difflib"} & {*sys.modules})
+            made.detach()
+    """
+    with Program(source, short_path / "photos.sock") as program:
+        assert program.end() == (0, "set()\n")
