@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -24,6 +24,12 @@ async def done_by(future: asyncio.Future[Any], deadline: float) -> bool:
     if not future.done():
         await asyncio.wait({future}, timeout=None if deadline == math.inf else left(deadline))
     return future.done()
+
+
+async def done_by_all(futures: Collection[asyncio.Future[Any]], deadline: float) -> None:
+    """Wait until futures or tasks are done, or a ``time.monotonic()`` deadline has passed; they continue then."""
+    if futures:
+        await asyncio.wait(futures, timeout=left(deadline))
 
 
 async def result_by(future: asyncio.Future[T], deadline: float) -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ..client.client import Client
 from ..concurrency.event import Event
@@ -16,6 +16,7 @@ from ..registry.local import Registry
 from .approval import Approver
 from .dispatch import Dispatcher
 from .lifecycle import State
+from .manifest_cache import ManifestCache
 from .plugin import Plugin
 from .plugin_base import PluginListener, point_of
 from .plugin_table import Events, PluginTable
@@ -52,12 +53,15 @@ class Activator:
         manifests: Mapping[str, Manifest] = {},
         access: AccessRules | None = None,
         settings: ManagerSettings | None = None,
+        cache: ManifestCache | None = None,
     ) -> None:
+        self._has_cache = cache is not None
         self.approver = Approver(context, self.activate)
 
         def create(spec: PluginSpec, listener: PluginListener) -> Plugin:
             plugin = Plugin(spec, connect, listener=listener, approver=self.approver, settings=settings)
             self.approver.protect(plugin)
+            plugin.remember_in(cache)
             return plugin
 
         self.registry = RegistryAccess(registry, manifests, access)
@@ -134,6 +138,18 @@ class Activator:
                 raise
             return usable
         return table.found(spec)
+
+    def suspects(self, names: Sequence[str]) -> list[str]:
+        """Return which plugins were dead or hung in the last run: nothing but a request for them waits for them."""
+        return [name for name in names if self._is_suspect(name)] if self._has_cache else []
+
+    def _is_suspect(self, name: str) -> bool:
+        if not self.registry.is_local("find"):
+            return False
+        try:
+            return self.find(name).is_suspect
+        except ExtframeError:  # reported by the activation
+            return False
 
     def is_current(self, name: str, deadline: float | None = None) -> bool:
         """Return whether a plugin is active and its source is unchanged."""

@@ -119,6 +119,17 @@ def preference_of(prefer: Any, origin: Callable[[object], tuple[str | None, str 
     return Preference({hook_name(point): list(names) for point, names in prefer.items()}, origin)
 
 
+def check_cache(cache: Any) -> Any:
+    """Return ``cache`` if it is the name of a host, a path, or None.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if cache is not None and (not isinstance(cache, str | os.PathLike) or not os.fspath(cache)):
+        raise TypeError(f"cache is {cache!r}; expected the host's name, such as 'myhost', or the path of a file")
+    return cache
+
+
 def manifests_of(implements: Any) -> dict[str, Manifest]:
     """Return the manifests of plugins that are not asked for theirs.
 

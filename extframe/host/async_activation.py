@@ -8,8 +8,8 @@ from time import monotonic
 
 from ..client.async_client import AsyncClient
 from ..client.connection_pool import affordable
-from ..concurrency.deadlines import left
-from ..concurrency.tasks import OwnedTasks, set_done
+from ..concurrency import deadlines
+from ..concurrency.tasks import OwnedTasks, done_by_all, set_done
 from ..errors import ActivationError, ExtframeError
 from ..handlers.access_rules import AccessRules
 from ..handlers.async_lifecycle import AsyncLifecycleEvents
@@ -24,11 +24,12 @@ from .async_dispatch import AsyncDispatcher
 from .async_plugin import AsyncPlugin
 from .async_registry_access import AsyncRegistryAccess
 from .lifecycle import State
+from .manifest_cache import SUSPECT_GRACE, ManifestCache
 from .plugin_base import PluginListener, point_of
 from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
 from .settings import ManagerSettings
-from .usable_plugins import GRACE, Retries, usable_plugins
+from .usable_plugins import GRACE, Gathering, usable_plugins
 
 BATCH = 8  # plugins that are begun in one step of the loop: each opens a connection
 
@@ -62,13 +63,16 @@ class AsyncActivator:
         manifests: Mapping[str, Manifest] = {},
         access: AccessRules | None = None,
         settings: ManagerSettings | None = None,
+        cache: ManifestCache | None = None,
     ) -> None:
+        self._has_cache = cache is not None
         loop = asyncio.get_running_loop()
         self.approver = AsyncApprover(context, self.activate, loop=loop, tasks=tasks)
 
         def create(spec: PluginSpec, listener: PluginListener) -> AsyncPlugin:
             plugin = AsyncPlugin(spec, connect, listener=listener, approver=self.approver, settings=settings)
             self.approver.protect(plugin)
+            plugin.remember_in(cache)
             return plugin
 
         found_in = RegistryAccess(registry, manifests, access)
@@ -147,6 +151,18 @@ class AsyncActivator:
             return usable
         return table.found(spec)
 
+    async def suspects(self, names: Sequence[str]) -> list[str]:
+        """Return which plugins were dead or hung in the last run; see ``Activator.suspects``."""
+        return [name for name in names if await self._is_suspect(name)] if self._has_cache else []
+
+    async def _is_suspect(self, name: str) -> bool:
+        if not self.registry.is_local:
+            return False
+        try:
+            return (await self.find(name, deadlines.after(0))).is_suspect
+        except ExtframeError:  # reported by the activation
+            return False
+
     async def is_current(self, name: str, deadline: float) -> bool:
         """Return whether a plugin is active and its source is unchanged."""
         plugin = self.table.known(name)
@@ -180,8 +196,10 @@ class AsyncActivator:
         self.table.check_open()
         found, stamps = await self.look(deadline) if names is None else (names, {})
         rest = [name for name in found if not self._is_ready(name, stamps)]
-        retries, point = Retries(give_up), point_of(implements)
-        results = dict.fromkeys(set(found).difference(rest)) | await self._activate_all(rest, point, deadline, retries)
+        point = point_of(implements)
+        suspects = await self.suspects(rest) if names is None else []
+        ready: dict[str, Exception | None] = dict.fromkeys(set(found).difference(rest))
+        results = ready | await self._activate_all(rest, point, deadline, Gathering(rest, suspects, give_up))
         self.table.check_open()
         required = names is not None
         return usable_plugins(self.table, self.dispatcher, found, implements, results, required=required)
@@ -194,32 +212,29 @@ class AsyncActivator:
         return not self.dispatcher.is_due(plugin)
 
     async def _activate_all(
-        self, names: Sequence[str], point: str, deadline: float, retries: Retries
+        self, names: Sequence[str], point: str, deadline: float, gathering: Gathering
     ) -> dict[str, Exception | None]:
-        """Return the failure of each plugin that was done by the deadline, or None."""
-        results: dict[str, Exception | None] = {}
+        """Return the failure of each plugin that was done by the deadline, or None. Nothing waits for suspects."""
         slots = asyncio.Semaphore(affordable())  # each handshake has a file descriptor
 
         async def use(name: str) -> None:
-            while (error := await self._try(name, point, deadline, slots)) is not None:
-                pause = retries.pause_after(name, error, monotonic())
-                if pause is None:
-                    break
+            error = await self._try(name, point, deadline, slots)
+            while (pause := gathering.ended(name, error, monotonic())) is not None:
                 await self.pause(pause)
-            results[name] = error
+                error = await self._try(name, point, deadline, slots)
 
-        tasks: list[asyncio.Task[None]] = []
+        tasks: dict[str, asyncio.Task[None]] = {}
         try:
             for name in names:
-                tasks.append(self.tasks.start(use(name), f"extframe get_all {name}"))
+                tasks[name] = self.tasks.start(use(name), f"extframe get_all {name}")
                 if not len(tasks) % BATCH:
                     await asyncio.sleep(0)
-            if tasks:
-                await asyncio.wait(tasks, timeout=left(deadline + GRACE))
+            await done_by_all([tasks[name] for name in tasks if name not in gathering.suspects], deadline + GRACE)
+            await done_by_all([tasks[name] for name in gathering.suspects], min(deadline, monotonic() + SUSPECT_GRACE))
         finally:
-            for task in tasks:
-                task.cancel()
-        return dict(results)
+            for name in tasks.keys() - gathering.suspects:  # those go on
+                tasks[name].cancel()
+        return gathering.results()
 
     async def _try(self, name: str, point: str, deadline: float, slots: asyncio.Semaphore) -> Exception | None:
         """Activate and dispatch a plugin; return its failure, or None."""

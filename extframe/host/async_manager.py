@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
@@ -66,7 +67,7 @@ class AsyncPluginManager(BaseManager):
 
     Args:
         registry, groups, timeout, breaker, implements, settings, keep_alive, limits, observers, allow, block, project,
-            prefer, choose: as for ``PluginManager``.
+            prefer, choose, cache: as for ``PluginManager``.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -91,6 +92,7 @@ class AsyncPluginManager(BaseManager):
         project: str | None = None,
         prefer: Mapping[str, Sequence[str]] = {},
         choose: Choice | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             registry,
@@ -107,6 +109,7 @@ class AsyncPluginManager(BaseManager):
             project=project,
             prefer=prefer,
             choose=choose,
+            cache=cache,
         )
         self._binding = LoopBinding("this AsyncPluginManager", self._bind)
         self._is_closed = False
@@ -126,6 +129,7 @@ class AsyncPluginManager(BaseManager):
             manifests=self._manifests,
             settings=self._settings,
             access=self._access,
+            cache=self._cache,
         )
         if self._is_closed:
             self._activator.close()
@@ -302,7 +306,7 @@ class AsyncPluginManager(BaseManager):
         names = await activator.registry.scan_all(deadlines.after(timeout))
         return describe(self.described_handlers(), activator.table, names, activator.registry.refusal)
 
-    def watch(self, *, timeout: float = 10.0) -> AsyncWatch:
+    def watch(self, *, timeout: float = 10.0, ping: float | None = None) -> AsyncWatch:
         """Activate plugins as they appear, notice those that restart, change and disappear, and report it as data.
 
         ::
@@ -316,6 +320,8 @@ class AsyncPluginManager(BaseManager):
 
         Args:
             timeout: seconds for a plugin's handshake. One that does not answer does not delay the others.
+            ping: seconds of silence after which an active plugin is pinged; None for never. One that does not answer
+                within ``timeout`` is lost, and activated again once it responds.
 
         Raises:
             ExtframeError: the manager is closed.
@@ -323,7 +329,7 @@ class AsyncPluginManager(BaseManager):
         """
         activator = self._bound()
         activator.table.check_open()
-        return AsyncWatch(activator, timeout=timeout)
+        return AsyncWatch(activator, timeout=timeout, ping=ping)
 
     async def aclose(self, *, timeout: float = 5.0) -> None:
         """Close all watches, clients and registries, and cancel async handlers that are running.
@@ -342,7 +348,7 @@ class AsyncPluginManager(BaseManager):
         if activator is not None:
             activator.close()
             await activator.tasks.close(deadline)
-        if hasattr(self._registry, "close"):
+        if hasattr(self._registry, "close") or self._cache_argument is not None:
             await call_in_thread(self._close_registry, "extframe registry.close")
 
     def _close_from_outside(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from ..client.async_client import AsyncClient
 from ..concurrency.async_threads import call_in_thread
+from ..concurrency.deadlines import check_timeout
 from ..concurrency.locks import signal_safe_lock
 from ..concurrency.tasks import done_by, set_done
 from ..errors import ExtframeError
@@ -120,12 +122,32 @@ class AsyncPlugin(PluginBase[AsyncClient]):
                 settings = await self._attempt(task, self._configurator.prepare_async())
                 manifest = await self._shake_hands(task, deadline)
                 approval = await self._approved(task, manifest, deadline)
-                await self._attempt(task, self._configure(settings, manifest, deadline))
+                await self._attempt(task, self._configure(settings, approval.manifest, deadline))
                 with self._lock:
                     self._wake()
                     self._record_success(task, approval.manifest, approval.left_out)
         finally:
             self._fail(task, None)
+
+    async def ping(self, timeout: float = 5.0) -> float:
+        """Make a handshake that changes nothing, to find out if the plugin responds; see ``Plugin.ping``.
+
+        Args:
+            timeout: seconds for the handshake.
+
+        Returns:
+            The seconds that it took.
+
+        Raises:
+            ExtframeError: as for ``Plugin.ping``.
+        """
+        began = monotonic()
+        try:
+            await self.client.handshake(check_timeout(timeout))
+        except ExtframeError as failure:
+            if not self._is_answer(failure, timeout):
+                raise
+        return monotonic() - began
 
     def is_led_by(self, task: asyncio.Task[Any] | None) -> bool:
         """Return whether a task makes the handshake."""
@@ -158,9 +180,10 @@ class AsyncPlugin(PluginBase[AsyncClient]):
                 self._waiters.discard(ended)
 
     async def _shake_hands(self, task: asyncio.Task[Any] | None, deadline: float) -> Manifest:
-        if self._spec.manifest is not None:  # this plugin has no handshake
-            return self._spec.manifest
-        return await self._attempt(task, self._until_closed(self._handshake(deadline)))
+        known = self._known_manifest()
+        if known is not None:
+            return known
+        return self._note_manifest(await self._attempt(task, self._until_closed(self._handshake(deadline))))
 
     async def _handshake(self, deadline: float) -> Manifest:
         return await self.client.handshake(handshake_time(deadline))

@@ -28,6 +28,11 @@ class AsyncRegistryAccess:
         self.registry = access.registry
         self._access = access
 
+    @property
+    def is_local(self) -> bool:
+        """Whether looking up a plugin never waits."""
+        return self._access.is_local("find")
+
     async def scan(self, deadline: float) -> list[str]:
         """Return the names of all plugins; see `RegistryAccess.scan`."""
         return await self._in_thread("scan", self._access.scan, "list plugins", None, deadline)

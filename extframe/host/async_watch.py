@@ -20,6 +20,7 @@ from ..logs import get_logger
 from ..registry.notifications import ChangeMonitor, monitor_changes
 from .async_activation import BATCH, AsyncActivator
 from .async_plugin import AsyncPlugin
+from .pings import note_ping
 from .watch_plan import FIRST_PAUSE, WatchPlan
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class AsyncWatch:
     block, and ends when the manager is closed. The last 10,000 events are kept for a host that reads slowly, or not.
     """
 
-    def __init__(self, activator: AsyncActivator, *, timeout: float) -> None:
+    def __init__(self, activator: AsyncActivator, *, timeout: float, ping: float | None = None) -> None:
         self._activator = activator
         self._table = activator.table
         self._timeout = check_timeout(timeout)
@@ -51,7 +52,12 @@ class AsyncWatch:
         self._news: asyncio.Future[None] | None = None  # of the caller that waits for an event
         self._tasks = OwnedTasks()
         self._handshakes: dict[AsyncPlugin, asyncio.Task[None] | None] = {}
-        self._plan = WatchPlan(self._table, self._abandon, activator.registry.starts_on_use)
+        self._plan = WatchPlan(
+            self._table,
+            self._abandon,
+            activator.registry.starts_on_use,
+            ping=None if ping is None else check_timeout(ping),
+        )
         self._slots = asyncio.Semaphore(affordable())  # each handshake has a file descriptor
         self._changes: ChangeMonitor | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -181,6 +187,8 @@ class AsyncWatch:
             self._tasks.start(self._activate(name), f"extframe watch {name}")
             if not count % BATCH:
                 await asyncio.sleep(0)
+        for plugin in self._plan.pings(monotonic()):
+            self._tasks.start(self._ping(plugin), f"extframe ping {plugin.name}")
         await done_by(self._wake, min(self._plan.next_time(), monotonic() + changes.poll_interval))
         if changes.descriptor is None:
             self._note_change()
@@ -217,6 +225,15 @@ class AsyncWatch:
         self._wake_up()
         if error is None and plugin is not None:
             self._activator.dispatcher.start(plugin)
+
+    async def _ping(self, plugin: AsyncPlugin) -> None:
+        began = monotonic()
+        try:
+            await plugin.ping(self._timeout)
+        except Exception as failure:  # noqa: BLE001 - noted
+            note_ping(plugin, began, failure)
+        self._plan.pinged(plugin.name, monotonic())
+        self._wake_up()
 
     async def _shake_hands(self, plugin: AsyncPlugin, deadline: float) -> None:
         self._handshakes[plugin] = asyncio.current_task()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +14,7 @@ from ..handlers.access_rules import AccessRules
 from ..handlers.hook_manager import HookManager
 from .arguments import (
     chained,
+    check_cache,
     check_project,
     check_registry,
     entry_point_groups,
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from ..handlers.hook_claims import Monitor
     from ..handlers.hook_context import HookContext
     from ..registry.local import Registry
+    from .manifest_cache import ManifestCache
     from .settings import ManagerSettings
 
 
@@ -52,6 +56,7 @@ class BaseManager(HookManager):
         project: str | None,
         prefer: Mapping[str, Sequence[str]],
         choose: Choice | None,
+        cache: str | os.PathLike[str] | None,
     ) -> None:
         check_registry(registry)
         groups = entry_point_groups(groups, check_project(project))
@@ -61,6 +66,7 @@ class BaseManager(HookManager):
         self._breaker = breaker
         self._keep_alive = keep_alive
         self._limits = limits
+        self._cache_argument = check_cache(cache)
         self._observers = Observers.of(observers) or ()
         self._choose = choose
         self._manifests = manifests_of(implements)
@@ -90,7 +96,9 @@ class BaseManager(HookManager):
         return LocalRegistry()
 
     def _close_registry(self) -> None:
-        """Close the registry that the manager was given, if it can be closed."""
+        """Close the registry that the manager was given, if it can be closed, and write the cache of manifests."""
+        if (cache := vars(self).get("_cache")) is not None:
+            cache.save()
         if self._registry is not None and hasattr(self._registry, "close"):
             from .registry_access import RegistryAccess
 
@@ -112,6 +120,18 @@ class BaseManager(HookManager):
 
         made = ManagerSettings(self._given_settings, self._loader.interface_of)
         shared: ManagerSettings = vars(self).setdefault("_settings", made)  # by threads that arrive at the same time
+        return shared
+
+    @cached_property
+    def _cache(self) -> ManifestCache | None:
+        if self._cache_argument is None:
+            return None
+        from .manifest_cache import ManifestCache, cache_path
+
+        made = ManifestCache(cache_path(self._cache_argument))
+        shared: ManifestCache = vars(self).setdefault("_cache", made)
+        if shared is made:
+            weakref.finalize(self, made.save)  # also at the end of a program that does not close its manager
         return shared
 
     def _hook_context(self) -> HookContext:

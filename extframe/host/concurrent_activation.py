@@ -15,10 +15,11 @@ from ..errors import HandlerError
 from ..interface.declarations import Interface
 from .activation import Activator
 from .handshake_pool import HandshakePool
+from .manifest_cache import SUSPECT_GRACE
 from .pauses import POLL
 from .plugin import Plugin
 from .plugin_base import point_of
-from .usable_plugins import GRACE, Retries, usable_plugins
+from .usable_plugins import GRACE, Gathering, usable_plugins
 
 Done = Callable[[str, Exception | None], object]
 """Called once for each plugin that was begun, in any thread: its name, and its failure or None."""
@@ -82,6 +83,14 @@ class ConcurrentActivation:
                 self._threads.submit(partial(self._activate, name, deadline))
         except Exception as error:  # noqa: BLE001 - reported to the caller
             self._done(name, error)
+
+    def submit(self, function: Callable[[], object]) -> None:
+        """Run a function, which must not raise, in the thread pool."""
+        self._threads.submit(function)
+
+    def begin_in_thread(self, name: str, deadline: float) -> None:
+        """Begin with a plugin in the thread pool, where it goes on after `close`."""
+        self._threads.submit(partial(self._activate, name, deadline))
 
     def abandon(self, plugin: Plugin) -> bool:
         """End a plugin's handshake, so that another can be begun; return whether one was under way here."""
@@ -175,44 +184,40 @@ def use_all(
     found = list(dict.fromkeys(activator.registry.scan(deadline))) if names is None else names
     rest = [name for name in found if not activator.is_ready(name, deadline)]
     point = point_of(implements)
-    results = dict.fromkeys(set(found).difference(rest)) | _activate_all(
-        activator, rest, point, deadline, Retries(give_up)
-    )
+    suspects = activator.suspects(rest) if names is None else []
+    ready: dict[str, Exception | None] = dict.fromkeys(set(found).difference(rest))
+    gathering = Gathering(rest, suspects, give_up)
+    results = ready | _activate_all(activator, rest, point, deadline, gathering)
     activator.table.check_open()
     required = names is not None
     return usable_plugins(activator.table, activator.dispatcher, found, implements, results, required=required)
 
 
 def _activate_all(
-    activator: Activator, names: Sequence[str], point: str, deadline: float, retries: Retries
+    activator: Activator, names: Sequence[str], point: str, deadline: float, gathering: Gathering
 ) -> dict[str, Exception | None]:
-    """Return the failure of each plugin that was done by the deadline, or None."""
-    results: dict[str, Exception | None] = {}
-    again: deque[tuple[float, str]] = deque()  # when plugins are tried again
-    ended = Event()
+    """Return the failure of each plugin that was done by the deadline, or None. Nothing waits for suspects."""
+    over, complete = Event(), Event()
 
     def done(name: str, error: Exception | None) -> None:
-        pause = None if error is None else retries.pause_after(name, error, monotonic())
-        if pause is not None:
-            again.append((monotonic() + pause, name))
-            return
-        results[name] = error
-        if len(results) == len(names):
-            ended.set()
+        gathering.ended(name, error, monotonic())
+        if gathering.is_over:
+            over.set()
+        if gathering.is_complete:
+            complete.set()
 
     activation = ConcurrentActivation(activator, done, "extframe get_all", again=point, find_in_threads=True)
     try:
         for name in names:
-            activation.begin(name, deadline)
-        while names and not ended.is_set() and left(deadline + GRACE) and not activator.closed.is_set():
-            for _ in range(len(again)):
-                when, name = again.popleft()
-                if when <= monotonic():
-                    activation.begin(name, deadline)
-                else:
-                    again.append((when, name))
-            until = deadline + GRACE
-            activation.finish(ended, min(until, monotonic() + POLL) if monotonic() < retries.give_up else until)
+            (activation.begin_in_thread if name in gathering.suspects else activation.begin)(name, deadline)
+        until = deadline + GRACE
+        while not (gathering.is_over or activator.closed.is_set()) and left(until):
+            is_waiting = monotonic() < gathering.give_up
+            activation.finish(over, min(until, monotonic() + POLL) if is_waiting else until)
+            for name in gathering.due(monotonic()):
+                activation.begin(name, deadline)
+        if not gathering.is_complete:
+            activation.finish(complete, min(deadline, monotonic() + SUSPECT_GRACE))
     finally:
         activation.close()
-    return dict(results)
+    return gathering.results()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
-from ..concurrency.threads import run_concurrently
+from ..concurrency.threads import Worker, run_concurrently
 from .activation import Activator
+from .manifest_cache import SUSPECT_GRACE
 from .outcomes import Outcomes, bound, collected
 from .plugin_base import point_of
-from .usable_plugins import GRACE
+from .usable_plugins import GRACE, suspect_error
 
 R = TypeVar("R")
 
@@ -38,5 +41,22 @@ def call_all(
     """
     function, point = bound(interface, function), point_of(interface)
     found = list(dict.fromkeys(activator.registry.scan(deadline))) if names is None else list(names)
-    outcomes = run_concurrently(lambda name: function(driver(name)), found, deadline + GRACE, "extframe call_all")
+    suspects = activator.suspects(found) if names is None else []
+    patient = [name for name in found if name not in suspects]
+
+    def call(name: str) -> R:
+        return function(driver(name))
+
+    workers = {name: Worker(partial(call, name), f"extframe call_all {name}") for name in suspects}
+    outcomes = run_concurrently(call, patient, deadline + GRACE, "extframe call_all")
+    until = min(deadline, monotonic() + SUSPECT_GRACE)
+    for name, worker in workers.items():
+        try:
+            outcomes[name] = partial(_same, worker.result(until))
+        except Exception:  # noqa: BLE001, PERF203 - it failed again, or has not answered
+            activator.table.record_failure(name, suspect_error(name))
     return collected(found, outcomes, required=names is not None, is_of_kind=activator.table.is_of_kind(point))
+
+
+def _same(value: R) -> R:
+    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from time import monotonic
@@ -71,6 +72,9 @@ class PluginManager(BaseManager):
             pluggy's order.
         choose: which instance a call goes to where a plugin has several: ``RoundRobin()`` if None,
             ``LeastOutstanding()``, ``SameZoneFirst("eu-1")``.
+        cache: where manifests are remembered for the next run of a short-lived host: its name, for a file in the
+            user's cache directory, or the path of a file. A plugin whose source has not changed is then contacted at
+            its first call. None for no cache.
 
     Raises:
         TypeError: an argument is of the wrong type; the message says what to write.
@@ -93,6 +97,7 @@ class PluginManager(BaseManager):
         project: str | None = None,
         prefer: Mapping[str, Sequence[str]] = {},
         choose: Choice | None = None,
+        cache: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             registry,
@@ -109,6 +114,7 @@ class PluginManager(BaseManager):
             project=project,
             prefer=prefer,
             choose=choose,
+            cache=cache,
         )
         self._closed = Event()
         self._watches: WeakSet[Watch] = WeakSet()
@@ -137,6 +143,7 @@ class PluginManager(BaseManager):
             manifests=self._manifests,
             settings=self._settings,
             access=self._access,
+            cache=self._cache,
         )
         shared: Activator = vars(self).setdefault("_activator", made)  # by threads that arrive at the same time
         return shared
@@ -317,7 +324,7 @@ class PluginManager(BaseManager):
         names = access.scan_all(deadlines.after(timeout))
         return describe(self.described_handlers(), self._activator.table, names, access.refusal)
 
-    def watch(self, *, timeout: float = 10.0) -> Watch:
+    def watch(self, *, timeout: float = 10.0, ping: float | None = None) -> Watch:
         """Activate plugins as they appear, and notice those that restart, change and disappear.
 
         ::
@@ -330,6 +337,8 @@ class PluginManager(BaseManager):
 
         Args:
             timeout: seconds for a plugin's handshake. One that does not answer does not delay the others.
+            ping: seconds of silence after which an active plugin is pinged; None for never. One that does not answer
+                within ``timeout`` is lost, and activated again once it responds.
 
         Raises:
             ExtframeError: the manager is closed, or the system has no thread.
@@ -338,7 +347,7 @@ class PluginManager(BaseManager):
         with first_use():
             from .watch import Watch  # a host that does not watch does not need it
 
-        watch = Watch(self._activator, timeout=timeout)
+        watch = Watch(self._activator, timeout=timeout, ping=ping)
         with self._watches_lock:
             self._watches.add(watch)
         if self._closed.is_set():  # `close` may have missed it

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from ..client.client import Client
 from ..client.connection import late
-from ..concurrency.deadlines import left
+from ..concurrency.deadlines import check_timeout, left
 from ..concurrency.locks import signal_safe_condition, signal_safe_lock
 from ..errors import ExtframeError
 from ..interface.declarations import Interface
@@ -106,7 +107,7 @@ class Plugin(PluginBase[Client]):
                 settings = self._attempt(self._configurator.prepare)
                 manifest = self._shake_hands(deadline)
                 approval = self._approved(manifest, deadline)
-                self._attempt(lambda: self._configure(settings, manifest, deadline))
+                self._attempt(lambda: self._configure(settings, approval.manifest, deadline))
                 self._succeed(approval.manifest, approval.left_out)
         finally:
             self.abandon()
@@ -121,6 +122,8 @@ class Plugin(PluginBase[Client]):
         """
         with self._lock:
             if self.state is State.ACTIVATING or self._spec.manifest is not None or self._configurator.is_given:
+                return None
+            if self._remembered() is not None:
                 return None
             if self._approver is not None and self._approver.is_asked:  # which may take a while
                 return None
@@ -168,12 +171,37 @@ class Plugin(PluginBase[Client]):
             raise self._fail(failure) from cause_of(failure)
 
     def _shake_hands(self, deadline: float) -> Manifest:
-        if self._spec.manifest is not None:  # this plugin has no handshake
-            return self._spec.manifest
+        known = self._known_manifest()
+        if known is not None:
+            return known
         try:
-            return self.client.handshake(handshake_time(deadline))
+            return self._note_manifest(self.client.handshake(handshake_time(deadline)))
         except ExtframeError as failure:
             raise self._fail(failure) from failure
+
+    def ping(self, timeout: float = 5.0) -> float:
+        """Make a handshake that changes nothing, to find out if the plugin responds.
+
+        A plugin that refuses the connection is activated again at its next use, as after any other call.
+
+        Args:
+            timeout: seconds for the handshake.
+
+        Returns:
+            The seconds that it took.
+
+        Raises:
+            CallTimeout: the plugin hangs.
+            ExtframeError: as for any call, or the response is not a manifest. Of a plugin that has no handshake
+                (``PluginManager(implements=...)``) any response is enough.
+        """
+        began = monotonic()
+        try:
+            self.client.handshake(check_timeout(timeout))
+        except ExtframeError as failure:
+            if not self._is_answer(failure, timeout):
+                raise
+        return monotonic() - began
 
     def _approved(self, manifest: Manifest, deadline: float) -> Approval:
         """Return as what the plugin may be used."""
@@ -244,7 +272,7 @@ class PendingHandshake:
         except ExtframeError as failure:
             raise self.plugin._fail(failure) from cause_of(failure)
         if manifest is not None:
-            self.plugin._succeed(manifest)
+            self.plugin._succeed(self.plugin._note_manifest(manifest))
         return manifest is not None
 
     def expire(self) -> ExtframeError:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ..client.endpoint import PluginEndpoint
     from ..handlers.hook_claims import HookRecord
     from ..interface.async_interface import AsyncInterface
+    from .manifest_cache import ManifestCache
 
 logger = get_logger(f"{__package__}.plugin")  # one logger for the states of plugins, in both kinds of host
 
@@ -130,6 +131,8 @@ class PluginBase(Generic[C]):
         self.left_out: Mapping[str, str] = {}
         """The extension points that handlers of ``plugin_activating`` left out, each with the handler."""
         self.question: object = None  # the record of the last calls of that hook
+        self._cache: ManifestCache | None = None
+        self._is_remembered = False  # whether the manifest is that of an earlier run: the plugin was not contacted yet
         self._must_be_approved = False  # by a handler that was registered during the handshake under way
         self.hook_calls: dict[str, HookRecord] = {}  # by hook; the dispatcher fills it
         self._spec = spec
@@ -176,8 +179,8 @@ class PluginBase(Generic[C]):
 
     @property
     def was_active(self) -> bool:
-        """Whether a handshake has ever succeeded."""
-        return self._lifecycle.was_active
+        """Whether a handshake has ever succeeded, and the plugin been contacted."""
+        return self._lifecycle.was_active and not self._is_uncontacted
 
     @property
     def last_error(self) -> Exception | None:
@@ -277,6 +280,8 @@ class PluginBase(Generic[C]):
 
     def why(self, failure: Exception) -> str | None:
         """Return the registry's reason for a failure: the process that it started has exited, say."""
+        if self._is_uncontacted and self._cache is not None:  # the first call of a plugin that was remembered
+            self._cache.record_failure(self._spec)
         return None if self._listener is None else self._listener.why(self._spec, failure)
 
     def _explain(self, failure: ExtframeError) -> None:
@@ -307,14 +312,64 @@ class PluginBase(Generic[C]):
         """Handle a refused connection, which the client reports: see `mark_lost`."""
         self.mark_lost(began)
 
-    def mark_lost(self, began: float = math.inf) -> None:
-        """Record that the plugin refused a connection: the next use makes a new handshake.
+    def mark_lost(self, began: float = math.inf, reason: str = "it refused a connection") -> None:
+        """Record that the plugin refused a connection, or does not answer: the next use makes a new handshake.
 
         Args:
             began: when the attempt began, a ``time.monotonic()`` value. Before the last handshake it says nothing.
+            reason: for the log and the lifecycle hooks.
         """
         with self._lock:
-            self._lifecycle.mark_lost("it refused a connection", began)
+            self._lifecycle.mark_lost(reason, began)
+
+    def _is_answer(self, failure: ExtframeError, timeout: float) -> bool:
+        """Return whether what a ping raised shows that the plugin responds; if not, add to it what it was about."""
+        if isinstance(failure, RemoteError) and self._spec.manifest is not None:
+            return True
+        self.client.endpoint.describe(failure, ACTIVATE, timeout)
+        return False
+
+    # What is remembered for the next run.
+
+    def remember_in(self, cache: ManifestCache | None) -> None:
+        """Use the manifest of an earlier run for the first activation, and remember what handshakes return."""
+        self._cache = cache
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it was not tried yet, and was dead or hung in the last run."""
+        return self._cache is not None and not self._lifecycle.handshakes and self._cache.is_suspect(self._spec)
+
+    @property
+    def responses(self) -> int:
+        """A number that changes when the plugin responds to anything."""
+        endpoint = self.client.endpoint
+        return endpoint.circuit.responses + sum(each.circuit.responses for each in endpoint.instances or ())
+
+    def _remembered(self) -> Manifest | None:
+        """Return the manifest of an earlier run, where it may be used instead of a handshake; None if not."""
+        if self._cache is None or self._lifecycle.handshakes:
+            return None
+        return self._cache.manifest(self._spec)
+
+    def _known_manifest(self) -> Manifest | None:
+        """Return the manifest, where no handshake is to be made; None if one is."""
+        if self._spec.manifest is not None:  # this plugin has no handshake
+            return self._spec.manifest
+        remembered = self._remembered()
+        self._is_remembered = remembered is not None
+        return remembered
+
+    def _note_manifest(self, manifest: Manifest) -> Manifest:
+        """Remember what a handshake returned, and return it."""
+        self._is_remembered = False
+        if self._cache is not None:
+            self._cache.record_success(self._spec, manifest)
+        return manifest
+
+    @property
+    def _is_uncontacted(self) -> bool:
+        return self._is_remembered and not self.responses
 
     def require_approval(self, reason: str) -> None:
         """Record that the plugin has to be activated again, as the handlers that decide whether it is used changed."""
@@ -385,6 +440,8 @@ class PluginBase(Generic[C]):
         if self._lifecycle.leads(leader):
             with self._lock:
                 self._lifecycle.failed(leader, failure)
+                if self._cache is not None and failure is not None and not is_own_error(failure):
+                    self._cache.record_failure(self._spec)
                 if isinstance(failure, ActivationVetoed):
                     self._retarget(self._spec)  # closes its idle connections
                 self._apply_pending_spec()

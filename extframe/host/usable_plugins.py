@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from ..errors import (
 from ..logs import get_logger
 from ..text import text_of
 from .dispatch_rules import DispatchRules
+from .manifest_cache import SUSPECT_GRACE
 from .pauses import Pauses
 from .plugin_base import PluginBase, point_of
 from .plugin_table import PluginTable
@@ -47,22 +49,68 @@ def check_names(names: Collection[str] | None) -> list[str] | None:
     return sorted(set(names))
 
 
-class Retries:
-    """Which plugins are tried again, and when, while ``get_all`` waits for them. Times are ``time.monotonic()`` values.
+class Gathering:
+    """The results of the plugins that ``get_all`` activates. Times are ``time.monotonic()`` values.
 
     Args:
-        give_up: until when.
+        names: the plugins.
+        suspects: those of them that failed in the last run, and that nothing waits for.
+        give_up: until when plugins are tried again that are missing or refuse connections.
     """
 
-    def __init__(self, give_up: float) -> None:
+    def __init__(self, names: Collection[str], suspects: Collection[str], give_up: float) -> None:
+        self.suspects = frozenset(suspects)
         self.give_up = give_up
+        self._results: dict[str, Exception | None] = {}
         self._pauses: dict[str, Pauses] = {}
+        self._again: deque[tuple[float, str]] = deque()  # when plugins are tried again
+        self._missing = set(names)
 
-    def pause_after(self, name: str, failure: Exception, now: float) -> float | None:
-        """Return the pause before a plugin is tried again; None if it is not."""
+    def ended(self, name: str, error: Exception | None, now: float) -> float | None:
+        """Note how an attempt ended, and return the pause before the next one; None if there is none."""
+        pause = None if error is None else self._pause_after(name, error, now)
+        if pause is None:
+            self._results[name] = error
+            self._missing.discard(name)
+        else:
+            self._again.append((now + pause, name))
+        return pause
+
+    def _pause_after(self, name: str, failure: Exception, now: float) -> float | None:
         if not isinstance(failure, PluginNotFound | SpecError | ActivationError):
             return None
         return self._pauses.setdefault(name, Pauses()).after(failure, self.give_up - now)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every plugin has a result."""
+        return not self._missing
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every plugin has a result, except for suspects."""
+        return not self._missing or self._missing <= self.suspects
+
+    def due(self, now: float) -> list[str]:
+        """Return the plugins that are to be tried again now."""
+        due = []
+        for _ in range(len(self._again)):  # other threads append
+            when, name = self._again.popleft()
+            if when <= now:
+                due.append(name)
+            else:
+                self._again.append((when, name))
+        return due
+
+    def results(self) -> dict[str, Exception | None]:
+        """Return the failure of each plugin that has a result, or None, and that of suspects that have none."""
+        return {**{name: suspect_error(name) for name in self.suspects}, **self._results}
+
+
+def suspect_error(name: str) -> CallTimeout:
+    """Return the error for a plugin that failed in the last run, for which ``get_all`` does not wait."""
+    text = f"it failed in the last run, and has not answered within {SUSPECT_GRACE:g} s; get({name!r}) waits for it"
+    return CallTimeout(text, plugin=name, phase="handshake")
 
 
 def usable_plugins(

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Hashable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from ..logs import get_logger
 from ..registry.notifications import monitor_changes
 from .activation import Activator
 from .concurrent_activation import ConcurrentActivation
+from .pings import note_ping
 from .plugin import Plugin
 from .watch_plan import FIRST_PAUSE, WatchPlan
 
@@ -39,11 +41,12 @@ class Watch:
     file changes, otherwise with exponential backoff from 50 ms to 10 s. The lifecycle hooks report each step.
     """
 
-    def __init__(self, activator: Activator, *, timeout: float) -> None:
+    def __init__(self, activator: Activator, *, timeout: float, ping: float | None = None) -> None:
         self._activator = activator
         self._table = activator.table
         self._registry = activator.registry
         self._timeout = check_timeout(timeout)
+        self._pinged: deque[str] = deque()
         self._results: deque[tuple[str, Exception | None]] = deque()
         self._lost: deque[str] = deque()
         self._closing = Event()
@@ -55,7 +58,12 @@ class Watch:
             getattr(self._registry.registry, "directories", ()), is_notified=self._registry_changes is not None
         )
         self._plugins = ConcurrentActivation(activator, self._note_result, "extframe handlers", wait_for_handlers=False)
-        self._plan = WatchPlan(self._table, self._plugins.abandon, self._registry.starts_on_use)
+        self._plan = WatchPlan(
+            self._table,
+            self._plugins.abandon,
+            self._registry.starts_on_use,
+            ping=None if ping is None else check_timeout(ping),
+        )
         self._plugins.listen(self._wake.descriptor)
         if self._changes.descriptor is not None:
             self._plugins.listen(self._changes.descriptor)
@@ -113,6 +121,15 @@ class Watch:
         self._lost.append(plugin.name)
         self._wake.up()
 
+    def _ping(self, plugin: Plugin) -> None:
+        began = monotonic()
+        try:
+            plugin.ping(self._timeout)
+        except Exception as failure:  # noqa: BLE001 - noted
+            note_ping(plugin, began, failure)
+        self._pinged.append(plugin.name)
+        self._wake.up()
+
     # In the thread.
 
     def _run(self) -> None:
@@ -141,6 +158,8 @@ class Watch:
         for name in self._plan.due(monotonic()):
             self._plugins.begin(name, deadlines.after(self._timeout))
             self._plan.begun(name)
+        for plugin in self._plan.pings(monotonic()):
+            self._plugins.submit(partial(self._ping, plugin))
         self._plugins.turn(min(self._plan.next_time(), monotonic() + self._changes.poll_interval))
         self._wake.drain()
         if self._changes.has_changed() or self._registry_has_changed():
@@ -189,5 +208,7 @@ class Watch:
             name, error = self._results.popleft()
             is_current = error is None and self._activator.is_current(name)
             self._plan.ended(name, error, is_current, monotonic())
+        while self._pinged:
+            self._plan.pinged(self._pinged.popleft(), monotonic())
         while self._lost:
             self._plan.lost(self._lost.popleft(), monotonic())

@@ -38,6 +38,9 @@ class _Entry:
     under_way: bool = False
     next_try: float = 0.0
     pause: float = FIRST_PAUSE
+    next_ping: float = math.inf
+    is_pinged: bool = False
+    responses: int = -1
 
     def lengthen(self) -> float:
         """Return the current pause, and double the next one."""
@@ -52,6 +55,7 @@ class WatchPlan(Generic[P]):
         table: the plugins that the manager knows.
         abandon: ends the handshake of a plugin, if the watch makes one; returns whether it did.
         starts_on_use: returns whether a plugin does not run and would be started: the watch leaves it alone.
+        ping: seconds of silence after which an active plugin is pinged; None for never.
     """
 
     def __init__(
@@ -59,7 +63,10 @@ class WatchPlan(Generic[P]):
         table: PluginTable[P],
         abandon: Callable[[P], bool],
         starts_on_use: Callable[[str], bool] = lambda name: False,
+        *,
+        ping: float | None = None,
     ) -> None:
+        self._ping = math.inf if ping is None else ping
         self._starts_on_use = starts_on_use
         self._table = table
         self._abandon = abandon
@@ -77,7 +84,7 @@ class WatchPlan(Generic[P]):
 
     def next_time(self) -> float:
         """Return when there is something to do, unless something happens before."""
-        return min([self._next_scan, *(entry.next_try for entry in self._entries.values())])
+        return min([self._next_scan, *(min(entry.next_try, entry.next_ping) for entry in self._entries.values())])
 
     def close(self) -> None:
         """Record that no plugin will be tried again."""
@@ -117,6 +124,8 @@ class WatchPlan(Generic[P]):
         entry = self._entries.setdefault(name, _Entry())
         plugin = self._table.known(name)
         if plugin is not None and self._table.is_current(plugin, stamp):
+            if entry.next_ping == math.inf and not entry.is_pinged:
+                self._plan_ping(name, entry, now)  # it was activated by a `get`, perhaps
             return
         if entry.under_way:
             # A handshake with a plugin that was replaced is abandoned: it may hang, which may be why it was replaced.
@@ -163,6 +172,7 @@ class WatchPlan(Generic[P]):
         entry.under_way = False
         if error is None and is_current:  # else its source changed during the handshake
             entry.pause = FIRST_PAUSE
+            self._plan_ping(name, entry, now)
         elif isinstance(error, PluginNotFound):
             # The next scan finds that it disappeared, or lists it again: a directory may be listable but not enterable.
             self._next_scan = min(self._next_scan, max(self._earliest_scan, now + entry.lengthen()))
@@ -171,6 +181,34 @@ class WatchPlan(Generic[P]):
             self._table.plan_try(name, entry.next_try)
             if error is not None and not (entry.pause <= NOT_YET and _is_starting(error)):
                 self._record_failure(name, error)
+
+    def pings(self, now: float) -> list[P]:
+        """Return the active plugins that are to be pinged now, as they have been silent. For each, `pinged` follows."""
+        silent = []
+        for name, entry in self._entries.items():
+            plugin = self._table.known(name) if entry.next_ping <= now else None
+            if plugin is None:
+                continue
+            if not plugin.is_made:
+                entry.next_ping = math.inf  # until it is active again
+                continue
+            if plugin.responses != entry.responses:
+                self._plan_ping(name, entry, now)
+            else:
+                entry.next_ping, entry.is_pinged = math.inf, True
+                silent.append(plugin)
+        return silent
+
+    def pinged(self, name: str, now: float) -> None:
+        """Note that a ping has ended."""
+        entry = self._entries.get(name)
+        if entry is not None:
+            entry.is_pinged = False
+            self._plan_ping(name, entry, now)
+
+    def _plan_ping(self, name: str, entry: _Entry, now: float) -> None:
+        plugin = self._table.known(name)
+        entry.responses, entry.next_ping = -1 if plugin is None else plugin.responses, now + self._ping
 
     def lost(self, name: str, now: float) -> None:
         """Note that an active plugin was lost."""
