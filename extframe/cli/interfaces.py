@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ExtframeError
@@ -89,10 +89,21 @@ def _implements(location: Location, target: str | None) -> tuple[str, ...] | Non
 
 
 def similar_method(method: str) -> str | None:
-    """Return the method whose wire name is most similar to ``method``: another case, a typing error, no point."""
+    """Return the method whose wire name is most similar to ``method``: another case, a typing error, no point.
+
+    The packages are imported only if none of Docker's methods is similar.
+    """
+    for known in (docker_interfaces, known_interfaces):
+        wires = [ACTIVATE, *(each.wire for declared in known().values() for each in declared.methods)]
+        similar = _similar(method, wires)
+        if similar is not None:
+            return similar
+    return None
+
+
+def _similar(method: str, wires: Sequence[str]) -> str | None:
     from difflib import get_close_matches
 
-    wires = [ACTIVATE, *(each.wire for declared in docker_interfaces().values() for each in declared.methods)]
     point, _, name = method.lstrip("/").lower().rpartition(".")
     points = {wire.partition(".")[0].lower() for wire in wires}
     near = get_close_matches(point, points, n=1, cutoff=0.7) if point else points

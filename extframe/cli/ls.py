@@ -88,10 +88,12 @@ def _write(ctx: click.Context, plugins: Sequence[PluginStatus], output: str) -> 
 
 
 def _write_table(ctx: click.Context, plugins: Sequence[PluginStatus]) -> None:
-    names = max(len("NAME"), *(len(plugin.name) for plugin in plugins))
-    states = max(len("STATE"), *(len(plugin.state) for plugin in plugins))
+    others = [["NAME", "STATE"], *([each.name, each.state] for each in plugins)]
+    header, rows = _with_environments(others[0], others[1:], plugins)
     width = terminal_width()
-    room = None if width is None else width - names - states - 4
+    room = (
+        None if width is None else width - sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
+    )
     rows = [[each.name, each.state, _list_within(each.implements or (), room)] for each in plugins]
     write_table(*_with_environments(["NAME", "STATE", "IMPLEMENTS"], rows, plugins))
     if any(plugin.error is not None for plugin in plugins):

@@ -9,7 +9,7 @@ import pytest
 from packages import install
 
 from extframe.cli.explain import complete_target
-from extframe.cli.interfaces import docker_interfaces
+from extframe.cli.interfaces import docker_interfaces, similar_method
 from extframe.interface.methods import Method
 
 METHODS = {method.wire: method for found in docker_interfaces().values() for method in found.methods}
@@ -135,6 +135,7 @@ def test_extension_points_of_installed_packages_are_explained(run, tmp_path, mon
         ("name", "string", []),
         ("children", "list of Node", []),
     ]
+    assert similar_method("backup.rn") == "Backup.Run"
     assert complete_target(None, None, "Back") == ["Backup"]
     assert complete_target(None, None, "Backup.") == ["Backup.Run"]
     monkeypatch.setenv("EXTFRAME_BLOCK", "backup")
