@@ -133,6 +133,7 @@ def is_drained(pipe: int) -> bool:
         (["ls", "-o", "yaml"], ExitCode.OK),
         (["ls", "--help"], ExitCode.OK),
         (["--help"], ExitCode.OK),
+        (["watch"], ExitCode.OK),
         (["inspect", "lost"], ExitCode.UNREACHABLE),  # what the command found out counts without a reader, too
         (["check", "lost"], ExitCode.UNREACHABLE),
         (["doctor"], ExitCode.FAILURE),
