@@ -181,6 +181,9 @@ class FakePlugin:
         # Renamed into place: a host that watches must see neither a missing socket nor one that refuses connections.
         draft = self.path.with_suffix(".new")
         draft.unlink(missing_ok=True)
+        from .concurrency.system import require_unix
+
+        require_unix("FakePlugin")
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listening.bind(str(draft))
         draft.chmod(0o660)

@@ -220,6 +220,8 @@ def check_reader() -> None:
     Raises:
         BrokenPipeError: it is a pipe whose reader has closed it.
     """
+    if not hasattr(select, "poll"):  # Windows: the next write says so
+        return
     reader = select.poll()
     with contextlib.suppress(AttributeError, OSError, ValueError):  # stdout is None or has no descriptor
         reader.register(sys.stdout.fileno(), 0)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import re
+from contextlib import suppress
+
+from ..concurrency.system import user_id
+
+with suppress(ImportError):  # Windows, where no command names a user or a group
+    import grp
+    import pwd
 
 # A leading = or ~ expands in zsh.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:,+-][A-Za-z0-9_./:,+@%=-]*")
@@ -38,7 +43,7 @@ def shell_command(start: str, *words: str) -> str:
 
 def as_root(command: str) -> str:
     """Return a command that only root can run, with sudo if this user is not root."""
-    if not command or os.geteuid() == 0:
+    if not command or user_id() == 0:
         return command
     return f"sudo sh -c {quote(command)}" if " && " in command else f"sudo {command}"
 
@@ -54,7 +59,7 @@ def as_user_of(path: str, command: str) -> str:
         owner = os.stat(path).st_uid
     except OSError:
         return as_root(command)
-    if owner == os.geteuid() or not command:
+    if owner == user_id() or not command:
         return command
     return f"sudo -u {quote(user_name(owner))} {command}" if owner else as_root(command)
 
@@ -124,6 +129,6 @@ def _can_write(*directories: str) -> bool:
 
 def _is_own(path: str) -> bool:
     try:
-        return os.lstat(path).st_uid == os.geteuid()
+        return os.lstat(path).st_uid == user_id()
     except OSError:
         return False

@@ -10,8 +10,10 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from ..concurrency.async_threads import call_in_thread
+from ..concurrency.loop_watcher import watcher_of
+from ..concurrency.system import READABLE
 from .connection import LONGEST_WAIT, late
-from .steps import READABLE, Blocking, Pause, Ready, Step, Steps
+from .steps import Blocking, Pause, Ready, Step, Steps
 
 T = TypeVar("T")
 
@@ -38,12 +40,13 @@ async def _wait_ready(step: Ready) -> None:
     reads = step.events == READABLE
     future: asyncio.Future[None] = loop.create_future()
     # In an empty context: the loop would keep the task's.
-    Context().run(loop.add_reader if reads else loop.add_writer, step.fd, _set, future)
+    watcher = watcher_of(loop)
+    Context().run(watcher.add_reader if reads else watcher.add_writer, step.fd, _set, future)
     try:
         await until(future, step.deadline, step.phase)
     finally:
         if not loop.is_closed():
-            (loop.remove_reader if reads else loop.remove_writer)(step.fd)
+            (watcher.remove_reader if reads else watcher.remove_writer)(step.fd)
 
 
 async def _pause(step: Pause) -> None:

@@ -7,13 +7,12 @@ which a peer that sends a byte now and then never reaches.
 from __future__ import annotations
 
 import math
-import os
-import select
 import socket
 from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
+from ..concurrency.system import READABLE, WRITABLE, Poll, after_fork
 from ..errors import CallTimeout, ConnectionLost
 
 START, LOOKUP, CONNECT, SEND = "start", "name lookup", "connect", "send"
@@ -47,7 +46,7 @@ def forks() -> int:
 
 
 # A child must not use its parent's connections. Asking for the process id at each call would cost 1 % of it.
-os.register_at_fork(after_in_child=_count_fork)
+after_fork(_count_fork)
 
 
 class Registration(Protocol):
@@ -88,8 +87,8 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._readable = select.poll()
-        self._readable.register(sock, select.POLLIN)
+        self._readable = Poll()
+        self._readable.register(sock, READABLE)
         self._early: bytes | None = None
         self.opened = monotonic()
         self.idle_since = math.inf  # never yet
@@ -123,8 +122,8 @@ class Connection:
         return sent if sent == len(data) else self._send_rest(data, sent, deadline)
 
     def _send_rest(self, data: bytes, sent: int, deadline: float) -> int:
-        either = select.poll()
-        either.register(self._socket, select.POLLIN | select.POLLOUT)
+        either = Poll()
+        either.register(self._socket, READABLE | WRITABLE)
         rest = memoryview(data)
         while sent < len(data):
             wait(either, deadline, SEND)
@@ -226,7 +225,7 @@ class Connection:
             return 0
 
 
-def wait(poll: select.poll, deadline: float, phase: str) -> None:
+def wait(poll: Poll, deadline: float, phase: str) -> None:
     """Wait until ``poll`` reports something.
 
     Raises:

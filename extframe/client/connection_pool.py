@@ -7,10 +7,10 @@ collector interrupted.
 
 from __future__ import annotations
 
-import resource
 from time import monotonic
 from weakref import ref
 
+from ..concurrency.system import descriptor_limit
 from .connection import Connection
 
 _SWEEP_INTERVAL = 10.0  # seconds
@@ -31,8 +31,8 @@ def affordable() -> int:
 
     It is a third of the limit on descriptors, as the program needs others too, and 1,024 at most.
     """
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1024 if soft == resource.RLIM_INFINITY else max(16, min(soft // 3, 1024))
+    limit = descriptor_limit()
+    return 1024 if limit is None else max(16, min(limit // 3, 1024))
 
 
 class ConnectionPool:

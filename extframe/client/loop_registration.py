@@ -13,6 +13,7 @@ from contextvars import Context
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+from ..concurrency.loop_watcher import watcher_of
 from .connection import LONGEST_WAIT, Connection, late
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class LoopRegistration:
 
     __slots__ = (
         "_connection", "_context", "_deadline", "_exchange", "_future", "_is_writing", "_loop", "_paused", "_step",
-        "_timer", "_timer_at", "_unexpected",
+        "_timer", "_timer_at", "_unexpected", "_watcher",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +64,8 @@ class LoopRegistration:
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
-        self._context.run(loop.add_reader, connection.fileno(), self._ready)
+        self._watcher = watcher_of(loop)
+        self._context.run(self._watcher.add_reader, connection.fileno(), self._ready)
         connection.registration = self
 
     def run(
@@ -81,10 +83,10 @@ class LoopRegistration:
         """
         if self._paused:
             self._paused = False
-            self._context.run(self._loop.add_reader, self._connection.fileno(), self._ready)
+            self._context.run(self._watcher.add_reader, self._connection.fileno(), self._ready)
         if writes:
             self._is_writing = True
-            self._context.run(self._loop.add_writer, self._connection.fileno(), self._ready)
+            self._context.run(self._watcher.add_writer, self._connection.fileno(), self._ready)
         self._step = step
         self._exchange = exchange
         self._deadline = deadline
@@ -104,7 +106,7 @@ class LoopRegistration:
         if self._is_elsewhere():
             return not self._schedule(connection.close)
         self._stop_writing()
-        loop.remove_reader(connection.fileno())
+        self._watcher.remove_reader(connection.fileno())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -160,12 +162,12 @@ class LoopRegistration:
     def _stop_writing(self) -> None:
         if self._is_writing:
             self._is_writing = False
-            self._loop.remove_writer(self._connection.fileno())
+            self._watcher.remove_writer(self._connection.fileno())
 
     def _pause(self) -> None:
         """Stop to watch the connection: epoll would report what nothing reads again and again."""
         self._paused = True
-        self._loop.remove_reader(self._connection.fileno())
+        self._watcher.remove_reader(self._connection.fileno())
 
     def _start_timer(self, deadline: float) -> None:
         if self._timer is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import socket
 import weakref
@@ -15,6 +16,7 @@ from requests.exceptions import InvalidURL
 from requests_unixsocket.adapters import UnixAdapter, UnixHTTPConnection, UnixHTTPConnectionPool
 from urllib3.connectionpool import HTTPConnectionPool
 
+from ..concurrency.system import HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS
 from .connection import ClosedWhenCollected
 from .http1 import ACCEPT, UNIX_HOST
 from .sockets import check_peer
@@ -181,6 +183,8 @@ class _SocketConnection(UnixHTTPConnection):  # type: ignore[misc]  # it has no 
     peer_uids: Collection[int] | None
 
     def connect(self) -> None:
+        if not HAS_UNIX_SOCKETS:
+            raise OSError(errno.EAFNOSUPPORT, NO_UNIX_SOCKETS)
         sock = ClosedWhenCollected(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(self.timeout)  # by now that of the request

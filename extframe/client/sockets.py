@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Collection
@@ -16,10 +15,11 @@ from time import monotonic
 from typing import Any
 
 from ..concurrency.deadlines import left
+from ..concurrency.system import HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS, WRITABLE
 from ..errors import CallTimeout, ConnectError, ExtframeError
 from ..protocol import Address
 from .connection import CONNECT, LOOKUP, ClosedWhenCollected, late
-from .steps import WRITABLE, Blocking, Pause, Ready, Steps, run
+from .steps import Blocking, Pause, Ready, Steps, run
 
 _NO_DESCRIPTOR = "raise the limit on file descriptors (ulimit -n), or close what the program does not need"
 _REMEDIES = {
@@ -29,6 +29,7 @@ _REMEDIES = {
     errno.EMFILE: f"this process has no file descriptor left; {_NO_DESCRIPTOR}",
     errno.ENFILE: "the system has no file descriptor left; raise fs.file-max",
 }
+_IN_PROGRESS = (errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS))
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
 
 
@@ -112,13 +113,17 @@ def check_peer(sock: socket.socket, path: str, peer_uids: Collection[int] | None
 
 def _user(uid: int) -> str:
     try:
+        import pwd
+
         return f"{uid} ({pwd.getpwuid(uid).pw_name})"
-    except (KeyError, OSError):
+    except (KeyError, OSError, ImportError):
         return str(uid)
 
 
 def _connect_at_once(path: str) -> socket.socket:
     """Return a connected socket. BlockingIOError means that the backlog is full, for which there is nothing to poll."""
+    if not HAS_UNIX_SOCKETS:
+        raise ConnectError(NO_UNIX_SOCKETS)
     sock = ClosedWhenCollected(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -163,7 +168,7 @@ def _connecting_to(target: Any, family: int, kind: int, protocol: int, deadline:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = sock.connect_ex(target)
-        if code == errno.EINPROGRESS:
+        if code in _IN_PROGRESS:
             yield Ready(sock.fileno(), WRITABLE, deadline, CONNECT)
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:

@@ -5,18 +5,16 @@ Such an operation is a generator. A thread drives it with `run`, a task of an ev
 
 from __future__ import annotations
 
-import select
 import time
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, TypeVar
 
 from ..concurrency.deadlines import left
+from ..concurrency.system import Poll
 from ..concurrency.threads import Worker
 from .connection import late, wait
 
 T = TypeVar("T")
-
-READABLE, WRITABLE = select.POLLIN, select.POLLOUT
 
 
 class Ready(NamedTuple):
@@ -69,7 +67,7 @@ def run(steps: Steps[T]) -> T:
 
 
 def _wait_ready(step: Ready) -> None:
-    poll = select.poll()
+    poll = Poll()
     poll.register(step.fd, step.events)
     wait(poll, step.deadline, step.phase)
 

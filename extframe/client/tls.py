@@ -12,10 +12,11 @@ import socket
 import ssl
 import stat
 
+from ..concurrency.system import OPEN_AT_ONCE, READABLE, WRITABLE
 from ..errors import CallTimeout, ConnectError, ConnectionLost, SpecError
 from ..protocol import TLSConfig
 from .connection import ClosedWhenCollected, Connection
-from .steps import READABLE, WRITABLE, Ready, Steps, run
+from .steps import Ready, Steps, run
 
 HANDSHAKE = "TLS handshake"
 
@@ -91,7 +92,7 @@ def _check_readable(key: str, path: str) -> None:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | OPEN_AT_ONCE)
 
 
 # --- connections --------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ another connection used.
 from __future__ import annotations
 
 import math
-import select
 from time import monotonic
 from typing import BinaryIO, TypeVar
 
+from ..concurrency.system import READABLE, WRITABLE, Poll
 from ..errors import CallTimeout, ExtframeError
 from .base_transport import PIECE_SIZE, BaseTransport, ExchangeFactory, is_sent, refusal
 from .connection import SEND, Connection, late, wait
@@ -192,8 +192,8 @@ def _send_rest(exchange: BaseExchange, deadline: float) -> bool:
     """Send what the plugin did not take at once, and return whether it took any of the request."""
     if exchange.wants is READ:
         return False
-    either = select.poll()
-    either.register(exchange.fileno(), select.POLLIN | select.POLLOUT)
+    either = Poll()
+    either.register(exchange.fileno(), READABLE | WRITABLE)
     try:
         wait(either, deadline, SEND)
         while not exchange.send():

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import os
+import socket
 from contextlib import suppress
 
 from .locks import signal_safe_lock
 
 
+class _End(socket.socket):
+    """A socket that does not warn when it is collected open, as the end of a pipe does not."""
+
+    __slots__ = ()
+    __del__ = socket.SocketType.close
+
+
 class WakePipe:
-    """A pipe that is readable from `up` until `drain`."""
+    """A pair of sockets, one of which is readable from `up` until `drain`: Windows does not wait for pipes."""
 
     def __init__(self) -> None:
-        self.descriptor, self._other_end = os.pipe()
-        os.set_blocking(self.descriptor, False)
-        os.set_blocking(self._other_end, False)
+        ends = [_End(fileno=each.detach()) for each in socket.socketpair()]
+        for each in ends:
+            each.setblocking(False)
+        self._readable, self._other_end = ends
+        self.descriptor = self._readable.fileno()
         self._lock = signal_safe_lock()  # without it, `up` might write to another file whose number is the same
         self._closed = False
 
@@ -26,12 +35,12 @@ class WakePipe:
         """Make it readable."""
         with self._lock, suppress(BlockingIOError):  # it is full, so it is readable
             if not self._closed:
-                os.write(self._other_end, b"!")
+                self._other_end.send(b"!")
 
     def drain(self) -> None:
         """Make it unreadable."""
         with suppress(BlockingIOError):
-            while os.read(self.descriptor, 4096):
+            while self._readable.recv(4096):
                 pass
 
     def close(self) -> None:
@@ -39,5 +48,5 @@ class WakePipe:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                os.close(self.descriptor)
-                os.close(self._other_end)
+                self._readable.close()
+                self._other_end.close()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from io import BytesIO
 from secrets import token_hex
 
+from ..concurrency.system import OPEN_AT_ONCE, require_unix
 from ..errors import ExtframeError
 from ..subsystems.log import LogInfo, ReadConfig
 from ..subsystems.log_entries import LogEntry, pack_entry, unpack_entries
@@ -33,8 +34,9 @@ class LogLifecycle:
         self._info = LogInfo(container_id=token_hex(32), container_name=f"/{name}", config=dict(options.options))
         self._directory = tempfile.mkdtemp(prefix="extframe-check-")
         self._pipe = os.path.join(self._directory, token_hex(32))
+        require_unix("a log driver's lifecycle check")
         os.mkfifo(self._pipe, 0o700)
-        self._end = os.open(self._pipe, os.O_RDWR | os.O_NONBLOCK)  # the engine holds both ends, too
+        self._end = os.open(self._pipe, os.O_RDWR | OPEN_AT_ONCE)  # the engine holds both ends, too
         self.started = False
 
     def checks(self) -> Iterator[Check]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..client.connection_pool import affordable
 from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
+from ..concurrency.loop_watcher import watcher_of
 from ..concurrency.tasks import OwnedTasks, call_in_loop, done_by, set_done
 from ..errors import ExtframeError
 from ..handlers.plugin_events import PluginEvent
@@ -89,8 +90,9 @@ class AsyncWatch:
         descriptor = self._changes.descriptor
         if descriptor is not None:
             # In an empty context: the loop would keep that of this task alive.
-            Context().run(loop.add_reader, descriptor, self._note_change)
-            self._stop.append(lambda: loop.is_closed() or loop.remove_reader(descriptor))
+            watcher = watcher_of(loop)
+            Context().run(watcher.add_reader, descriptor, self._note_change)
+            self._stop.append(lambda: loop.is_closed() or watcher.remove_reader(descriptor))
         if registry_changes is not None:
             self._follow_registry(loop, registry_changes)
         self._stop.append(self._activator.events.subscribe(self._note_event))
@@ -107,10 +109,11 @@ class AsyncWatch:
 
         def stop() -> None:
             if not loop.is_closed():
-                loop.remove_reader(changes.fileno())
+                watcher.remove_reader(changes.fileno())
             changes.close()
 
-        Context().run(loop.add_reader, changes.fileno(), note)
+        watcher = watcher_of(loop)
+        Context().run(watcher.add_reader, changes.fileno(), note)
         self._stop.append(stop)
 
     async def __aexit__(

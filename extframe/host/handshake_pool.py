@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import select
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
 from ..client.connection import LONGEST_WAIT
+from ..concurrency.system import READABLE, Poll
 from .plugin import PendingHandshake, Plugin
 
 
@@ -30,7 +30,7 @@ class HandshakePool:
     """The handshakes under way. Deadlines are ``time.monotonic()`` values. One thread uses it."""
 
     def __init__(self) -> None:
-        self._poll = select.poll()
+        self._poll = Poll()
         self._pending: dict[int, _Pending] = {}
         self._first_deadline = math.inf  # of those under way, or earlier
         self._settle_at: dict[int, float] = {}  # of those whose response has begun, and may have no end
@@ -40,7 +40,7 @@ class HandshakePool:
 
     def listen(self, descriptor: int) -> None:
         """End `wait` when there is something to read from this file descriptor, too."""
-        self._poll.register(descriptor, select.POLLIN)
+        self._poll.register(descriptor, READABLE)
 
     def begin(self, plugin: Plugin, deadline: float) -> bool:
         """Begin a plugin's handshake; return False if it cannot begin without waiting, as `Plugin.begin` says.
@@ -89,7 +89,7 @@ class HandshakePool:
         descriptor = each.handshake.fileno()
         self._pending[descriptor] = each
         self._first_deadline = min(self._first_deadline, each.deadline)
-        self._poll.register(descriptor, select.POLLIN)
+        self._poll.register(descriptor, READABLE)
 
     def _remove(self, descriptor: int) -> _Pending:
         with suppress(KeyError):  # not registered, if Ctrl-C came while it was added

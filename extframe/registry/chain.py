@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import select
-import sys
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
@@ -111,7 +110,7 @@ class RegistryChain:
 
     def changes(self) -> Changes | None:
         """Return an object whose ``fileno()`` is readable after a change in a registry; None if that cannot be seen."""
-        if not self._is_observable() or sys.platform != "linux":
+        if not self._is_observable() or not hasattr(select, "epoll"):
             return None
         return Changes([registry.changes() for registry in self.registries if hasattr(registry, "changes")])
 

@@ -10,10 +10,12 @@ import errno
 import os
 import shlex
 import stat
+import sys
 from collections.abc import Collection, Hashable, Sequence
 from contextlib import suppress
 from itertools import chain
 
+from ..concurrency.system import user_id
 from ..errors import ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
 from ..protocol import SPEC_READERS, Address, PluginSpec, SpecContent, check_name, check_path, is_name
@@ -39,7 +41,11 @@ from .sources import names_in as names_in
 StrPath = str | os.PathLike[str]
 
 DOCKER_SOCKETS = "/run/docker/plugins"
-DOCKER_SPECS = ("/etc/docker/plugins", "/usr/lib/docker/plugins")
+DOCKER_SPECS = (
+    (os.path.join(os.environ.get("PROGRAMDATA", r"C:\ProgramData"), "docker", "plugins"),)
+    if sys.platform == "win32"
+    else ("/etc/docker/plugins", "/usr/lib/docker/plugins")
+)
 
 logger = get_logger(__name__)
 
@@ -135,8 +141,10 @@ class LocalRegistry:
         """
         below = os.path.join(check_name(app), "plugins")
         runtime, specs = "/run", ["/etc", "/usr/lib"]
-        if os.geteuid() != 0:
-            runtime = xdg("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
+        if (user := user_id()) != 0:
+            import tempfile
+
+            runtime = xdg("XDG_RUNTIME_DIR", tempfile.gettempdir() if user is None else f"/run/user/{user}")
             own = xdg("XDG_CONFIG_HOME", os.path.expanduser("~/.config")), os.path.expanduser("~/.local/lib")
             # expanduser leaves "~" as it is for a user without a home directory.
             specs = [directory for directory in own if os.path.isabs(directory)] + specs

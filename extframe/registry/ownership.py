@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from itertools import chain
 
+from ..concurrency.system import user_id
 from ..errors import SpecError
 
 MAX_LINKS = 40  # symbolic links in one path: MAXSYMLINKS of Linux
@@ -57,6 +58,8 @@ def check_writers(path: str, status: os.stat_result) -> None:
         SpecError: other users can; the message contains the command that fixes it.
         OSError: a part of the path is missing or cannot be read.
     """
+    if user_id() is None:  # Windows: who may write is in access control lists, and by default only their owner
+        return
     trail = list(path_to(path))
     end, _ = trail[-1]
     faults = dict(chain.from_iterable(writers(place, found) for place, found in [*trail, (end, status)]))
@@ -75,8 +78,10 @@ def writers(path: str, status: os.stat_result) -> Iterator[tuple[str, str]]:
 
     The command takes the right away from them; it is "" if no command can.
     """
+    if user_id() is None:
+        return
     mode, quoted = status.st_mode, shlex.quote(path)
-    if status.st_uid not in (0, os.geteuid()):
+    if status.st_uid not in (0, user_id()):
         yield _foreign(path, status)
     # The mode of a link means nothing. In a sticky directory, users cannot replace each other's files.
     if stat.S_ISLNK(mode) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
@@ -99,7 +104,7 @@ def _foreign(path: str, status: os.stat_result) -> tuple[str, str]:
     option = "-h " if stat.S_ISLNK(status.st_mode) else ""
     return (
         f"chown {option}root {shlex.quote(path)}",
-        f"{path} belongs to user {uid}, who is neither root nor this user ({os.geteuid()})",
+        f"{path} belongs to user {uid}, who is neither root nor this user ({user_id()})",
     )
 
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..concurrency.system import OPEN_AT_ONCE
 from ..errors import SpecError
 from ..protocol import SPEC_READERS
 from .search_errors import ABSENT, UNREACHABLE, is_access_denied
@@ -123,7 +124,7 @@ def content_of(path: str, status: os.stat_result) -> tuple[bytes, os.stat_result
 
 def _open_nonblocking(path: str, flags: int) -> int:
     # A FIFO that replaced the file since its status was read must not block until a process writes to it.
-    return os.open(path, flags | os.O_NONBLOCK)
+    return os.open(path, flags | OPEN_AT_ONCE)
 
 
 def stamp_of(status: os.stat_result) -> Hashable:

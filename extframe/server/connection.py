@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol
 
+from ..concurrency.system import HAS_UNIX_SOCKETS
 from ..logs import get_logger
 from .asgi import JSON, App, Message, Scope, encode_error
 from .limits import ServerLimits
@@ -313,13 +314,15 @@ class Connection(asyncio.Protocol):
 
     def _is_unix(self) -> bool:
         found = self.transport.get_extra_info("socket")
-        return found is not None and found.family == socket.AF_UNIX
+        return found is not None and HAS_UNIX_SOCKETS and found.family == socket.AF_UNIX
 
     def _hung_up(self) -> bool:
         """Whether the client has closed both directions. Only unix sockets tell."""
         found = self.transport.get_extra_info("socket")
         if found is None or found.fileno() < 0:
             return True
+        if not HAS_UNIX_SOCKETS:
+            return False
         poll = select.poll()
         poll.register(found.fileno(), 0)
         return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ..concurrency.system import HAS_UNIX_SOCKETS
 from ..concurrency.threads import start
 from ..logs import get_logger
 from .asgi import App
@@ -31,7 +32,7 @@ HANDSHAKE_TIMEOUT = 30.0  # seconds, for TLS
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 RETRY_ACCEPT = 0.5  # seconds
 CLOSED_FOR_DESCRIPTORS = 10  # silent connections that are closed for each retry
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name))
 
 logger = get_logger(__name__)
 
@@ -224,5 +225,6 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:
-        return asyncio.new_event_loop()
+        # The default loop of Windows does not watch sockets.
+        return asyncio.new_event_loop() if HAS_UNIX_SOCKETS else asyncio.SelectorEventLoop()
     return uvloop.new_event_loop()

@@ -15,9 +15,6 @@ from ..concurrency.wake_pipe import WakePipe
 from ..protocol import LIFELINE
 
 GRACE = 0.3  # seconds between SIGTERM and SIGKILL, as where the host's launcher ends a plugin
-# macOS reports the end of a reader only if something is asked for, and reports it for these.
-_EVENTS = select.POLLIN | select.POLLHUP
-_GONE = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 @contextmanager
@@ -41,7 +38,7 @@ def ended_with_host() -> Iterator[None]:
 
 def _lifeline() -> int | None:
     """Return a descriptor of this process's own: the program may close or replace the one that it was given."""
-    number = os.environ.pop(LIFELINE, "")
+    number = os.environ.pop(LIFELINE, "") if hasattr(select, "poll") else ""  # supervisors need a Unix
     with suppress(OSError, ValueError):
         if stat.S_ISFIFO(os.fstat(int(number)).st_mode):
             return os.dup(int(number))
@@ -67,10 +64,12 @@ class _Lifeline:
 
     def _watch(self) -> None:
         poll = select.poll()
-        poll.register(self._descriptor, _EVENTS)
+        gone = select.POLLHUP | select.POLLERR | select.POLLNVAL
+        # macOS reports the end of a reader only if something is asked for, and reports it for these.
+        poll.register(self._descriptor, select.POLLIN | select.POLLHUP)
         poll.register(self._wake, select.POLLIN)
         while not self._closed.is_set():
-            if dict(poll.poll()).get(self._descriptor, 0) & _GONE:
+            if dict(poll.poll()).get(self._descriptor, 0) & gone:
                 if (
                     signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
                 ):  # else it ends this process before SIGKILL is sent

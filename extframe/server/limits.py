@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import resource
 from dataclasses import dataclass, field
 
+from ..concurrency.system import descriptor_limit
 from .app import BODY_LIMIT
 
 
 def _default_connections() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1024 if soft < 0 else max(1, min(1024, soft * 3 // 4))
+    limit = descriptor_limit()
+    return 1024 if limit is None else max(1, min(1024, limit * 3 // 4))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,7 +172,7 @@ def _write(path: Path, content: bytes) -> OwnFile:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
+        os.chmod(draft, 0o644)
         os.replace(draft, path)
     except BaseException as wrong:
         with suppress(FileNotFoundError):

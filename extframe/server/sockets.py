@@ -8,6 +8,7 @@ import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..concurrency.system import HAS_UNIX_SOCKETS
 from ..protocol import Address
 
 SYSTEMD_FIRST_FD = 3  # sd_listen_fds(3)
@@ -128,7 +129,7 @@ def _check_listens(inherited: socket.socket, descriptor: int) -> None:
 
 def _name_of(inherited: socket.socket) -> str:
     name = inherited.getsockname()
-    if inherited.family == socket.AF_UNIX:
+    if HAS_UNIX_SOCKETS and inherited.family == socket.AF_UNIX:
         return f"unix://{os.fsdecode(name)}"
     host = f"[{name[0]}]" if ":" in name[0] else name[0]
     return f"tcp://{host}:{name[1]}"

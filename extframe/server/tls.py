@@ -7,6 +7,7 @@ import ssl
 import stat
 from dataclasses import dataclass
 
+from ..concurrency.system import OPEN_AT_ONCE
 from ..errors import SpecError
 from ..protocol import check_path
 
@@ -59,7 +60,7 @@ def server_context(tls: ServerTLS) -> ssl.SSLContext:
 
 def _check_readable(path: str) -> None:
     # OpenSSL's errors do not name the path, and it would read a FIFO for ever.
-    descriptor = os.open(check_path(path), os.O_RDONLY | os.O_NONBLOCK)
+    descriptor = os.open(check_path(path), os.O_RDONLY | OPEN_AT_ONCE)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise SpecError(f"{path}: not a regular file; expected a file in PEM form")

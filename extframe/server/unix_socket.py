@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import grp
 import os
 import socket
 import stat
@@ -14,6 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
+from ..concurrency.system import HAS_UNIX_SOCKETS, NO_UNIX_SOCKETS
 from ..errors import SpecError
 from ..protocol import Address
 from ..registry.ownership import path_to, writers
@@ -46,6 +45,8 @@ def listen_unix(
     """
     path = Path(os.path.abspath(path))
     address = Address.parse(f"unix://{path}")
+    if not HAS_UNIX_SOCKETS:
+        raise SpecError(f"cannot listen at {path}: {NO_UNIX_SOCKETS}")
     group_id = _group_id(group)
     with _errors_name(path):
         make_directory(path.parent)
@@ -90,6 +91,8 @@ def _group_id(group: str | int | None) -> int:
         return -1
     if isinstance(group, int):
         return group
+    import grp
+
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
@@ -138,6 +141,8 @@ def _open_locked(directory: int, name: str) -> int:
 
 def _try_lock(directory: int, name: str) -> tuple[int | None, str]:
     """Return the locked descriptor, or None and who holds the lock."""
+    import fcntl
+
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(name, flags, 0o600, dir_fd=directory)

@@ -8,10 +8,12 @@ import stat
 import threading
 from collections.abc import Iterator
 
+from ..concurrency.system import OPEN_AT_ONCE, require_unix
 from ..errors import ProtocolError
 from ..logs import get_logger
 from .log_entries import RECORD_LIMIT, LogEntry, pack_entry, unpack_entries
 
+_FLAGS = os.O_RDWR | OPEN_AT_ONCE | getattr(os, "O_CLOEXEC", 0)
 POLL = 0.1  # seconds between looks at whether to stop
 
 logger = get_logger(__name__)
@@ -34,7 +36,7 @@ class LogPipeReader:
     def __init__(self, file: str) -> None:
         self.dropped = 0
         # Open for writing as well: otherwise the pipe would seem to end whenever no writer has it open.
-        self._descriptor = os.open(file, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._descriptor = os.open(file, _FLAGS)
         if not stat.S_ISFIFO(os.fstat(self._descriptor).st_mode):
             os.close(self._descriptor)
             raise ValueError(f"{file} is not a pipe")
@@ -88,8 +90,9 @@ class LogPipeWriter:
         self.dropped = 0
         self.file = file
         self._rest = b""
+        require_unix("a named pipe for a log")
         os.mkfifo(file, 0o600)
-        self._descriptor = os.open(file, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._descriptor = os.open(file, _FLAGS)
 
     def write(self, entry: LogEntry) -> bool:
         """Write an entry, or drop and count it if the pipe is full. Return whether it was written.

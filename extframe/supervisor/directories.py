@@ -6,6 +6,7 @@ import os
 import tempfile
 from dataclasses import dataclass
 
+from ..concurrency.system import user_id
 from ..protocol import check_name
 from ..registry.local import xdg
 
@@ -40,7 +41,7 @@ def directories_of(app: str) -> Directories:
     """
     check_name(app)
     configs = (f"/etc/{app}/plugins.d", f"/usr/lib/{app}/plugins.d")
-    if os.geteuid() == 0:
+    if user_id() == 0:
         return Directories(configs, f"/run/{app}/supervisor", f"/var/lib/{app}/environments")
     home = os.path.expanduser("~")
     own = (xdg("XDG_CONFIG_HOME", f"{home}/.config"), f"{home}/.local/lib")
@@ -53,14 +54,14 @@ def directories_of(app: str) -> Directories:
 
 def default_run_directory() -> str:
     """Return the run directory of host programs without a name."""
-    base = "/run" if os.geteuid() == 0 else _runtime_directory()
+    base = "/run" if user_id() == 0 else _runtime_directory()
     return os.path.join(base, "extframe", "supervisor")
 
 
 def _runtime_directory() -> str:
     """Return this user's directory for sockets: containers and macOS have no ``/run/user/UID``."""
-    directory = xdg("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-    return directory if os.path.isdir(directory) else os.path.join(tempfile.gettempdir(), f"extframe-{os.geteuid()}")
+    directory = xdg("XDG_RUNTIME_DIR", f"/run/user/{user_id()}")
+    return directory if os.path.isdir(directory) else os.path.join(tempfile.gettempdir(), f"extframe-{user_id()}")
 
 
 def directories_in(directory: str) -> Directories:

@@ -10,6 +10,7 @@ import sys
 import weakref
 from typing import Any
 
+from ..concurrency.system import after_fork
 from ..errors import ExtframeError
 from . import launcher_main
 
@@ -129,4 +130,4 @@ def _forget() -> None:
         launcher._control.close()
 
 
-os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)

@@ -15,6 +15,7 @@ from datetime import datetime
 from time import monotonic
 
 from ..concurrency.event import Event
+from ..concurrency.system import after_fork
 from ..concurrency.threads import start
 from ..concurrency.wake_pipe import WakePipe
 from ..logs import get_logger
@@ -235,4 +236,4 @@ def _forget() -> None:
         _readers.discard(reader)
 
 
-os.register_at_fork(after_in_child=_forget)
+after_fork(_forget)

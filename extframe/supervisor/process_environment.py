@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import shutil
 import site
 import sys
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import SpecError
 from ..protocol import LIFELINE
 from .config import SOCKET_PLACEHOLDER, PluginConfig
 from .environments.store import python_of
+
+if TYPE_CHECKING:
+    import pwd
 
 PASSED = (
     "PATH", "HOME", "LANG", "LC_*", "TZ", "TMPDIR", "XDG_*", "SSL_CERT_*",
@@ -89,6 +90,8 @@ def uid_of(config: PluginConfig) -> int:
 def _entry_of(config: PluginConfig) -> pwd.struct_passwd | None:
     if config.user is None:
         return None
+    import pwd
+
     try:
         return pwd.getpwuid(config.user) if isinstance(config.user, int) else pwd.getpwnam(config.user)
     except KeyError:
@@ -109,6 +112,8 @@ def _account(config: PluginConfig) -> dict[str, Any]:
 def _gid(config: PluginConfig) -> int | None:
     if config.group is None or isinstance(config.group, int):
         return config.group
+    import grp
+
     try:
         return grp.getgrnam(config.group).gr_gid
     except KeyError:

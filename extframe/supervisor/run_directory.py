@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
+from ..concurrency.system import lock, lock_now
 from ..errors import SpecError
 from ..registry.ownership import check_writers
 from ..registry.search_errors import text_of_os_error
@@ -38,7 +38,7 @@ class RunDirectory:
                 _remove_stale(base)
                 self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
                 self._lock = _open_lock(os.path.join(self.path, _LOCK))
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_now(self._lock)
             with open(os.path.join(self.path, _CONFIGURATION), "wb") as file:
                 file.writelines(os.fsencode(each) + b"\0" for each in configuration)
         except SpecError as unsafe:
@@ -102,7 +102,7 @@ def _is_stale(path: str) -> bool:
     except OSError:
         return False  # another user's
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_now(descriptor)
     except OSError:
         return False
     finally:
@@ -118,7 +118,7 @@ def _open_lock(path: str) -> int:
 def _locked(path: str) -> Iterator[None]:
     descriptor = _open_lock(path)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
 from ..concurrency.locks import signal_safe_condition, signal_safe_lock
+from ..concurrency.system import require_unix
 from ..concurrency.wake_pipe import WakePipe
 from ..errors import CallTimeout, ExtframeError, PluginNotFound
 from ..logs import get_logger
@@ -62,6 +63,7 @@ class Supervisor:
 
     Raises:
         SpecError: a directory is one of Docker's.
+        ExtframeError: the system is not a Unix.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Supervisor:
         allow_unsafe: bool = False,
         echo: Callable[[str, str], object] | None = None,
     ) -> None:
+        require_unix("Supervisor")
         given = [directories] if isinstance(directories, str | os.PathLike) else directories
         files = ConfigFiles([os.fspath(each) for each in given], allow_unsafe=allow_unsafe)
         self.directories = files.directories

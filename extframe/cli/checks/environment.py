@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+from ...concurrency.system import descriptor_limit, user_id
 from ..shell import quote, shell_command, user_name
 from .context import CheckContext
 from .diagnosis import Diagnosis, counted, ok, problem, warning
@@ -96,19 +97,23 @@ def _release(version: str) -> list[int]:
 
 
 def _user() -> Diagnosis:
-    uid = os.geteuid()
+    uid = user_id()
+    if uid is None:
+        return ok("user", "the system has no user ids: who may write a file is not checked")
     what = "permissions are checked as this user; a host that runs as another user has other permissions"
     return ok(f"user {user_name(uid)} ({uid})", what)
 
 
 def _descriptors(plugins: int) -> Iterator[Diagnosis]:
+    if descriptor_limit() is None:
+        yield ok("file descriptors", "no limit, which is enough")
+        return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = plugins + SPARE
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        limit = "no limit" if soft == resource.RLIM_INFINITY else f"the limit is {soft}"
-        yield ok("file descriptors", f"{limit}, which is enough")
+    if soft >= needed:
+        yield ok("file descriptors", f"the limit is {soft}, which is enough")
         return
     can_raise = hard == resource.RLIM_INFINITY or hard >= needed
     yield warning(

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -20,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...concurrency.system import lock, lock_now, require_unix
 from ...errors import SpecError
 from ...registry.ownership import check_writers
 
@@ -134,14 +134,15 @@ class Store:
         Args:
             waiting: is called if another process holds the lock.
         """
+        require_unix("an environment for plugins")
         make_directory(self.root)
         descriptor = os.open(self.root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_now(descriptor)
             except BlockingIOError:
                 waiting()
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                lock(descriptor)
             for left in self.root.glob(f"*/{_DRAFT}*"):
                 _remove_tree(left)
             yield descriptor
