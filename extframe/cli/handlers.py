@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 import click
 
-from .installed_handlers import InstalledHandler, installed_handlers
+from .installed_handlers import InstalledHandler, installed_handlers, load_deferred
 from .options import output_option, verbose_option
 from .output import shortened, write_data, write_table
 
@@ -27,14 +27,15 @@ Examples:
 def handlers(output: str) -> None:
     """List the installed handlers.
 
-    Shows the handlers that packages in this Python environment provide: package, version, state, hooks, and why a
-    handler failed to load. They are loaded as a host loads them.
+    Shows the handlers that packages in this Python environment provide: package, version, state, the seconds that the
+    import took, hooks, and why a handler failed to load. They are loaded as a host loads them, all at once.
     """
     from ..handlers.entry_points import GROUP
     from ..host.manager import PluginManager
 
     # Keep what packages print during import out of the output.
     with contextlib.redirect_stdout(sys.stderr), PluginManager(groups=(GROUP,)) as manager:
+        load_deferred(manager)
         found = list(installed_handlers(manager))
     if output == "table":
         _write_table(found)
@@ -43,8 +44,18 @@ def handlers(output: str) -> None:
 
 
 def _write_table(found: Sequence[InstalledHandler]) -> None:
-    header = ["NAME", "PACKAGE", "VERSION", "STATE", "HOOKS"]
-    rows = [[each.name, each.package or "", each.version or "", each.state, ", ".join(each.hooks)] for each in found]
+    header = ["NAME", "PACKAGE", "VERSION", "STATE", "SECONDS", "HOOKS"]
+    rows = [
+        [
+            each.name,
+            each.package or "",
+            each.version or "",
+            each.state,
+            "" if each.seconds is None else f"{each.seconds:.3f}",
+            ", ".join(each.hooks),
+        ]
+        for each in found
+    ]
     if any(each.reason for each in found):
         header.append("REASON")
         rows = [[*row, shortened(each.reason or "")] for row, each in zip(rows, found, strict=True)]

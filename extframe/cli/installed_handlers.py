@@ -23,23 +23,37 @@ class InstalledHandler:
     state: str
     hooks: list[str]
     reason: str | None = None
+    seconds: float | None = None
+
+
+def load_deferred(manager: PluginManager) -> None:
+    """Import the handlers, too, that a host imports when their hook is first needed."""
+    from ..handlers.entry_points import GROUP, entry_points
+
+    groups = {entry.group for entry in entry_points((GROUP,), hooks=True)} - {GROUP}
+    if groups:
+        manager.load_handlers(*sorted(groups))
 
 
 def installed_handlers(manager: PluginManager) -> Iterator[InstalledHandler]:
-    """Yield each installed entry point of the group, as ``manager`` loaded it."""
+    """Yield each installed entry point of the groups, as ``manager`` loaded it."""
     from ..handlers.entry_points import GROUP, entry_points
 
     failed = {(failure.what, failure.distribution, failure.version): failure for failure in manager.failures()}
-    for entry_point in entry_points((GROUP,)):
+    times = manager.import_times()
+    for entry_point in entry_points((GROUP,), hooks=True):
         name, (package, version) = entry_point.name, entry_point.origin
         failure = failed.get((failure_subject(entry_point), package, version))
         handler = manager.get_plugin(name) if failure is None else None
         hooks = sorted(caller.name for caller in manager.get_hookcallers(handler) or ()) if handler is not None else []
         if failure is not None:
-            yield InstalledHandler(name, package, version, "failed", hooks, error_text(failure.exception))
+            yield InstalledHandler(
+                name, package, version, "failed", hooks, error_text(failure.exception), times.get(name)
+            )
         else:
             refusal = manager.refusal(entry_point)
-            yield InstalledHandler(name, package, version, "blocked" if refusal else "loaded", hooks, refusal)
+            seconds = None if refusal else times.get(name)
+            yield InstalledHandler(name, package, version, "blocked" if refusal else "loaded", hooks, refusal, seconds)
 
 
 def failure_subject(entry_point: EntryPoint) -> str:

@@ -44,7 +44,7 @@ def _installed_interfaces() -> dict[str, Declaration]:
 
     found: dict[str, Declaration] = {}
     access = AccessRules()
-    for entry in entry_points((GROUP,)):
+    for entry in entry_points((GROUP,), hooks=True):
         if entry.origin[0] == "extframe" or access.handler_refusal(entry) is not None:
             continue
         try:

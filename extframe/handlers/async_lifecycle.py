@@ -6,11 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pluggy
 
 from ..concurrency import deadlines
+from ..concurrency.async_threads import call_in_thread
 from ..concurrency.tasks import OwnedTasks, call_in_loop, done_by
 from .async_hook_calls import AsyncHookCalls
 from .hook_context import HookContext
@@ -72,7 +74,13 @@ class AsyncLifecycleEvents(LifecycleRecords):
     async def _deliver(self, caller: pluggy.HookCaller, arguments: dict[str, Any]) -> None:
         calls = AsyncHookCalls(caller, is_dispatch=False)
         name = arguments["name"]
-        task = self._tasks.start(calls.run(arguments, monitors=self._monitors()), f"extframe {caller.name} {name}")
+
+        async def run() -> None:
+            if self._deferred.has(caller.name):
+                await call_in_thread(partial(self._deferred.load, caller.name), f"extframe import of {caller.name}")
+            await calls.run(arguments, monitors=self._monitors())
+
+        task = self._tasks.start(run(), f"extframe {caller.name} {name}")
         if not await done_by(task, deadlines.after(TIMEOUT)):
             self._note_late(calls, name)
         elif not task.cancelled() and (error := task.exception()) is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from types import ModuleType
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from ..errors import ExtframeError
+from .deferred import DeferredHandlers
+from .entry_importer import EntryImporter
 from .entry_points import GROUP, Distribution, EntryPoint, entry_points
 from .hooks import ExtensionPoints, is_extension_point, make_hookspec, spec_fault
 from .markers import MarkedManager
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from ..interface.declarations import Interface
     from .failures import Failure
+
+EAGER = "plugin_activating"
+"""The hook whose handlers are never deferred: it decides about every plugin, and must not be missed."""
 
 
 class EntryPointLoader:
@@ -33,6 +37,7 @@ class EntryPointLoader:
             does not apply to the group ``extframe``.
         report: keeps a failure under its subject.
         loaded: is called with each handler that was registered, and with its distribution.
+        deferred: receives the entry points that are imported when their hook is needed.
         refusal: returns why an entry point is not to be imported, as the predicate of a sentence, or None.
     """
 
@@ -44,12 +49,15 @@ class EntryPointLoader:
         report: Callable[[Hashable, Failure], None],
         loaded: Callable[[object, Distribution], None],
         refusal: Callable[[EntryPoint], str | None],
+        deferred: DeferredHandlers[EntryPoint],
     ) -> None:
         self._manager = manager
         self._hosts_hooks = hosts_hooks
         self._report = report
         self._loaded = loaded
         self._refusal = refusal
+        self.importer = EntryImporter()
+        self._deferred = deferred
         self._interfaces: dict[str, type[Interface]] = {}  # by hook
         self._failed: list[tuple[EntryPoint, BaseException]] = []  # of which no warning was issued yet
 
@@ -63,6 +71,8 @@ class EntryPointLoader:
     def load(self, groups: Sequence[str], name: str | None = None) -> int:
         """Load the entry points of some groups and return the number of handlers that were registered.
 
+        With the group ``extframe``, those of groups ``extframe.HOOK`` are deferred until `load_entries`.
+
         Args:
             groups: the groups.
             name: load only entry points of this name.
@@ -71,26 +81,49 @@ class EntryPointLoader:
             PluginLoadWarning: an entry point failed, and the host's filter turns warnings into errors. The others are
                 loaded.
         """
-        wanted = (entry for entry in entry_points(groups) if name is None or entry.name == name)
-        imported = [(entry, found) for entry in wanted for found in self._import(entry)]
+        wanted = [entry for entry in entry_points(groups, hooks=True) if name is None or entry.name == name]
+        deferred = [entry for entry in wanted if entry.group not in groups and hook_of(entry) != EAGER]
+        handlers = self.load_entries([entry for entry in wanted if entry not in deferred], self._manager.register)
+        for entry in deferred:
+            self._defer(entry, hook_of(entry))
+        for group in groups if name is None else ():
+            self._deferred.discard(group.removeprefix(f"{GROUP}."))
+        return len(handlers)
+
+    def load_entries(self, entries: Iterable[EntryPoint], register: Callable[[object, str], object]) -> list[object]:
+        """Load entry points with a function that registers a handler, and return the handlers that were registered."""
+        imported = [(entry, found) for entry in entries for found in self._import(entry)]
         specified = [pair for pair in imported if self._attempt(self._add_specs, *pair)]
-        registered = [pair for pair in specified if self._attempt(self._add_handler, *pair)]
+        registered = [pair for pair in specified if self._attempt(partial(self._add_handler, register), *pair)]
         for entry, handler in registered:
             self._attempt(self._suggest_hooks, entry, handler)
         self._warn()
-        return len([None for _, handler in registered if self._manager.is_registered(handler)])
+        return [handler for _, handler in registered if self._manager.is_registered(handler)]
+
+    def _defer(self, entry: EntryPoint, hook: str) -> None:
+        identity = entry.name, entry.value, entry.origin[0]
+        if self._is_refused(entry) or not self._deferred.add(hook, entry, identity):
+            return
+        if not has_spec(self._manager, hook):
+            similar = similar_hook(self._manager, hook)
+            if similar is not None:
+                self._note_hook(entry, hook, similar)
 
     def _import(self, entry: EntryPoint) -> Iterator[Any]:
-        refusal = self._refusal(entry)
-        if refusal is not None:
-            _logger().info("entry point %r %s; it is not imported", entry.name, refusal)
+        if self._is_refused(entry):
             return
         try:
-            yield _load(entry)
+            yield self.importer.load(entry)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - importing a package may raise anything
             self._note(entry, error)
+
+    def _is_refused(self, entry: EntryPoint) -> bool:
+        refusal = self._refusal(entry)
+        if refusal is not None:
+            _logger().info("entry point %r %s; it is not imported", entry.name, refusal)
+        return refusal is not None
 
     def _attempt(self, step: Callable[[EntryPoint, Any], bool], entry: EntryPoint, found: Any) -> bool:
         """Run one step; return what it returns, False if it raises."""
@@ -166,7 +199,7 @@ class EntryPointLoader:
 
     # Handlers.
 
-    def _add_handler(self, entry: EntryPoint, handler: Any) -> bool:
+    def _add_handler(self, register: Callable[[object, str], object], entry: EntryPoint, handler: Any) -> bool:
         names = self._impl_names(handler)
         if not names:
             self._check_kind(entry, handler)
@@ -182,7 +215,7 @@ class EntryPointLoader:
             return False
         if known is not None:
             raise ValueError(f"another handler is named {entry.name!r}: {known!r}")
-        registered = self._manager.register(handler, entry.name) is not None
+        registered = register(handler, entry.name) is not None
         if registered and entry.distribution is not None:
             self._loaded(handler, entry.distribution)
         return registered
@@ -229,42 +262,22 @@ def has_spec(manager: pluggy.PluginManager, hook: str) -> bool:
     return caller is not None and caller.has_spec()
 
 
+def hook_of(entry: EntryPoint) -> str:
+    """Return the hook that the group of an entry point names: ``volume_driver`` for ``extframe.volume_driver``."""
+    suffix = entry.group.partition(".")[2]
+    if suffix == suffix.lower():
+        return suffix
+    from ..protocol import hook_name
+
+    return hook_name(suffix)  # the name of the extension point
+
+
 def similar_hook(manager: pluggy.PluginManager, hook: str) -> str | None:
     """Return the specified hook whose name is most similar to ``hook``, None if none is similar."""
     from difflib import get_close_matches
 
     specified = [name for name in vars(manager.hook) if has_spec(manager, name)]
     return next(iter(get_close_matches(hook, specified, n=1, cutoff=0.8)), None)
-
-
-def _load(entry: EntryPoint) -> Any:
-    """Import an entry point.
-
-    Raises:
-        ExtframeError: its module is still being imported, so that its handlers do not exist yet.
-    """
-    module = entry.value.partition(":")[0].strip()
-    try:
-        found = entry.load()
-    except AttributeError as missing:
-        if _is_being_imported(sys.modules.get(module)):
-            raise _circular(module) from missing
-        raise
-    if isinstance(found, ModuleType) and _is_being_imported(found):
-        raise _circular(module)
-    return found
-
-
-def _is_being_imported(module: ModuleType | None) -> bool:
-    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
-
-
-def _circular(module: str) -> ExtframeError:
-    return ExtframeError(
-        f"{module} is still being imported (a circular import): it loads handlers, or imports a module that does. "
-        "Load them in a function that the host calls: create the PluginManager there or, with project=, call "
-        "load_handlers() there"
-    )
 
 
 def _lacks_self(handler: Any, name: str) -> bool:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 GROUP = "extframe"
 """The entry-point group that a PluginManager loads by default."""
 
+PLUGIN_GROUP = "extframe.plugins"
+"""The entry-point group of plugin classes, which run in processes of their own: ``photos = acme_photos:Photos``."""
+
 _ANYWHERE: Any = importlib_metadata.DistributionFinder.Context()  # type: ignore[no-untyped-call]
 
 _METADATA = (".dist-info", ".egg-info")
@@ -76,7 +79,9 @@ def origin(distribution: Distribution | None) -> tuple[str | None, str | None]:
         return None, None
 
 
-def entry_points(groups: Sequence[str], path: Sequence[str] | None = None) -> Iterator[EntryPoint]:
+def entry_points(
+    groups: Sequence[str], path: Sequence[str] | None = None, *, hooks: bool = False
+) -> Iterator[EntryPoint]:
     """Yield the entry points of some groups: extframe's own first, then by distribution and name.
 
     The order is the same on every machine, so that of two conflicting packages the same one fails. Metadata that
@@ -86,9 +91,10 @@ def entry_points(groups: Sequence[str], path: Sequence[str] | None = None) -> It
         groups: the groups.
         path: the directories in which distributions are installed; ``sys.path`` and other finders if None. Entry points
             from other directories are not loadable.
+        hooks: whether to include, with the group ``extframe``, the groups ``extframe.HOOK``.
     """
     for group in groups:
-        found = [(name, entry) for name, each in _installed(group, path) for entry in _entries(each, group)]
+        found = [(name, entry) for name, each in _installed(group, path) for entry in _entries(each, group, hooks)]
         if path is None and group == GROUP and not any(name == "extframe" for name, _ in found):
             found += [("extframe", entry) for entry in _built_in()]
         for _, entry in sorted(found, key=lambda pair: (pair[0] != "extframe", pair[0], pair[1].name)):
@@ -107,22 +113,22 @@ def _built_in() -> Iterator[EntryPoint]:
 # --- entry_points.txt ---------------------------------------------------------------------------------
 
 
-def _entries(installed: _Installed, group: str) -> Iterator[EntryPoint]:
+def _entries(installed: _Installed, group: str, hooks: bool) -> Iterator[EntryPoint]:
     try:
         text = installed.text()
     except Exception as unreadable:  # noqa: BLE001 - not permitted, not UTF-8, a broken archive
         yield EntryPoint(group, "*", "entry_points.txt", installed.distribution, partial(_raise, unreadable))
         return
-    for number, line in _lines(text, group):
+    for number, section, line in _lines(text, group, hooks and group == GROUP):
         name, equals, value = map(str.strip, line.partition("="))
         if name and value:
             # Not created before it is loaded: importlib_metadata 9 validates the value in the constructor.
-            yield EntryPoint(group, name, value, installed.distribution, partial(_load, name, value, group))
+            yield EntryPoint(section, name, value, installed.distribution, partial(_load, name, value, section))
         else:
             wrong = ExtframeError(f"line {number} is {line!r}; expected NAME = MODULE or NAME = MODULE:OBJECT")
             place = f"entry_points.txt, line {number}"
             yield EntryPoint(
-                group, name if name and equals else "*", place, installed.distribution, partial(_raise, wrong)
+                section, name if name and equals else "*", place, installed.distribution, partial(_raise, wrong)
             )
 
 
@@ -130,14 +136,15 @@ def _load(name: str, value: str, group: str) -> Any:
     return importlib_metadata.EntryPoint(name, value, group).load()
 
 
-def _lines(text: str, group: str) -> Iterator[tuple[int, str]]:
-    """Yield the lines of one group, each with its number."""
-    section = None
+def _lines(text: str, group: str, hooks: bool) -> Iterator[tuple[int, str, str]]:
+    """Yield the lines of one group, each with its number and group; with ``hooks`` also those of ``GROUP.HOOK``."""
+    section, is_wanted = "", False
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if line.startswith("[") and line.endswith("]"):
             section = line.strip("[]").strip()
-        elif section == group and line and not line.startswith(("#", ";")):
-            yield number, line
+            is_wanted = section == group or (hooks and section.startswith(f"{group}.") and section != PLUGIN_GROUP)
+        elif is_wanted and line and not line.startswith(("#", ";")):
+            yield number, section, line
 
 
 def _raise(error: Exception) -> NoReturn:

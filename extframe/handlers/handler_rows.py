@@ -21,8 +21,8 @@ class Description:
         version: that distribution's version.
         source: the entry point of a handler, the file through which a plugin was found; "" if there is none.
         hooks: the hooks that a handler implements, or those of the plugin's extension points as far as they are known.
-        state: of a handler ``loaded``, ``failed`` or ``blocked``; of a plugin ``blocked`` or a `State`'s value, where
-            ``new`` is one that was not used yet.
+        state: of a handler ``loaded``, ``deferred`` (until its hook is needed), ``failed`` or ``blocked``; of a plugin
+            ``blocked`` or a `State`'s value, where ``new`` is one that was not used yet.
         failure: why it failed or is blocked, "" if it did not.
     """
 
@@ -40,6 +40,7 @@ def handler_rows(
     registered: Iterable[tuple[str, tuple[str, ...], tuple[str | None, str | None]]],
     refused: Mapping[tuple[str, str, str | None], str],
     failures: Failures,
+    deferred: Iterable[tuple[str, str, str, tuple[str | None, str | None]]],
 ) -> Iterator[Description]:
     """Yield the rows of handlers.
 
@@ -47,6 +48,7 @@ def handler_rows(
         registered: the name of each registered handler, its hooks, and the name and version of its distribution.
         refused: the name, value and distribution of each entry point that was not imported, and why.
         failures: those of the manager.
+        deferred: the hook, name, value, and distribution with version, of each entry point that was not imported yet.
     """
     faults: dict[object, BaseException] = {}
     for subject, failure in failures.about("handler"):
@@ -58,5 +60,7 @@ def handler_rows(
         _, distribution, version, name, value = subject
         text = text_of(failure.exception)
         yield Description("handler", name, distribution, version, source=value, state="failed", failure=text)
+    for hook, name, value, (distribution, version) in deferred:
+        yield Description("handler", name, distribution, version, source=value, hooks=(hook,), state="deferred")
     for (name, value, distribution), reason in refused.items():
         yield Description("handler", name, distribution, source=value, state="blocked", failure=f"it {reason}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pluggy
 
+from .deferred import DeferredHandlers
 from .failures import Failures
 from .hook_claims import Monitor, Order
 
@@ -20,6 +22,7 @@ class HookContext:
         failures: where handlers that raise, or do not return, are noted.
         monitors: returns the monitors of hook calls.
         origin: returns the name and version of the distribution of a handler.
+        deferred: the handlers that are imported when their hook is needed.
         order: orders the drivers that handlers return; None for pluggy's order.
     """
 
@@ -27,4 +30,5 @@ class HookContext:
     failures: Failures
     monitors: Callable[[], Sequence[Monitor]]
     origin: Callable[[object], tuple[str | None, str | None]]
+    deferred: DeferredHandlers[Any]
     order: Order | None = None

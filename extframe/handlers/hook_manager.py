@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from .access_rules import AccessRules
+from .deferred import DeferredHandlers
 from .entry_point_loader import EntryPointLoader, has_spec, similar_hook
 from .entry_points import Distribution, DistributionFacade, origin
 from .hooks import (
@@ -60,12 +61,14 @@ class HookManager(MarkedManager):
         self._lock = threading.RLock()  # guards pluggy's state and the lists below
         self._distributions: list[tuple[object, Distribution]] = []
         self._monitors: list[Monitor] = []
+        self._deferred = DeferredHandlers(self._load_deferred, self._deferred_added)
         self._loader = EntryPointLoader(
             self,
             hosts_hooks=self._hosts_hooks,
             report=self._report,
             loaded=self._note_distribution,
             refusal=self._refusal,
+            deferred=self._deferred,
         )
         if not self._hosts_hooks:
             self.add_hookspecs(ExtensionPoints)
@@ -199,6 +202,7 @@ class HookManager(MarkedManager):
     def load_handlers(self, *groups: str) -> int:
         """Load the handlers of entry-point groups, each isolated from the others' failures.
 
+        Those of a group ``extframe.HOOK`` are imported when their hook is first needed, unless the group is named here.
         The constructor does this, except with ``project=``: a host that creates its manager while it is imported calls
         ``load_handlers`` when its modules are complete. What fails is a `PluginLoadWarning`, in the log and in
         ``failures()``. What is loaded already, or blocked, is skipped.
@@ -231,6 +235,23 @@ class HookManager(MarkedManager):
         if groups:
             self._access.report_unmatched_handlers(stacklevel=host_stacklevel())
         return count
+
+    def import_times(self) -> dict[str, float]:
+        """Return the seconds that each import of an entry point took, by its name, with what it imported first."""
+        return dict(self._loader.importer.seconds)
+
+    def _load_deferred(self, entries: Sequence[EntryPoint]) -> list[object]:
+        return self._loader.load_entries(entries, self._register_silently)
+
+    def _register_silently(self, handler: object, name: str) -> str | None:
+        """Register a handler that is called next by the dispatch for which it was imported."""
+        with self._lock:
+            return self._register(handler, name)
+
+    def _deferred_added(self, handler: object) -> None:
+        """React to a handler that was imported for one hook and has others, too."""
+        if len(self.get_hookcallers(handler) or ()) > 1:
+            self._handler_added(handler)
 
     def _refusal(self, entry: EntryPoint) -> str | None:
         """Return why an entry point is not imported, as the predicate of a sentence; None if it is."""
@@ -287,7 +308,8 @@ class HookManager(MarkedManager):
             for name, handler in self.list_name_plugin()
             if handler is not None
         ]
-        return list(handler_rows(registered, self._refused, self._failures))
+        deferred = [(hook, entry.name, entry.value, entry.origin) for hook, entry in self._deferred.pending()]
+        return list(handler_rows(registered, self._refused, self._failures, deferred))
 
     # The rest of pluggy's interface, with the lock.
 

@@ -36,11 +36,14 @@ class LifecycleRecords:
         self._failures = context.failures
         self._monitors = context.monitors
         self._origin = context.origin
+        self._deferred = context.deferred
 
     def _caller(self, hook: str) -> pluggy.HookCaller | None:
-        """Return a lifecycle hook that has handlers, or None."""
+        """Return a lifecycle hook that has handlers, imported or not, or None."""
         caller: pluggy.HookCaller | None = getattr(self._relay, hook, None)
-        return caller if is_lifecycle_hook(caller) and caller is not None and caller.get_hookimpls() else None
+        if caller is None or not is_lifecycle_hook(caller):
+            return None
+        return caller if caller.get_hookimpls() or self._deferred.has(hook) else None
 
     def _note_late(self, calls: HookRecord, plugin: str) -> None:
         late = CallTimeout(f"it has not returned after {TIMEOUT:g} s", phase="handlers")
@@ -111,9 +114,12 @@ class LifecycleEvents(LifecycleRecords):
 
     def _deliver(self, caller: pluggy.HookCaller, arguments: dict[str, Any]) -> None:
         calls = HookCalls(caller, is_dispatch=False)
-        work = Worker(
-            lambda: calls.run(arguments, monitors=self._monitors()), f"extframe {caller.name} {arguments['name']}"
-        )
+
+        def run() -> None:
+            self._deferred.load(caller.name)
+            calls.run(arguments, monitors=self._monitors())
+
+        work = Worker(run, f"extframe {caller.name} {arguments['name']}")
         try:
             work.result(deadlines.after(TIMEOUT))
         except TimeoutError:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from ..concurrency.async_threads import call_in_thread
 from ..concurrency.tasks import OwnedTasks, call_in_loop, done_by
 from ..handlers.async_hook_calls import AsyncHookCalls
 from ..handlers.hook_claims import inside_handler
@@ -59,8 +61,18 @@ class AsyncDispatcher(DispatchRules[AsyncHookCalls]):
 
     def start(self, plugin: AsyncPlugin, *, again: str | None = "") -> asyncio.Task[None] | None:
         """Have the handlers that are due called in a task, and return it; None if there are none."""
+        name = f"extframe handlers of {plugin.name}"
+        unloaded = self._unloaded(plugin)
+        if unloaded:
+            return self._tasks.start(self._load_and_run(plugin, unloaded, again), name)
         due = self._due(plugin, again)
-        return self._tasks.start(self._run(plugin, due), f"extframe handlers of {plugin.name}") if due else None
+        return self._tasks.start(self._run(plugin, due), name) if due else None
+
+    async def _load_and_run(self, plugin: AsyncPlugin, unloaded: Sequence[str], again: str | None) -> None:
+        """Import the handlers of hooks, in a thread, then call those that are due."""
+        for hook in unloaded:
+            await call_in_thread(partial(self._deferred.load, hook), f"extframe import of {hook}")
+        await self._run(plugin, self._due(plugin, again))
 
     def dispatch_to(self, handler: object, plugins: Callable[[], Sequence[AsyncPlugin]], deadline: float) -> None:
         """Have one handler called, where it is due, for active plugins. Returns at once; any thread may call it.

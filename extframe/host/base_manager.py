@@ -139,7 +139,7 @@ class BaseManager(HookManager):
         from ..handlers.hook_context import HookContext
 
         order = None if self._preference is None else self._preference.ordered
-        return HookContext(self.hook, self._failures, self._current_monitors, self._origin, order)
+        return HookContext(self.hook, self._failures, self._current_monitors, self._origin, self._deferred, order)
 
     def _current_monitors(self) -> Sequence[Monitor]:
         return self._monitors

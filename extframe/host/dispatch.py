@@ -40,16 +40,23 @@ class Dispatcher(DispatchRules[HookCalls]):
         Raises:
             CallTimeout: a handler is still running at the deadline.
         """
-        due = self._due(plugin, again)
-        if due:
+        unloaded = self._unloaded(plugin)
+        due = [] if unloaded else self._due(plugin, again)
+        if due or unloaded:
+
+            def run() -> None:
+                self._load(unloaded)
+                self._run(plugin, self._due(plugin, again) if unloaded else due)
+
             try:
-                Worker(lambda: self._run(plugin, due), f"extframe handlers of {plugin.name}").result(deadline)
+                Worker(run, f"extframe handlers of {plugin.name}").result(deadline)
             except TimeoutError:
                 raise self.late(plugin) from None
         self.wait(plugin, deadline)
 
     def dispatch_here(self, plugin: Plugin, *, again: str = "") -> None:
         """Call the handlers that are due in this thread, however long they take; do not wait for other threads."""
+        self._load(self._unloaded(plugin))
         self._run(plugin, self._due(plugin, again))
 
     def dispatch_to(self, handler: object, plugins: Sequence[Plugin], deadline: float) -> None:
@@ -85,6 +92,10 @@ class Dispatcher(DispatchRules[HookCalls]):
                 calls.wait(deadline)
         except TimeoutError:
             raise self.late(plugin) from None
+
+    def _load(self, hooks: Sequence[str]) -> None:
+        for hook in hooks:
+            self._deferred.load(hook)
 
     def _run(self, plugin: Plugin, dues: Sequence[Due[HookCalls]], only: object = None) -> None:
         arguments = {"name": plugin.name, "client": plugin.client}

@@ -55,17 +55,23 @@ class DispatchRules(Generic[H]):
         self._failures = context.failures
         self._monitors = context.monitors
         self._origin = context.origin
+        self._deferred = context.deferred
         self._order = context.order
         self._new_calls = new_calls
 
     def is_due(self, plugin: AnyPlugin) -> bool:
         """Return whether a handler has not been called, has failed, or has not returned."""
+        if self._unloaded(plugin):
+            return True
         return bool(self._due(plugin, None)) or any(calls.running() for calls in self._recorded(plugin))
 
     def late(self, plugin: AnyPlugin) -> CallTimeout:
         """Return the error that names the handlers that have not returned."""
         names = sorted({name for calls in self._recorded(plugin) for name in calls.running_names()})
         who = f"handler {', '.join(map(repr, names))} has not returned" if names else "it was not ready in time"
+        unloaded = self._unloaded(plugin)
+        if unloaded:
+            who = f"the handlers of {', '.join(unloaded)} are still being imported"
         return CallTimeout(who, plugin=plugin.name, address=plugin.address, phase="handlers")
 
     def require(self, plugin: AnyPlugin, point: str) -> None:
@@ -85,6 +91,13 @@ class DispatchRules(Generic[H]):
                 calls.forget(handler)
 
     # What is due.
+
+    def _unloaded(self, plugin: AnyPlugin) -> list[str]:
+        """Return the hooks that a manifest names and whose handlers were not imported yet."""
+        if not self._deferred:
+            return []
+        hooks = dict.fromkeys(hook_name(point) for point in plugin.manifest.implements)
+        return [hook for hook in hooks if self._deferred.has(hook) and _name_fault(hook) is None]
 
     def _recorded(self, plugin: AnyPlugin) -> list[H]:
         recorded: dict[str, Any] = plugin.hook_calls

@@ -8,15 +8,12 @@ import sys
 from collections.abc import Hashable, Iterable
 
 from ..errors import PluginNotFound, SpecError
-from ..handlers.entry_points import EntryPoint, entry_points
+from ..handlers.entry_points import PLUGIN_GROUP, EntryPoint, entry_points
 from ..logs import get_logger
 from ..protocol import check_name
 from ..text import printable
 from .config import TARGET, PluginConfig, PythonPlugin
 from .config_files import ConfigFile
-
-PLUGIN_GROUP = "extframe.plugins"
-"""The entry-point group of plugin classes: ``photos = acme_photos:Photos``."""
 
 logger = get_logger(__name__)
 

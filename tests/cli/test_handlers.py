@@ -33,7 +33,9 @@ def test_a_handler_is_listed_with_its_package_version_and_hooks(listed, tmp_path
     install(
         tmp_path, "extframe-backup", version="1.2", module="backup", source=HANDLER, entry_points={"backup": "backup"}
     )
-    assert listed()["extframe-backup", "backup"] == {
+    row = listed()["extframe-backup", "backup"]
+    assert row.pop("seconds") > 0
+    assert row == {
         "name": "backup",
         "package": "extframe-backup",
         "version": "1.2",
@@ -41,6 +43,13 @@ def test_a_handler_is_listed_with_its_package_version_and_hooks(listed, tmp_path
         "hooks": ["volume_driver"],
         "reason": None,
     }
+
+
+def test_handlers_that_hosts_import_later_are_listed_with_their_seconds(extframe, listed, tmp_path):
+    points = {"later": "later"}
+    install(tmp_path, "acme-later", module="later", source=HANDLER, entry_points=points, group="extframe.volume_driver")
+    row = listed()["acme-later", "later"]
+    assert (row["state"], row["hooks"], row["seconds"] > 0) == ("loaded", ["volume_driver"], True)
 
 
 def test_the_built_in_handlers_are_listed_like_any_other(listed):
@@ -86,7 +95,7 @@ def test_the_table_has_the_reason_and_verbose_the_traceback(extframe, tmp_path):
     quiet = extframe("handlers", env={"PYTHONPATH": str(tmp_path)})
     verbose = extframe("handlers", "-v", env={"PYTHONPATH": str(tmp_path)})
     assert "RuntimeError: no \\x1b[31mlibfoo" in quiet.stdout
-    assert quiet.stdout.split("\n")[0].split() == ["NAME", "PACKAGE", "VERSION", "STATE", "HOOKS", "REASON"]
+    assert quiet.stdout.split("\n")[0].split() == ["NAME", "PACKAGE", "VERSION", "STATE", "SECONDS", "HOOKS", "REASON"]
     assert "Traceback" not in quiet.stderr
     assert "Traceback" in verbose.stderr
     assert "\x1b" not in quiet.stderr + verbose.stderr

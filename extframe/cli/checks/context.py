@@ -151,4 +151,4 @@ class CheckContext:
     @cached_property
     def entry_points(self) -> list[EntryPoint]:
         """The installed entry points."""
-        return list(entry_points((GROUP,)))
+        return list(entry_points((GROUP,), hooks=True))

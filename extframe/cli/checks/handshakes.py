@@ -15,6 +15,7 @@ from ...errors import CallTimeout, ExtframeError, PluginNotFound
 from ...handlers.entry_points import GROUP
 from ...host.manager import PluginManager
 from ..discovery import CONCURRENCY, GRACE
+from ..installed_handlers import load_deferred
 
 if TYPE_CHECKING:
     from ...concurrency.threads import Outcome
@@ -62,7 +63,9 @@ def manager_with_handlers(registry: Registry) -> PluginManager:
     """Return a manager with the installed handlers. What packages print goes to stderr; warnings are not shown."""
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the doctor's own output has these
-        return PluginManager(registry, groups=(GROUP,))
+        manager = PluginManager(registry, groups=(GROUP,))
+        load_deferred(manager)
+        return manager
 
 
 def _manager_without_handlers(registry: Registry) -> PluginManager:

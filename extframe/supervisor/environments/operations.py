@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import ExtframeError, PluginNotFound, SpecError
-from ...handlers.entry_points import entry_points
+from ...handlers.entry_points import PLUGIN_GROUP, entry_points
 from ...text import quoted
 from ..config import PythonPlugin
-from ..installed_plugins import PLUGIN_GROUP, class_of
+from ..installed_plugins import class_of
 from . import build
 from .build import Progress
 from .commands import Commands

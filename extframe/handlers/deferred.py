@@ -1,0 +1,72 @@
+"""Handlers whose modules are imported when their hook is first needed. Knows no entry points and no plugins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from ..errors import PluginLoadWarning
+
+E = TypeVar("E")
+
+
+class DeferredHandlers(Generic[E]):
+    """The entry points that were not imported yet, by hook. Any thread may load those of a hook; one does.
+
+    Args:
+        load: imports entry points, registers their handlers and returns these. It isolates failures.
+        loaded: is called with each handler that was registered, while no lock is held.
+    """
+
+    def __init__(self, load: Callable[[Sequence[E]], Sequence[object]], loaded: Callable[[object], object]) -> None:
+        self._load = load
+        self._loaded = loaded
+        self._pending: dict[str, list[E]] = {}
+        self._known: set[Hashable] = set()
+        self._locks: dict[str, threading.RLock] = {}  # per hook; held while modules are imported
+        self._loading: set[str] = set()
+
+    def add(self, hook: str, entry: E, identity: Hashable) -> bool:
+        """Add an entry point; return False if one with this identity was added before."""
+        if identity in self._known:
+            return False
+        self._known.add(identity)
+        self._pending.setdefault(hook, []).append(entry)
+        return True
+
+    def discard(self, hook: str) -> None:
+        """Forget the entry points of a hook, as they were loaded otherwise."""
+        self._pending.pop(hook, None)
+
+    def __bool__(self) -> bool:
+        return bool(self._pending)
+
+    def has(self, hook: str) -> bool:
+        """Return whether handlers of a hook were not imported yet, or are being imported."""
+        return hook in self._pending
+
+    def pending(self) -> list[tuple[str, E]]:
+        """Return the entry points that were not imported yet, each with its hook."""
+        return [(hook, entry) for hook, entries in list(self._pending.items()) for entry in entries]
+
+    def load(self, hook: str) -> None:
+        """Import the handlers of a hook. Another thread that is importing them is waited for.
+
+        A module that asks for the hook while it is imported does not wait for itself.
+        """
+        if hook not in self._pending:
+            return
+        handlers: Sequence[object] = ()
+        with self._locks.setdefault(hook, threading.RLock()):
+            if hook in self._pending and hook not in self._loading:
+                self._loading.add(hook)
+                try:
+                    with suppress(PluginLoadWarning):  # is in the log and in failures()
+                        handlers = self._load(self._pending[hook])
+                    self.discard(hook)
+                finally:
+                    self._loading.discard(hook)
+        for handler in handlers:
+            self._loaded(handler)
