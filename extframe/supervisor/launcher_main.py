@@ -389,14 +389,18 @@ def _fork(request: dict[str, Any], descriptors: list[int]) -> tuple[int, int]:
     """Return the pid of a new process, and the pipe from which to read why it could not run the program."""
     failure, report = os.pipe()
     parent = os.getpid()
+    # The new process must not lose a signal to the handlers of this one: it unblocks them once it has the default ones.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
+        if not pid:
+            _become(request, descriptors, report, parent)
     except OSError:
         os.close(failure)
         os.close(report)
         raise
-    if not pid:
-        _become(request, descriptors, report, parent)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.close(report)
     return pid, failure
 
@@ -422,6 +426,7 @@ def _run_program(request: dict[str, Any], descriptors: list[int], parent: int) -
     for number in signal.valid_signals():  # `nohup` and background jobs of shells ignore some
         if number not in (signal.SIGKILL, signal.SIGSTOP) and signal.getsignal(number) != signal.SIG_DFL:
             signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _place(descriptors)
     if request["limits"]:
         _set_limits(request["limits"], act)

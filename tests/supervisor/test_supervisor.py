@@ -469,6 +469,25 @@ def test_closing_the_manager_stops_everything_and_leaves_nothing(plugins, short_
     assert not [line for line in children() if "Z" in line.split()[2:3]]
 
 
+def test_a_stop_right_after_the_start_is_not_lost_and_starts_and_stops_leave_nothing(plugins, supervisor):
+    plugins.write("photos", command=["sleep", "600"], stop_timeout=2)
+
+    def resources() -> tuple[object, ...]:
+        launcher = supervisor._running._launcher.pid
+        files = tuple(sorted(path.name for path in plugins.run.rglob("*")))
+        children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text()
+        return len(os.listdir("/proc/self/fd")), len(os.listdir(f"/proc/{launcher}/fd")), children, files
+
+    found: set[tuple[object, ...]] = set()
+    for _ in range(20):
+        supervisor.start("photos")
+        supervisor.stop("photos")
+        assert supervisor.status("photos").exit.status == -signal.SIGTERM
+        if not found:
+            found.add(resources())
+    eventually(lambda: resources() in found)
+
+
 def children() -> list[str]:
     found = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     return [Path(f"/proc/{pid}/stat").read_text() for pid in found]
