@@ -16,7 +16,7 @@ from bench import Bench, Report
 from machine import machine
 from page import as_text, write_page
 
-SUITES = ("call", "asynchronous", "many", "start", "dispatch", "decode", "served", "supervised", "steps")
+SUITES = ("call", "asynchronous", "many", "start", "dispatch", "decode", "served", "supervised", "endurance", "steps")
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     options = _options()
     results = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
     for suite in options.suites:
-        with Bench(short=options.short, go=options.go) as bench:
+        with Bench(short=options.short, go=options.go, long=options.long) as bench:
             report = import_module(f"suites.{suite}").run(bench)
             results[suite] = _result(report, bench)
         print(as_text(suite, results[suite]), flush=True)
@@ -38,6 +38,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__.partition(":")[0])
     parser.add_argument("suites", nargs="*", metavar="SUITE", help=f"of {', '.join(SUITES)}; default: all")
     parser.add_argument("--short", action="store_true", help="only check that everything runs")
+    parser.add_argument("--long", action="store_true", help="repeat as often as the targets say, for minutes")
     parser.add_argument("--no-go", dest="go", action="store_false", help="do not build Go programs")
     parser.add_argument("--json", type=Path, help="update these results; suites that did not run keep theirs")
     parser.add_argument("--page", type=Path, help="write the page and its plots from the results")

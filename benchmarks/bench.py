@@ -44,10 +44,12 @@ class Bench:
     Args:
         short: only check that everything runs.
         go: whether to build Go programs; without them a plugin in Python is called.
+        long: repeat as often as the targets say, for minutes.
     """
 
-    def __init__(self, *, short: bool = False, go: bool = True) -> None:
+    def __init__(self, *, short: bool = False, go: bool = True, long: bool = False) -> None:
         self.short = short
+        self.long = long and not short
         self.patience = (
             0.0 if short else 20.0
         )  # seconds per comparison, to wait for moments in which the machine is quiet

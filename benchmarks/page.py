@@ -18,6 +18,7 @@ TITLES = {
     "decode": "Large replies",
     "served": "Plugins in Python",
     "supervised": "Plugins that the host starts",
+    "endurance": "Plugins that the host starts, again and again",
     "steps": "Where the time of a call goes",
 }
 INTRODUCTION = """# Benchmarks

@@ -13,7 +13,18 @@ import pytest
 pytestmark = pytest.mark.long
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-EVERY_SUITE = {"call", "asynchronous", "many", "start", "dispatch", "decode", "served", "supervised", "steps"}
+EVERY_SUITE = {
+    "call",
+    "asynchronous",
+    "many",
+    "start",
+    "dispatch",
+    "decode",
+    "served",
+    "supervised",
+    "endurance",
+    "steps",
+}
 
 
 def run_benchmarks(*arguments: object) -> str:
