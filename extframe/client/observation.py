@@ -7,6 +7,7 @@ is computed before an observer asks for it, as an observed call should be hardly
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from logging import DEBUG
 from time import monotonic
@@ -265,7 +266,8 @@ class CallOutcome:
 def _log(call: ObservedCall, outcome: CallOutcome) -> None:
     """Log a call that has ended, in one line without its arguments and headers."""
     plugin = f"plugin {call.plugin!r} at " if call.plugin else ""
-    logger.debug("%s on %s%s: %s", call.method, plugin, call.address, outcome)
+    with suppress(Exception):  # of a log handler of the host's: the call itself did not fail
+        logger.debug("%s on %s%s: %s", call.method, plugin, call.address, outcome)
 
 
 def _milliseconds(seconds: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -173,7 +172,8 @@ def _is_plain(value: object) -> bool:
 def _write(path: str, content: bytes) -> None:
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(dir=directory, prefix=".extframe-")
+    draft = f"{path}.{os.getpid()}-{threading.get_ident()}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
