@@ -13,7 +13,7 @@ from ..handlers.hook_claims import inside_handler
 from ..handlers.hook_context import HookContext
 from .async_plugin import AsyncPlugin
 from .dispatch_rules import DispatchRules, Due
-from .plugin_base import closed_error
+from .plugin_errors import closed_error
 
 
 class AsyncDispatcher(DispatchRules[AsyncHookCalls]):

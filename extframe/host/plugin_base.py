@@ -15,8 +15,6 @@ from ..errors import (
     ActivationError,
     ActivationVetoed,
     CallTimeout,
-    ConnectError,
-    DoesNotImplement,
     ExtframeError,
     HandlerError,
     RemoteError,
@@ -24,9 +22,17 @@ from ..errors import (
 from ..interface.declarations import Declaration, Interface, declaration
 from ..interface.versions import highest_common, no_common_version
 from ..logs import get_logger
-from ..protocol import ACTIVATE, CONFIGURE, Endpoint, Manifest, PluginSpec, TLSConfig, hook_name
+from ..protocol import ACTIVATE, Endpoint, Manifest, PluginSpec, TLSConfig, hook_name
 from .lifecycle import Lifecycle, State, Turn
-from .settings import PluginSettings, is_settings_error
+from .plugin_errors import (
+    activation_error,
+    cause_of,
+    closed_error,
+    does_not_implement,
+    is_own_error,
+    left_out_error,
+)
+from .settings import PluginSettings
 
 if TYPE_CHECKING:
     from ..client.endpoint import PluginEndpoint
@@ -227,7 +233,7 @@ class PluginBase(Generic[C]):
         if point_of(point) not in self.manifest.implements:
             if point_of(point) in self.left_out:
                 raise left_out_error(self, point_of(point))
-            raise _does_not_implement(self, point_of(point))
+            raise does_not_implement(self, point_of(point))
         if not isinstance(point, str) and self._version(declaration(point)) is None:
             declared = declaration(point)
             raise no_common_version(declared, self.manifest.versions_of(declared.implements), self.name, self.address)
@@ -497,35 +503,6 @@ def driver_of(plugin: PluginBase[Any], interface: Any) -> Any:
     return results[0]
 
 
-def left_out_error(plugin: PluginBase[Any], point: str) -> DoesNotImplement:
-    """Return the error for an extension point that a handler left out."""
-    has = ", ".join(plugin.manifest.implements)
-    return DoesNotImplement(
-        f"plugin {plugin.name!r} may not be used as {point!r}: {plugin.left_out[point]} left it out, and allows {has}",
-        plugin=plugin.name,
-        address=plugin.address,
-    )
-
-
-def cause_of(failure: Exception) -> BaseException | None:
-    """Return what is chained to the error that `PluginBase` raises for a failed handshake."""
-    return failure.__cause__ if is_own_error(failure) else failure
-
-
-def is_own_error(failure: Exception) -> bool:
-    """Return whether callers get this failure of a handshake itself: the plugin is not to blame."""
-    return isinstance(failure, ActivationVetoed) or is_settings_error(failure)
-
-
-def _does_not_implement(plugin: PluginBase[Any], point: str) -> DoesNotImplement:
-    has = ", ".join(plugin.manifest.implements) or "nothing"
-    return DoesNotImplement(
-        f"plugin {plugin.name!r} does not implement {point!r}; it implements {has}",
-        plugin=plugin.name,
-        address=plugin.address,
-    )
-
-
 def handshake_time(deadline: float) -> float:
     """Return the seconds for a handshake, as `Remaining`: a message has the timeout that the caller gave.
 
@@ -536,38 +513,3 @@ def handshake_time(deadline: float) -> float:
     if not seconds:
         raise CallTimeout("no time was left for the handshake", phase="handshake")
     return seconds
-
-
-def activation_error(spec: PluginSpec, cause: Exception, reason: str | None = None) -> ActivationError:
-    """Return the error for a handshake that failed. The caller chains the cause, which then names the plugin too.
-
-    Args:
-        spec: of the plugin.
-        cause: what failed.
-        reason: what the registry says about it, as the predicate of a sentence.
-    """
-    act, failed = ACTIVATE, "was not activated"
-    if isinstance(cause, ExtframeError):
-        if cause.method == CONFIGURE:
-            act, failed = CONFIGURE, "refused its settings" if isinstance(cause, RemoteError) else "got no settings"
-        cause.plugin, cause.method, cause.address = spec.name, act, spec.address
-    why = cause.message if isinstance(cause, ExtframeError) else str(cause)
-    remedy = ""
-    if isinstance(cause, ConnectError) and isinstance(cause.__cause__, ConnectionRefusedError):
-        remedy = f" If not, start it, or remove {spec.source}" if spec.source.startswith("/") else ""
-    if isinstance(cause, RemoteError) and cause.not_found and act == ACTIVATE:
-        remedy = (
-            "; it has no handshake. If it is a managed plugin of Docker's, which needs none, find it with the registry "
-            f"DockerPlugins(), or name what it implements: PluginManager(implements={{{spec.name!r}: [...]}})"
-        )
-    return ActivationError(
-        f"plugin {spec.name!r} {reason or f'at {spec.address} {failed}: {why}{remedy}'}",
-        plugin=spec.name,
-        method=act,
-        address=spec.address,
-    )
-
-
-def closed_error(name: str) -> ExtframeError:
-    """Return the error for a plugin that is used after its manager was closed."""
-    return ExtframeError(f"plugin {name!r} is closed because its PluginManager is closed", plugin=name)

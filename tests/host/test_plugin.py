@@ -121,9 +121,8 @@ def test_its_text_says_what_and_where_it_is(fault_server: Any) -> None:
 
 
 def test_the_table_in_the_documentation_is_the_table_in_the_code() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text()
-    section = page.partition("## Plugin lifecycle")[2].partition("\n## ")[0]
-    rows = [line.split("|")[1:3] for line in section.splitlines() if line.startswith("| `")]
+    page = (Path(__file__).parents[2] / "docs" / "lifecycle.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
     drawn = {State(name.strip(" `")): set(re.findall(r"`(\w+)`", after)) for name, after in rows}
     coded = {state: {each.value for each in after} - {"closed"} for state, after in NEXT.items()}
     assert drawn == coded
