@@ -33,8 +33,8 @@ class EntryImporter:
 
     def _note(self, entry: EntryPoint, seconds: float) -> None:
         self.seconds[entry.name] = seconds
-        if seconds <= SLOW and "logging" not in sys.modules:
-            return  # a host that shows DEBUG lines has imported it
+        if seconds <= SLOW and not _shows_debug():
+            return  # reading the metadata of a package takes longer than most imports
         from ..logs import get_logger
 
         logger, (package, version) = get_logger(__name__), entry.origin
@@ -44,6 +44,12 @@ class EntryImporter:
             return
         remedy = f"; in a group {GROUP}.HOOK it is imported when its hook is needed" if entry.group == GROUP else ""
         logger.warning("importing entry point %r (%s)%s took %.1f s%s", entry.name, entry.value, owner, seconds, remedy)
+
+
+def _shows_debug() -> bool:
+    """Return whether the host shows DEBUG lines, for which it has imported logging."""
+    logging = sys.modules.get("logging")
+    return logging is not None and bool(logging.getLogger(__name__).isEnabledFor(logging.DEBUG))
 
 
 def _load(entry: EntryPoint) -> Any:

@@ -101,8 +101,7 @@ class EntryPointLoader:
         return [handler for _, handler in registered if self._manager.is_registered(handler)]
 
     def _defer(self, entry: EntryPoint, hook: str) -> None:
-        identity = entry.name, entry.value, entry.origin[0]
-        if self._is_refused(entry) or not self._deferred.add(hook, entry, identity):
+        if self._is_refused(entry) or not self._deferred.add(hook, entry, (entry.group, entry.name, entry.value)):
             return
         if not has_spec(self._manager, hook):
             similar = similar_hook(self._manager, hook)

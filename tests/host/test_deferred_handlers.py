@@ -16,6 +16,7 @@ from packages import install
 
 from extframe import AsyncPluginManager, CallTimeout, LocalRegistry, PluginLoadWarning, PluginManager, VolumeDriver
 from extframe.handlers import entry_importer
+from extframe.handlers.entry_points import EntryPoint
 from extframe.testing import FakePlugin
 
 HANDLER = """
@@ -300,3 +301,19 @@ def test_each_import_is_timed_and_a_slow_one_is_named(
     assert warned[0].endswith("s; in a group extframe.HOOK it is imported when its hook is needed")
     assert warned[1].endswith(" s")
     assert any("entry point 'extframe.authz'" in text for text in caplog.messages)
+
+
+def test_the_metadata_of_packages_are_not_read_when_nothing_is_reported(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("volume_driver", "general", group="extframe")
+    site.put("log_driver", "later")
+    read: list[str] = []
+    monkeypatch.setattr(EntryPoint, "origin", property(lambda entry: read.append(entry.name) or (None, None)))
+    logging.getLogger("extframe.handlers.entry_importer").setLevel(logging.INFO)
+    try:
+        with PluginManager() as pm:
+            assert pm.load_handlers("extframe.log_driver") == 1
+    finally:
+        logging.getLogger("extframe.handlers.entry_importer").setLevel(logging.NOTSET)
+    assert read == []
