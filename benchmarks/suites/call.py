@@ -42,6 +42,16 @@ def _one_thread(bench: Bench, report: Report) -> None:
         ratio("a typed call / a bare socket", rounds, "extframe_typed", "bare_socket"),
         ratio("a bare socket / moby's client", rounds, "bare_socket", "moby"),
     )
+    rounds = alternate(bench.contenders(server, 300, "extframe_call", "extframe_observed"), bench.several(80))
+    report.add(
+        ratio(
+            "client.call with a no-op observer / without one",
+            rounds,
+            "extframe_observed",
+            "extframe_call",
+            at_most=1.05,
+        )
+    )
     rounds = alternate(bench.contenders(server, 150, "extframe_call", "moby", *OTHERS), bench.several(40))
     report.add(
         ratio(

@@ -18,9 +18,9 @@ from ..concurrency.async_threads import call_in_thread
 from ..errors import CallTimeout, ExtframeError
 from .async_steps import ConnectQueue, run_async, until
 from .async_streams import AsyncResponseStream
-from .base_transport import BaseTransport, ExchangeFactory, is_sent, refusal
+from .base_transport import BaseTransport, is_sent, refusal
 from .connection import SEND, Connection
-from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
+from .exchange import READ, BaseExchange, Exchange, ExchangeRecord, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, Response, chunk
 from .loop_registration import LoopRegistration
 from .replies import whole
@@ -62,16 +62,16 @@ class AsyncTransport(BaseTransport):
             ConnectionLost: also if the response is truncated, and of no use (`replies.whole`).
         """
         request = self._writer.request(path, body, options)
-        kind = Exchange if options is None else options.observed(Exchange)
-        kept = self._reuse(kind, request, look) if self._is_open(deadline) else None
+        record = None if options is None else options.begin_attempt()
+        kept = self._reuse(Exchange, request, look, record) if self._is_open(deadline) else None
         if kept is not None and kept.wants is READ:
             return self._receive(kept, deadline)  # so are most: one coroutine less saves a twentieth of a call
-        return self._exchange(kind, kept, request, deadline, look)
+        return self._exchange(kept, request, deadline, look, record)
 
     async def _exchange(
-        self, kind: ExchangeFactory[Exchange], kept: Exchange | None, request: bytes, deadline: float, look: bool
+        self, kept: Exchange | None, request: bytes, deadline: float, look: bool, record: ExchangeRecord | None
     ) -> Response:
-        return await self._receive(await self._send(kind, request, deadline, look, kept), deadline)
+        return await self._receive(await self._send(Exchange, request, deadline, record, look, kept), deadline)
 
     async def upload(
         self,
@@ -89,9 +89,8 @@ class AsyncTransport(BaseTransport):
         Raises:
             ExtframeError: as `exchange`; and whatever ``pieces`` raises.
         """
-        upload = await self._send(
-            Upload if options is None else options.observed(Upload), self._writer.chunked_head(path, options), deadline
-        )
+        record = None if options is None else options.begin_attempt()
+        upload = await self._send(Upload, self._writer.chunked_head(path, options), deadline, record)
         try:
             if upload.connection.in_step:
                 await self._send_pieces(upload, pieces(), deadline)
@@ -136,16 +135,21 @@ class AsyncTransport(BaseTransport):
         """
         rules = rules or StreamRules(deadline)
         request = self._writer.request(path, body, options)
-        exchange = await self._send(
-            StreamExchange if options is None else options.observed(StreamExchange), request, deadline
-        )
+        record = None if options is None else options.begin_attempt()
+        exchange = await self._send(StreamExchange, request, deadline, record)
         stream = AsyncResponseStream(exchange, registration_of(exchange.connection), rules, self)
         if not rules.follows:
             await stream.wait_for_headers()
         return stream
 
     async def _send(
-        self, kind: ExchangeFactory[E], request: bytes, deadline: float, look: bool = True, kept: E | None = None
+        self,
+        kind: type[E],
+        request: bytes,
+        deadline: float,
+        record: ExchangeRecord | None,
+        look: bool = True,
+        kept: E | None = None,
     ) -> E:
         """Return an exchange whose request was sent, or part of it if the plugin responded before it took all.
 
@@ -157,13 +161,13 @@ class AsyncTransport(BaseTransport):
                     await self._connect_queue.turn()
                 if kept is None:
                     self._check_open(deadline)
-                    kept = self._reuse(kind, request, look)
+                    kept = self._reuse(kind, request, look, record)
                 while kept is not None:
                     if kept.wants is READ or await _send_rest(kept, deadline):
                         return kept
                     self._drop(kept.connection)
-                    kept = self._reuse(kind, request, look)
-            exchange = self._start(kind, await self._connect(deadline), request)
+                    kept = self._reuse(kind, request, look, record)
+            exchange = self._start(kind, await self._connect(deadline), request, record)
             if is_sent(exchange) or await _send_rest(exchange, deadline):
                 return exchange
             raise refusal(exchange.connection)

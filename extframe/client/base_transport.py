@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import math
 import os
-from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,7 +13,7 @@ from ..logs import get_logger
 from ..protocol import Address, TLSConfig
 from .connection import START, Connection, late
 from .connection_pool import ConnectionPool, IdleConnections
-from .exchange import READ, BaseExchange
+from .exchange import READ, BaseExchange, ExchangeRecord
 from .http1 import STATUS_LINE, UNIX_HOST, Limits, RequestWriter
 from .keep_alive import KeepAlive
 from .sockets import connecting
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from .steps import Steps
 
 E = TypeVar("E", bound=BaseExchange)
-ExchangeFactory = Callable[[Connection, bytes, Limits], E]
 
 CONNECT_WITHIN = 3.0
 """Seconds in which an instance has to accept a connection: a host that is gone does not refuse it."""
@@ -122,27 +120,28 @@ class BaseTransport:
         if monotonic() >= deadline:
             raise late(START)
 
-    def _reuse(self, kind: ExchangeFactory[E], request: bytes, look: bool = True) -> E | None:
+    def _reuse(self, kind: type[E], request: bytes, look: bool, record: ExchangeRecord | None) -> E | None:
         """Send a request over a kept connection, as far as possible without waiting; return None if there is none.
 
         Args:
-            kind: makes the exchange that is returned. If it wants to write, the rest has to be sent.
+            kind: of the exchange that is returned. If it wants to write, the rest has to be sent.
             request: the whole of it.
+            record: of the call, if it is observed.
             look: whether to find out first if the plugin has closed the connection. That is always done after a while
                 of idleness. A request that may be sent again need not be looked after in any other case.
         """
         while (connection := self._pool.take(self._idle)) is not None:
-            exchange = kind(connection, request, self._limits)
+            exchange = kind(connection, request, self._limits, record)
             is_fresh = not look and monotonic() - connection.idle_since <= LOOK_AFTER
             if (is_fresh or connection.is_usable()) and (not exchange.send() or exchange.sent):
                 return exchange
             self._drop(connection)
         return None
 
-    def _start(self, kind: ExchangeFactory[E], connection: Connection, request: bytes) -> E:
+    def _start(self, kind: type[E], connection: Connection, request: bytes, record: ExchangeRecord | None) -> E:
         """Send a request over a new connection, as `_reuse` does over a kept one."""
         self._pool.add(self._idle, connection)
-        exchange = kind(connection, request, self._limits)
+        exchange = kind(connection, request, self._limits, record)
         exchange.send()
         return exchange
 

@@ -5,7 +5,7 @@ The sync transport waits with ``poll`` for what an exchange wants, an async one 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from ..errors import ConnectionLost
 from .connection import SEND, Connection
@@ -20,6 +20,21 @@ _PATIENCE = 0.2  # seconds: longer than the pause that a plugin may make between
 _SETTLED_PER_SECOND = 10e6  # bytes: less than a tenth of what is decoded in a second
 
 
+class ExchangeRecord(Protocol):
+    """What an exchange reports to if its call is observed. ``response`` is the response, or its parser."""
+
+    response: Response | ResponseParser | None
+
+    def record_connection(self, is_reused: bool, request: bytes) -> None:
+        """Record that there is a connection for the request."""
+
+    def record_sent(self, size: int, is_done: bool) -> None:
+        """Record that bytes of the request were sent, or all that is going to be."""
+
+    def record_received(self, size: int) -> None:
+        """Record that bytes of the response arrived; none at the end of the connection."""
+
+
 class BaseExchange:
     """The sending half of an exchange, and what it waits for.
 
@@ -30,12 +45,15 @@ class BaseExchange:
         connection: ready for a request.
         request: the bytes to send.
         limits: the largest accepted response.
+        record: of the call, if it is observed.
     """
 
-    __slots__ = ("_limits", "_parser", "_request", "connection", "sent", "wants")
+    __slots__ = ("_limits", "_parser", "_record", "_request", "connection", "sent", "wants")
     _streaming: ClassVar[bool] = False
 
-    def __init__(self, connection: Connection, request: bytes, limits: Limits) -> None:
+    def __init__(
+        self, connection: Connection, request: bytes, limits: Limits, record: ExchangeRecord | None = None
+    ) -> None:
         self.connection = connection
         self.wants = WRITE
         self.sent = 0
@@ -44,6 +62,9 @@ class BaseExchange:
         self._limits = limits
         self._parser: ResponseParser | None = None
         self._request = request
+        self._record = record
+        if record is not None:
+            record.record_connection(connection.uses > 0, request)
 
     def fileno(self) -> int:
         """Return the file descriptor to wait for."""
@@ -70,6 +91,8 @@ class BaseExchange:
         except OSError:
             return self._stop_sending()
         self.sent = sent = sent + taken
+        if self._record is not None:
+            self._record.record_sent(taken, sent == len(request))
         if sent == len(request):
             self.wants = READ
             return True
@@ -84,6 +107,8 @@ class BaseExchange:
     def _stop_sending(self) -> bool:
         self.connection.in_step = False
         self.wants = READ
+        if self._record is not None:
+            self._record.record_sent(0, True)
         return True
 
     def _feed(self, data: bytes) -> ResponseParser:
@@ -137,7 +162,11 @@ class Exchange(BaseExchange):
         if parser is None or parser.phase is not BODY or parser.status != 200:
             return None
         partial = parser.partial
-        return partial if partial.body and is_whole(200, partial.body) else None
+        if not (partial.body and is_whole(200, partial.body)):
+            return None
+        if self._record is not None:
+            self._record.response = partial
+        return partial
 
     def read(self, data: bytes) -> Response | None:
         """Take ``data`` that was received, nothing at the end of the connection; return the response once it is whole.
@@ -145,12 +174,18 @@ class Exchange(BaseExchange):
         Raises:
             ConnectionLost, ProtocolError: as `advance`.
         """
-        if self._parser is None:
-            response = read_whole(data, self._limits)
-            if response is not None:
-                return response
-        parser = self._feed(data)
-        return parser.response if parser.done else None
+        record = self._record
+        if record is not None:
+            record.record_received(len(data))
+        response = read_whole(data, self._limits) if self._parser is None else None
+        if response is None:
+            parser = self._feed(data)
+            if not parser.done:
+                return None
+            response = parser.response
+        if record is not None:
+            record.response = response
+        return response
 
 
 class Upload(Exchange):
@@ -217,6 +252,15 @@ class StreamExchange(BaseExchange):
         data = self.connection.receive_now()
         if data is not None:
             self._feed(data)
+
+    def _feed(self, data: bytes) -> ResponseParser:
+        record = self._record
+        if record is not None:
+            record.record_received(len(data))
+        parser = super()._feed(data)
+        if record is not None and parser.head_done:
+            record.response = parser
+        return parser
 
     @property
     def has_headers(self) -> bool:

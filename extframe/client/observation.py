@@ -1,31 +1,25 @@
 """What is recorded of one call for its observers. Used by the clients of threads and of event loops.
 
-A call that is not observed has no `ObservedCall`: its exchanges are plain ones. There is no reference cycle, and little
-is computed before an observer asks for it, as an observed call should be hardly slower than any other.
+A call that is not observed has no `ObservedCall`. There is no reference cycle, and little is computed before an
+observer asks for it, as an observed call should be hardly slower than any other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from logging import DEBUG
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import ExtframeError
 from ..logs import get_logger
-from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
 from .http1 import Headers, Response, ResponseParser
 from .request_options import RequestOptions, encode_headers
 
 if TYPE_CHECKING:
     from ..protocol import Address
     from .circuit_breaker import Circuit
-    from .connection import Connection
-    from .http1 import Limits
-
-E = TypeVar("E", bound=BaseExchange)
 
 logger = get_logger(__name__)
 
@@ -38,11 +32,8 @@ PHASES = ("earlier", "connect", "send", "wait", "receive", "decode")
 class CallObservers(Protocol):
     """Are notified of calls, and never raise."""
 
-    def start(self, call: ObservedCall) -> None:
-        """Notify all of a call that starts."""
-
-    def end(self, call: ObservedCall, outcome: CallOutcome) -> None:
-        """Notify all of a call that has ended."""
+    started: tuple[Callable[[ObservedCall], object], ...]
+    ended: tuple[Callable[[ObservedCall, CallOutcome], object], ...]
 
     def report(self, act: object, error: Exception) -> None:
         """Log that an observer failed."""
@@ -79,29 +70,41 @@ class ObservedCall(RequestOptions):
     #         raise
     #     call.end()
 
-    is_open = False  # set once a stream is open: an error of the code that reads it is not the call's
-    _is_ended = False
-    _headers: dict[str, str] | None = None
-    _attempt = 0
-    _sent_bytes = _received_bytes = 0
-    _is_connection_reused = False
-    _request = b""
-    _response: Response | ResponseParser | None = None
-    # When each phase of the last attempt ended. 0 if it did not.
-    _attempted = _connected = _sent = _begun = _received = 0.0
+    __slots__ = (
+        "_attempt", "_attempted", "_begun", "_connected", "_endpoint", "_headers", "_is_connection_reused", "_is_ended",
+        "_received", "_received_bytes", "_request", "_sent", "_sent_bytes", "_started", "is_open",
+        "is_stream", "method", "response",
+    )  # fmt: skip
 
     def __init__(self, endpoint: _Endpoint, method: str, options: RequestOptions | None, is_stream: bool) -> None:
+        self._started = monotonic()
         self._endpoint = endpoint
         self.method = method if method[0] != "/" else method.lstrip("/")
         self.is_stream = is_stream
-        self._started = monotonic()
-        if options is not None:
+        self.is_open = False  # set once a stream is open: an error of the code that reads it is not the call's
+        self._is_ended = False
+        self._headers: dict[str, str] | None = None
+        self._attempt = self._sent_bytes = self._received_bytes = 0
+        self._is_connection_reused = False
+        self._request = b""
+        self.response: Response | ResponseParser | None = None
+        # When each phase of the last attempt ended. 0 if it did not.
+        self._attempted = self._connected = self._sent = self._begun = self._received = 0.0
+        if options is None:
+            self.http_method = "POST"
+            self.encoded_headers = ()
+            self.is_plain = True
+        else:
             self.http_method = options.http_method
             self.encoded_headers = options.encoded_headers
             self.is_plain = False
         observers = endpoint.observers
         if observers is not None:
-            observers.start(self)
+            for call_started in observers.started:
+                try:
+                    call_started(self)
+                except Exception as error:  # noqa: BLE001, PERF203 - an observer never breaks a call
+                    observers.report(call_started, error)
             if self._headers:
                 self._add_headers(self._headers, observers)
 
@@ -128,13 +131,32 @@ class ObservedCall(RequestOptions):
     def __repr__(self) -> str:
         return f"<ObservedCall {self.method} on {self.plugin or self.address}>"
 
-    def observed(self, kind: type[E]) -> Callable[[Connection, bytes, Limits], E]:
-        """Begin an attempt, and return what makes its exchanges."""
+    def begin_attempt(self) -> ObservedCall:
+        """Begin an attempt, and return this call, which records it."""
         if self._attempt:
             self._connected = self._sent = self._begun = self._received = 0.0
             self._attempted = monotonic()
         self._attempt += 1
-        return partial(_OBSERVED[kind], self)
+        return self
+
+    def record_connection(self, is_reused: bool, request: bytes) -> None:
+        """Record that there is a connection for the request."""
+        self._is_connection_reused = is_reused
+        self._request = request
+        self._connected = monotonic()
+
+    def record_sent(self, size: int, is_done: bool) -> None:
+        """Record that bytes of the request were sent, or all that is going to be."""
+        self._sent_bytes += size
+        if is_done:
+            self._sent = monotonic()
+
+    def record_received(self, size: int) -> None:
+        """Record that bytes of the response arrived; none at the end of the connection."""
+        self._received = now = monotonic()
+        if not self._begun:
+            self._begun = now
+        self._received_bytes += size
 
     def end(self, failure: BaseException | None = None) -> None:
         """Notify the observers that the call has ended; does nothing if they know."""
@@ -146,7 +168,11 @@ class ObservedCall(RequestOptions):
         outcome = CallOutcome(self, failure, monotonic())
         observers = self._endpoint.observers
         if observers is not None:
-            observers.end(self, outcome)
+            for call_ended in observers.ended:
+                try:
+                    call_ended(self, outcome)
+                except Exception as error:  # noqa: BLE001, PERF203 - an observer never breaks a call
+                    observers.report(call_ended, error)
         if is_logged(DEBUG):
             _log(self, outcome)
 
@@ -201,7 +227,7 @@ class CallOutcome:
     @property
     def status(self) -> int | None:
         """The HTTP status of the response; None if there was none."""
-        response = self._call._response
+        response = self._call.response
         return None if response is None else response.status
 
     @property
@@ -247,7 +273,7 @@ class CallOutcome:
     @property
     def response_headers(self) -> Headers:
         """Pairs of a name in lower case and a value, in the order received."""
-        response = self._call._response
+        response = self._call.response
         return () if response is None else response.headers
 
     def __str__(self) -> str:
@@ -272,93 +298,3 @@ def _log(call: ObservedCall, outcome: CallOutcome) -> None:
 
 def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.2f}"
-
-
-# --- exchanges that report ----------------------------------------------------------------------------
-
-
-class ObservedExchange(Exchange):
-    """An `Exchange` that reports to the call that made it."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: ObservedCall, connection: Connection, request: bytes, limits: Limits) -> None:
-        Exchange.__init__(self, connection, request, limits)
-        self._call = call
-        call._request = request
-        call._is_connection_reused = connection.uses > 0
-        call._connected = monotonic()
-
-    def send(self) -> bool:
-        """Do as `Exchange.send`."""
-        before = self.sent
-        is_done = Exchange.send(self)
-        call = self._call
-        call._sent_bytes += self.sent - before
-        if self.wants is READ:
-            call._sent = monotonic()
-        return is_done
-
-    def read(self, data: bytes) -> Response | None:
-        """Do as `Exchange.read`."""
-        call = self._call
-        call._received = now = monotonic()
-        call._begun = call._begun or now
-        call._received_bytes += len(data)
-        response = Exchange.read(self, data)
-        if response is not None:
-            call._response = response
-        return response
-
-    def settle(self) -> Response | None:
-        """Do as `Exchange.settle`."""
-        response = Exchange.settle(self)
-        if response is not None:
-            self._call._response = response
-        return response
-
-
-class ObservedUpload(ObservedExchange, Upload):
-    """An `Upload` that reports to the call that made it."""
-
-    __slots__ = ()
-
-
-class ObservedStream(StreamExchange):
-    """A `StreamExchange` that reports to the call that made it."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: ObservedCall, connection: Connection, request: bytes, limits: Limits) -> None:
-        StreamExchange.__init__(self, connection, request, limits)
-        self._call = call
-        call._request = request
-        call._is_connection_reused = connection.uses > 0
-        call._connected = monotonic()
-
-    def send(self) -> bool:
-        """Do as `StreamExchange.send`."""
-        before = self.sent
-        is_done = StreamExchange.send(self)
-        call = self._call
-        call._sent_bytes += self.sent - before
-        if self.wants is READ:
-            call._sent = monotonic()
-        return is_done
-
-    def _feed(self, data: bytes) -> ResponseParser:
-        call = self._call
-        call._received = now = monotonic()
-        call._begun = call._begun or now
-        call._received_bytes += len(data)
-        parser = StreamExchange._feed(self, data)
-        if parser.head_done:
-            call._response = parser
-        return parser
-
-
-_OBSERVED: dict[type[BaseExchange], Any] = {
-    Exchange: ObservedExchange,
-    Upload: ObservedUpload,
-    StreamExchange: ObservedStream,
-}

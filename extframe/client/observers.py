@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from ..logs import get_logger
@@ -44,8 +44,10 @@ class Observers:
             for method in ("call_started", "call_ended"):
                 if isinstance(observer, type) or not callable(getattr(observer, method, None)):
                     raise TypeError(f"{observer!r} is not an observer: expected an object with a method {method}")
-        self._started = tuple(observer.call_started for observer in found)
-        self._ended = tuple(observer.call_ended for observer in reversed(found))
+        self.started: tuple[Callable[[ObservedCall], object], ...] = tuple(observer.call_started for observer in found)
+        self.ended: tuple[Callable[[ObservedCall, CallOutcome], object], ...] = tuple(
+            observer.call_ended for observer in reversed(found)
+        )
         self._failed: set[object] = set()
 
     @classmethod
@@ -58,23 +60,7 @@ class Observers:
         if isinstance(observers, Observers):
             return observers
         made = cls(observers)
-        return made if made._started else None
-
-    def start(self, call: ObservedCall) -> None:
-        """Notify all of a call that starts."""
-        for call_started in self._started:
-            try:
-                call_started(call)
-            except Exception as error:  # noqa: BLE001, PERF203 - an observer never breaks a call
-                self.report(call_started, error)
-
-    def end(self, call: ObservedCall, outcome: CallOutcome) -> None:
-        """Notify all of a call that has ended."""
-        for call_ended in self._ended:
-            try:
-                call_ended(call, outcome)
-            except Exception as error:  # noqa: BLE001, PERF203 - an observer never breaks a call
-                self.report(call_ended, error)
+        return made if made.started else None
 
     def report(self, act: object, error: Exception) -> None:
         """Log, once for each ``act``, that it failed: a method of an observer, or text."""

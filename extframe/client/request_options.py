@@ -38,10 +38,7 @@ class RequestOptions:
         TypeError: ``headers`` is not a mapping of text to text.
     """
 
-    http_method: HTTPMethod = "POST"
-    encoded_headers: RequestHeaders = ()
-    is_plain = True
-    """Whether the request is the one that is sent without options."""
+    __slots__ = ("encoded_headers", "http_method", "is_plain")
 
     def __init__(
         self, http_method: HTTPMethod = "POST", headers: Mapping[str, str] | None = None, arguments: object = None
@@ -50,13 +47,14 @@ class RequestOptions:
             raise ValueError(f"http_method={http_method!r} is invalid: expected {' or '.join(_HTTP_METHODS)}")
         if http_method == "GET" and arguments is not None:
             raise ValueError("a GET request has no body: write the arguments into the query of its path")
-        self.http_method = http_method
-        self.encoded_headers = () if headers is None else encode_headers(headers)
+        self.http_method: HTTPMethod = http_method
+        self.encoded_headers: RequestHeaders = () if headers is None else encode_headers(headers)
         self.is_plain = False
+        """Whether the request is the one that is sent without options."""
 
-    def observed(self, kind: Any) -> Any:
-        """Begin an attempt, and return what makes its exchanges: ``kind``, a class, unless the call is observed."""
-        return kind
+    def begin_attempt(self) -> Any:
+        """Begin an attempt, and return what records it: an ``ExchangeRecord``; None unless the call is observed."""
+        return None
 
     def name_of(self, path: str) -> str:
         """Return what errors call the method with this path: ``VolumeDriver.List``, ``GET /health``."""

@@ -12,10 +12,10 @@ from typing import BinaryIO, TypeVar
 
 from ..concurrency.system import READABLE, WRITABLE, Poll
 from ..errors import CallTimeout, ExtframeError
-from .base_transport import PIECE_SIZE, BaseTransport, ExchangeFactory, is_sent, refusal
+from .base_transport import PIECE_SIZE, BaseTransport, is_sent, refusal
 from .connection import SEND, Connection, late, wait
 from .connection_pool import ConnectionPool
-from .exchange import READ, BaseExchange, Exchange, StreamExchange, Upload
+from .exchange import READ, BaseExchange, Exchange, ExchangeRecord, StreamExchange, Upload
 from .http1 import BODY, LAST_CHUNK, STATUS_LINE, Response, chunk
 from .request_options import RequestOptions
 from .sockets import connect_now
@@ -50,11 +50,8 @@ class Transport(BaseTransport):
             CallTimeout: the deadline passed; ``phase`` is what was being waited for.
             ProtocolError: the response is not HTTP, or over a limit.
         """
-        exchange = self._send(
-            Exchange if options is None else options.observed(Exchange),
-            self._writer.request(path, body, options),
-            deadline,
-        )
+        record = None if options is None else options.begin_attempt()
+        exchange = self._send(Exchange, self._writer.request(path, body, options), deadline, record)
         return self._receive(exchange, deadline)
 
     def begin(self, path: str, body: bytes, options: RequestOptions | None = None) -> Exchange | None:
@@ -69,17 +66,17 @@ class Transport(BaseTransport):
         if not self.address.path:
             return None
         request = self._writer.request(path, body, options)
-        kind: ExchangeFactory[Exchange] = Exchange if options is None else options.observed(Exchange)
+        record = None if options is None else options.begin_attempt()
         try:
             self._check_open(math.inf)
-            while (kept := self._reuse(kind, request)) is not None:
+            while (kept := self._reuse(Exchange, request, True, record)) is not None:
                 if is_sent(kept):
                     return kept
                 self._drop(kept.connection)
             sock = connect_now(self.address.path, self.peer_uids)
             if sock is None:
                 return None
-            exchange = self._start(kind, Connection(sock), request)
+            exchange = self._start(Exchange, Connection(sock), request, record)
             if is_sent(exchange):
                 return exchange
             raise refusal(exchange.connection)
@@ -108,9 +105,8 @@ class Transport(BaseTransport):
         Raises:
             ExtframeError: as `exchange`; and whatever ``data.read`` raises.
         """
-        exchange = self._send(
-            Upload if options is None else options.observed(Upload), self._writer.chunked_head(path, options), deadline
-        )
+        record = None if options is None else options.begin_attempt()
+        exchange = self._send(Upload, self._writer.chunked_head(path, options), deadline, record)
         try:
             _send_in_chunks(exchange, data, deadline)
         except BaseException as failure:
@@ -138,25 +134,22 @@ class Transport(BaseTransport):
             ExtframeError: as `exchange`; so does reading the stream.
         """
         rules = rules or StreamRules(deadline)
-        exchange = self._send(
-            StreamExchange if options is None else options.observed(StreamExchange),
-            self._writer.request(path, body, options),
-            deadline,
-        )
+        record = None if options is None else options.begin_attempt()
+        exchange = self._send(StreamExchange, self._writer.request(path, body, options), deadline, record)
         stream = ResponseStream(exchange, rules, self)
         if not rules.follows:
             stream.wait_for_headers()
         return stream
 
-    def _send(self, kind: ExchangeFactory[E], request: bytes, deadline: float) -> E:
+    def _send(self, kind: type[E], request: bytes, deadline: float, record: ExchangeRecord | None) -> E:
         """Return an exchange whose request was sent, or part of it if the plugin responded before it took all."""
         try:
             self._check_open(deadline)
-            while (kept := self._reuse(kind, request)) is not None:
+            while (kept := self._reuse(kind, request, True, record)) is not None:
                 if kept.wants is READ or _send_rest(kept, deadline):
                     return kept
                 self._drop(kept.connection)
-            exchange = self._start(kind, run(self._connecting(deadline)), request)
+            exchange = self._start(kind, run(self._connecting(deadline)), request, record)
             if is_sent(exchange) or _send_rest(exchange, deadline):
                 return exchange
             raise refusal(exchange.connection)
