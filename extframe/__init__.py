@@ -47,6 +47,7 @@ _PUBLIC = {
     "registry.chain": "RegistryChain",
     "registry.dns_registry": "DNSRegistry",
     "registry.docker_plugins": "DockerPlugins",
+    "registry.etcd_registry": "EtcdRegistry",
     "registry.local": "LocalRegistry",
     "server": "Served ServerTLS asgi_app caller_gone serve serving",
     "server.opentelemetry": "OpenTelemetryMiddleware",

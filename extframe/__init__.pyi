@@ -69,6 +69,7 @@ from .registry.base import Registry as Registry
 from .registry.chain import RegistryChain as RegistryChain
 from .registry.dns_registry import DNSRegistry as DNSRegistry
 from .registry.docker_plugins import DockerPlugins as DockerPlugins
+from .registry.etcd_registry import EtcdRegistry as EtcdRegistry
 from .registry.local import LocalRegistry as LocalRegistry
 from .server import Served as Served
 from .server import ServerTLS as ServerTLS
@@ -156,6 +157,7 @@ __all__ = [
     "Endpoint",
     "EndpointInterface",
     "EndpointSpec",
+    "EtcdRegistry",
     "ExtensionPoints",
     "ExtframeError",
     "Failure",
