@@ -16,7 +16,7 @@ EXPECTED_FAILURE = "import pytest\n@pytest.mark.xfail\ndef test_peer():\n    ass
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     pytester.makeconftest(RULE.read_text())
-    pytester.makeini("[pytest]\nmarkers = device(path): a device")
+    pytester.makeini(f"[pytest]\nmarkers = device(path): a device\npythonpath = {RULE.parent.parent}")
 
     def run_test(code: str, *, required: bool) -> pytest.RunResult:
         monkeypatch.setenv("EXTFRAME_REQUIRE_PEERS", "1" if required else "")
