@@ -56,20 +56,21 @@ class LineFilter:
 
     def feed(self, data: bytes, now: float) -> list[str]:
         """Return the lines to log, which end in ``data``."""
-        lines = (self._partial + data).split(b"\n")
-        self._partial = lines.pop()
-        if self._is_cut and lines:
-            del lines[0]
-            self._is_cut = False
         passed = self.tick(now)
-        allowed = lines[: max(0, LINES_PER_SECOND - self._count)]
+        if self._is_cut:
+            _, newline, data = data.partition(b"\n")
+            self._is_cut = not newline
+        *allowed, rest = (self._partial + data).split(b"\n", max(0, LINES_PER_SECOND - self._count))
         self._count += len(allowed)
-        self._dropped += len(lines) - len(allowed)
         passed += self._take(allowed)
-        self._take(lines[len(allowed) :][-LAST_LINES:])
+        dropped = rest.count(b"\n")  # counted, and only the last ones split: a flood must not take the host's time
+        if dropped:
+            self._dropped += dropped
+            *last, rest = rest.rsplit(b"\n", LAST_LINES + 1)
+            self._take(last[-LAST_LINES:])
+        self._partial = rest
         if len(self._partial) > LINE_LIMIT:
-            if not self._is_cut:
-                passed += self._take([self._partial])
+            passed += self._take([self._partial])
             self._partial, self._is_cut = b"", True
         return passed
 

@@ -25,6 +25,7 @@ from supervised import Plugins, eventually, runs
 
 import extframe
 from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
+from extframe.supervisor import output
 from extframe.supervisor.plugin_socket import PluginSocket
 
 
@@ -262,6 +263,21 @@ def test_a_flood_is_limited_and_its_end_is_known(plugins, supervisor, pm, caplog
     assert any("lines were dropped" in line for line in lines)
     assert len(lines) < 100_000
     assert supervisor.status("photos").last_lines[-1] == "the flood is over"
+
+
+def test_lines_over_the_limit_are_counted_and_the_last_ones_kept(monkeypatch):
+    monkeypatch.setattr(output, "LINES_PER_SECOND", 3)
+    monkeypatch.setattr(output, "LAST_LINES", 2)
+    lines = output.LineFilter()
+    assert lines.feed(b"one\ntwo\nthree\nfour\nfive\nsix\nsev", 1.0) == ["one", "two", "three"]
+    assert (list(lines.last)[-2:], lines.has_dropped) == (["five", "six"], True)
+    assert lines.feed(b"en\n", 1.5) == []
+    assert lines.last[-1] == "seven"
+    assert lines.feed(b"eight\n", 2.5) == ["(4 lines were dropped: more than 3 in a second)", "eight"]
+    assert lines.feed(b"x" * 9000, 2.6) == ["x" * 8192 + " ..."]
+    assert lines.feed(b"the rest of it", 2.7) == []
+    assert lines.feed(b" is cut\nnine", 2.8) == []
+    assert lines.end() == ["nine"]
 
 
 # --- restart --------------------------------------------------------------------------------------------
