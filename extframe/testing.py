@@ -19,18 +19,23 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from .host.async_manager import AsyncPluginManager
     from .host.manager import PluginManager
     from .server import Served
+else:
+    from .concurrency.late_types import Self, late
+
+    AsyncPluginManager = late("extframe.host.async_manager", "AsyncPluginManager")
+    PluginManager = late("extframe.host.manager", "PluginManager")
+    Served = late("extframe.server", "Served")
 
 __all__ = ["Call", "Error", "FakePlugin", "Fault", "MakeFakePlugin", "ServePlugin"]
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .failover import Failover
     from .instances import Instance, Instances
     from .stream_rules import StreamRules
+else:
+    from ..concurrency.late_types import Self
 
 R = TypeVar("R")
 P = ParamSpec("P")

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from .async_streams import AsyncResponseStream
     from .failover import Failover
     from .instances import Instance
+else:
+    from ..concurrency.late_types import late
+
+    AsyncResponseStream = late("extframe.client.async_streams", "AsyncResponseStream")
 
 T = TypeVar("T")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -14,8 +15,6 @@ from .base_transport import CONNECT_WITHIN, BaseTransport
 from .endpoint import PluginEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
     from typing_extensions import Self
 
     from ..errors import ExtframeError
@@ -31,6 +30,20 @@ if TYPE_CHECKING:
     from .observation import ObservedCall
     from .observers import Observer, Observers
     from .retry import Retry
+else:
+    from ..concurrency.late_types import Self, late
+
+    Endpoint = late("extframe.protocol", "Endpoint")
+    Manifest = late("extframe.protocol", "Manifest")
+    TLSConfig = late("extframe.protocol", "TLSConfig")
+    Choice = late("extframe.client.choice", "Choice")
+    Breaker = late("extframe.client.circuit_breaker", "Breaker")
+    ConnectionPool = late("extframe.client.connection_pool", "ConnectionPool")
+    ClientListener = late("extframe.client.endpoint", "ClientListener")
+    Limits = late("extframe.client.http1", "Limits")
+    Observer = late("extframe.client.observers", "Observer")
+    Observers = late("extframe.client.observers", "Observers")
+    Retry = late("extframe.client.retry", "Retry")
 
 AnyTransport = TypeVar("AnyTransport", bound=BaseTransport)
 

@@ -52,6 +52,11 @@ class Breaker:
             object.__setattr__(self, new, value)
 
 
+# get_type_hints of Python 3.10 would refuse InitVar.
+for _annotations in (Breaker.__annotations__, Breaker.__init__.__annotations__):
+    _annotations.update(dict.fromkeys(("pause", "longest"), "float | None"))
+
+
 NOT_SILENT = ("start", "name lookup", "headers", "body")
 """Phases of a call in which a deadline says nothing about the plugin: it was not contacted, or began to respond."""
 

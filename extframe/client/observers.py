@@ -10,6 +10,11 @@ from ..text import printable
 
 if TYPE_CHECKING:
     from .observation import CallOutcome, ObservedCall
+else:
+    from ..concurrency.late_types import late
+
+    CallOutcome = late("extframe.client.observation", "CallOutcome")
+    ObservedCall = late("extframe.client.observation", "ObservedCall")
 
 logger = get_logger(__name__)
 

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, TracerProvider
 
     from .observation import CallOutcome, ObservedCall
+else:
+    from ..concurrency.late_types import late
+
+    MeterProvider = late("opentelemetry.metrics", "MeterProvider")
+    TracerProvider = late("opentelemetry.trace", "TracerProvider")
+    CallOutcome = late("extframe.client.observation", "CallOutcome")
+    ObservedCall = late("extframe.client.observation", "ObservedCall")
 
 _GET = "GET "
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..protocol import ACTIVATE
 from ..protocol.telemetry import DURATION_BUCKETS, missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from prometheus_client import CollectorRegistry
 
     from .observation import CallOutcome, ObservedCall
+else:
+    from ..concurrency.late_types import late
+
+    CollectorRegistry = late("prometheus_client", "CollectorRegistry")
+    CallOutcome = late("extframe.client.observation", "CallOutcome")
+    ObservedCall = late("extframe.client.observation", "ObservedCall")
 
 
 class PrometheusObserver:

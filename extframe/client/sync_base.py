@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from .instances import Instance, Instances
     from .session import PluginSession
     from .stream_rules import StreamRules
+else:
+    from ..concurrency.late_types import Self, late
+
+    PluginSession = late("extframe.client.session", "PluginSession")
 
 R = TypeVar("R")
 

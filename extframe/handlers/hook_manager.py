@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from .failures import Failure, Failures
     from .handler_rows import Description
     from .hook_claims import Monitor
+else:
+    from ..concurrency.late_types import late
+
+    EntryPoint = late("extframe.handlers.entry_points", "EntryPoint")
+    Description = late("extframe.handlers.handler_rows", "Description")
 
 
 class HookManager(MarkedManager):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ..client.client import Client
     from ..errors import ExtframeError
     from ..host.plugin import Plugin
     from ..protocol import Manifest, PluginSpec
+else:
+    from ..concurrency.late_types import late
+
+    Client = late("extframe.client.client", "Client")
+    ExtframeError = late("extframe.errors", "ExtframeError")
+    Plugin = late("extframe.host.plugin", "Plugin")
+    Manifest = late("extframe.protocol", "Manifest")
+    PluginSpec = late("extframe.protocol", "PluginSpec")
 
 PROJECT = "extframe"
 

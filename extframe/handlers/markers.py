@@ -10,6 +10,11 @@ from .hooks import PROJECT
 
 if TYPE_CHECKING:
     from pluggy import HookimplOpts, HookspecOpts
+else:
+    from ..concurrency.late_types import late
+
+    HookimplOpts = late("pluggy", "HookimplOpts")
+    HookspecOpts = late("pluggy", "HookspecOpts")
 
 _COMMON_NAMES = frozenset([*dir(object), *(name for name in globals() if name.startswith("__"))])
 """The names that every object and every module has; none of them is a hook."""

@@ -11,6 +11,10 @@ from ..errors import ExtframeError
 
 if TYPE_CHECKING:
     from ..host.async_plugin import AsyncPlugin
+else:
+    from ..concurrency.late_types import late
+
+    AsyncPlugin = late("extframe.host.async_plugin", "AsyncPlugin")
 
 Kind = Literal["activated", "failed", "lost", "removed"]
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from ..client.async_client import AsyncClient
@@ -34,8 +35,6 @@ from .usable_plugins import check_names
 # Unlike PluginManager's module, this one imports at once everything that uses plugins: not on a loop that runs.
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from ..client.choice import Choice
@@ -45,6 +44,16 @@ if TYPE_CHECKING:
     from ..interface.async_interface import AsyncInterface
     from ..registry.local import Registry
     from .async_plugin import AsyncPlugin
+else:
+    from ..concurrency.late_types import Self, late
+
+    Choice = late("extframe.client.choice", "Choice")
+    Limits = late("extframe.client.http1", "Limits")
+    Observer = late("extframe.client.observers", "Observer")
+    Description = late("extframe.handlers.handler_rows", "Description")
+    AsyncInterface = late("extframe.interface.async_interface", "AsyncInterface")
+    Registry = late("extframe.registry.local", "Registry")
+    AsyncPlugin = late("extframe.host.async_plugin", "AsyncPlugin")
 
 T = TypeVar("T", bound="AsyncInterface")
 R = TypeVar("R")

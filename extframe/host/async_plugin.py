@@ -23,6 +23,10 @@ from .settings import ManagerSettings, Prepared
 
 if TYPE_CHECKING:
     from ..interface.async_interface import AsyncInterface
+else:
+    from ..concurrency.late_types import late
+
+    AsyncInterface = late("extframe.interface.async_interface", "AsyncInterface")
 
 T = TypeVar("T", bound="AsyncInterface")
 R = TypeVar("R")

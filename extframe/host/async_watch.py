@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from typing_extensions import Self
+else:
+    from ..concurrency.late_types import Self
 
 REMEMBERED = 10_000  # events that were not read; older ones are dropped
 

@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     from ..registry.local import Registry
     from .manifest_cache import ManifestCache
     from .settings import ManagerSettings
+else:
+    from ..concurrency.late_types import late
+
+    Choice = late("extframe.client.choice", "Choice")
+    Breaker = late("extframe.client.circuit_breaker", "Breaker")
+    Limits = late("extframe.client.http1", "Limits")
+    Observer = late("extframe.client.observers", "Observer")
+    Failure = late("extframe.handlers.failures", "Failure")
+    Registry = late("extframe.registry.local", "Registry")
 
 
 class BaseManager(HookManager):

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from time import monotonic
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
@@ -21,8 +22,6 @@ from .pauses import Pauses
 
 # A program that creates a manager may never use a plugin: everything for that is imported when one is first used.
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from ..client.choice import Choice
@@ -35,6 +34,18 @@ if TYPE_CHECKING:
     from .outcomes import Outcomes
     from .plugin import Plugin
     from .watch import Watch
+else:
+    from ..concurrency.late_types import LateGeneric, Self, late
+
+    Choice = late("extframe.client.choice", "Choice")
+    Limits = late("extframe.client.http1", "Limits")
+    Observer = late("extframe.client.observers", "Observer")
+    Description = late("extframe.handlers.handler_rows", "Description")
+    Interface = late("extframe.interface.declarations", "Interface")
+    Registry = late("extframe.registry.local", "Registry")
+    Outcomes = LateGeneric("extframe.host.outcomes", "Outcomes")
+    Plugin = late("extframe.host.plugin", "Plugin")
+    Watch = late("extframe.host.watch", "Watch")
 
 T = TypeVar("T", bound="Interface")
 R = TypeVar("R")

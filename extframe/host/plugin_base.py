@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     from ..handlers.hook_claims import HookRecord
     from ..interface.async_interface import AsyncInterface
     from .manifest_cache import ManifestCache
+else:
+    from ..concurrency.late_types import late
+
+    PluginEndpoint = late("extframe.client.endpoint", "PluginEndpoint")
+    AsyncInterface = late("extframe.interface.async_interface", "AsyncInterface")
+    ManifestCache = late("extframe.host.manifest_cache", "ManifestCache")
 
 logger = get_logger(f"{__package__}.plugin")  # one logger for the states of plugins, in both kinds of host
 

@@ -29,6 +29,8 @@ from .watch_plan import FIRST_PAUSE, WatchPlan
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+else:
+    from ..concurrency.late_types import Self
 
 logger = get_logger(__name__)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
-if TYPE_CHECKING:
-    from ..errors import ProtocolError, RemoteError
+from ..errors import ProtocolError, RemoteError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,6 +34,9 @@ class StreamCodec:
     _: KW_ONLY
     pack_error: Callable[[str], bytes] | None = None
     content_type: str = "application/octet-stream"
+
+
+del StreamCodec.__annotations__["_"]  # get_type_hints of Python 3.10 would refuse KW_ONLY
 
 
 @dataclass(frozen=True)
@@ -117,3 +119,6 @@ class rpc:  # noqa: N801 - a decorator
             kind = type(function).__name__
             raise TypeError(f"@rpc({self.wire!r}) decorates a method, not a {kind}") from None
         return function
+
+
+del rpc.__annotations__["_"]  # get_type_hints of Python 3.10 would refuse KW_ONLY

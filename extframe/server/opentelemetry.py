@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
 
     from .asgi import App, Message, Receive, Scope, Send
+else:
+    from ..concurrency.late_types import late
+
+    MeterProvider = late("opentelemetry.metrics", "MeterProvider")
+    TracerProvider = late("opentelemetry.trace", "TracerProvider")
+    App = late("extframe.server.asgi", "App")
+    Message = late("extframe.server.asgi", "Message")
+    Receive = late("extframe.server.asgi", "Receive")
+    Scope = late("extframe.server.asgi", "Scope")
+    Send = late("extframe.server.asgi", "Send")
 
 logger = get_logger(__name__)
 

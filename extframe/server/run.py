@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .http_server import HTTPServer
+else:
+    from ..concurrency.late_types import Unpack
 
 DRAIN = 5.0  # seconds
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -18,7 +18,12 @@ from ..text import text_of
 from .authz_http import Headers, common_name, is_body_shown, peer_certificates, shown_headers
 
 if TYPE_CHECKING:
-    import ssl
+    from ssl import SSLObject, SSLSocket
+else:
+    from ..concurrency.late_types import late
+
+    SSLObject = late("ssl", "SSLObject")
+    SSLSocket = late("ssl", "SSLSocket")
 
 __all__ = [
     "BODY_LIMIT",
@@ -137,7 +142,7 @@ class AuthzRequest:
         headers: Headers,
         body: bytes = b"",
         *,
-        tls: ssl.SSLObject | ssl.SSLSocket | None = None,
+        tls: SSLObject | SSLSocket | None = None,
         user: str | None = None,
     ) -> AuthzRequest:
         """Return what Docker's engine shows plugins of an HTTP request.

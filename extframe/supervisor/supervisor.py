@@ -30,6 +30,8 @@ from .supervised_plugin import SupervisedPlugin
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+else:
+    from ..concurrency.late_types import Self
 
 StrPath = str | os.PathLike[str]
 
