@@ -6,6 +6,7 @@ import base64
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -24,11 +25,16 @@ def free_ports(count: int) -> list[int]:
 class EtcdCluster:
     """Nodes that can be killed, stopped and started again, each by its number."""
 
-    def __init__(self, etcd: str, directory: Path, nodes: int = 3) -> None:
+    def __init__(
+        self, etcd: str, directory: Path, nodes: int = 3, *, tls: ssl.SSLContext | None = None, **options: str
+    ):
         self._etcd = etcd
         self._directory = directory
         ports = free_ports(2 * nodes)
         self.clients, self._peers = ports[:nodes], ports[nodes:]
+        self._options = options
+        self._tls = tls
+        self._scheme = "http" if tls is None else "https"
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         for number in range(nodes):
             self.start(number)
@@ -41,7 +47,7 @@ class EtcdCluster:
 
     def start(self, number: int) -> None:
         peer = f"http://127.0.0.1:{self._peers[number]}"
-        client = f"http://127.0.0.1:{self.clients[number]}"
+        client = f"{self._scheme}://127.0.0.1:{self.clients[number]}"
         members = ",".join(f"n{index}=http://127.0.0.1:{port}" for index, port in enumerate(self._peers))
         options: dict[str, object] = {
             "name": f"n{number}",
@@ -54,6 +60,7 @@ class EtcdCluster:
             "heartbeat-interval": 50,
             "election-timeout": 500,
         }
+        options |= {name.replace("_", "-"): value for name, value in self._options.items()}
         command = [self._etcd, *(f"--{name}={value}" for name, value in options.items())]
         with (self._directory / f"n{number}.log").open("ab") as log:
             self._running[number] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -95,9 +102,9 @@ class EtcdCluster:
         self, path: str, arguments: dict[str, Any], *, node: int = 0, timeout: float = 10.0, **headers: str
     ) -> dict[str, Any]:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.clients[node]}/v3/{path}", json.dumps(arguments).encode(), headers
+            f"{self._scheme}://127.0.0.1:{self.clients[node]}/v3/{path}", json.dumps(arguments).encode(), headers
         )
-        with urllib.request.urlopen(request, timeout=timeout) as response:
+        with urllib.request.urlopen(request, timeout=timeout, context=self._tls) as response:
             found: dict[str, Any] = json.load(response)
             return found
 

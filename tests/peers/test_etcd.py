@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import select
 import signal
+import ssl
 from functools import partial
 
 import pytest
+from certificates import Authority
 from etcd_cluster import EtcdCluster
 from faultserver import eventually
 from scripted_plugin import scripted
@@ -204,6 +206,36 @@ def test_a_user_and_a_password_are_used_and_a_token_that_is_refused_is_renewed(c
         registry.close()
         token = cluster.call("auth/authenticate", {"name": "root", "password": "secret"})["token"]
         cluster.call("auth/disable", {}, Authorization=token)
+
+
+def test_nodes_are_verified_and_shown_the_hosts_certificate(need, tmp_path):
+    authority = Authority(tmp_path)
+    node, host = authority.issue("node", "127.0.0.1", "localhost"), authority.issue("host", "host.example")
+    own = ssl.create_default_context(cafile=authority.ca_file)
+    own.load_cert_chain(host.cert_file, host.key_file)
+    cluster = EtcdCluster(
+        need("etcd"),
+        tmp_path,
+        1,
+        tls=own,
+        cert_file=node.cert_file,
+        key_file=node.key_file,
+        trusted_ca_file=authority.ca_file,
+        client_cert_auth="true",
+    )
+    try:
+        cluster.put("extframe/photos/a", value("10.0.0.7:7070"))
+        tls = TLSConfig(ca_file=authority.ca_file, cert_file=host.cert_file, key_file=host.key_file)
+        registry = EtcdRegistry(cluster.url, tls=tls)
+        assert registry.scan() == ["photos"]
+        registry.close()
+        for refused in (TLSConfig(ca_file=authority.ca_file), None):
+            registry = EtcdRegistry(cluster.url.replace("etcd:", "etcds:"), tls=refused, timeout=2.0)
+            with pytest.raises(ExtframeError, match="cannot list plugins: etcd at"):
+                registry.scan()
+            registry.close()
+    finally:
+        cluster.close()
 
 
 def test_urls_that_cannot_be_used_are_refused():
