@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExtframeError
+
+try:  # socket takes long to import, for its enumerations, and `extframe ls --no-contact` does without
+    import _socket as socket
+except ImportError:  # pragma: no cover - not CPython
+    import socket  # type: ignore[no-redef]
 
 HAS_UNIX_SOCKETS = hasattr(socket, "AF_UNIX")
 NO_UNIX_SOCKETS = "this system has no unix sockets; use TCP: tcp://127.0.0.1:PORT"
