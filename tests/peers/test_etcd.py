@@ -126,6 +126,7 @@ def test_a_driver_goes_on_and_moves_to_what_is_registered(cluster, registry, fau
         assert eventually(lambda: "more" in seen, 30)
 
 
+@pytest.mark.long
 def test_a_compaction_a_dead_leader_and_a_hung_node_are_survived(cluster, registry):
     cluster.put("extframe/photos/a", value("10.0.0.7:7070"))
     assert registry.scan() == ["photos"]
