@@ -126,7 +126,9 @@ class AsyncClientBase(BaseClient):
         try:
             while True:
                 try:
-                    response = await self._transport_to(instance).exchange(handshake.deadline, handshake.path, b"")
+                    response = await self._transport_to(instance).exchange(
+                        handshake.deadline, handshake.path, b"", True, handshake.observed
+                    )
                     return handshake.succeed(response, monotonic())
                 except ExtframeError as failure:  # noqa: PERF203 - it is rare, and the loop short
                     if not handshake.is_retried(failure, monotonic()):

@@ -219,14 +219,19 @@ class AsyncClient(AsyncClientBase):
             raise unreached
 
     async def _call_at(self, instance: Instance, method: str, body: bytes, seconds: float) -> None:
-        attempts = None
+        attempts, observed = None, None
+        if self.endpoint.observers is not None or is_logged(DEBUG):
+            observed = ObservedCall(self.endpoint, method, None, False)
         try:
             attempts = self._attempts_at(instance, method, seconds)
-            response = await self._attempt(attempts, None, AsyncTransport.exchange, path_of(method), body)
+            path = path_of(method)
+            response = await self._attempt(attempts, None, AsyncTransport.exchange, path, body, True, observed)
             decoded(response, reader_of(None), attempts.deadline)
         except BaseException as failure:
-            self._fail(failure, method, seconds, None, attempts)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
+        if observed is not None:
+            observed.end()
 
     @asynccontextmanager
     async def stream(

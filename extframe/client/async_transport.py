@@ -62,7 +62,7 @@ class AsyncTransport(BaseTransport):
             ConnectionLost: also if the response is truncated, and of no use (`replies.whole`).
         """
         request = self._writer.request(path, body, options)
-        record = None if options is None else options.begin_attempt()
+        record = None if options is None else options.begin_attempt(self.address)
         kept = self._reuse(Exchange, request, look, record) if self._is_open(deadline) else None
         if kept is not None and kept.wants is READ:
             return self._receive(kept, deadline)  # so are most: one coroutine less saves a twentieth of a call
@@ -89,7 +89,7 @@ class AsyncTransport(BaseTransport):
         Raises:
             ExtframeError: as `exchange`; and whatever ``pieces`` raises.
         """
-        record = None if options is None else options.begin_attempt()
+        record = None if options is None else options.begin_attempt(self.address)
         upload = await self._send(Upload, self._writer.chunked_head(path, options), deadline, record)
         try:
             if upload.connection.in_step:
@@ -135,7 +135,7 @@ class AsyncTransport(BaseTransport):
         """
         rules = rules or StreamRules(deadline)
         request = self._writer.request(path, body, options)
-        record = None if options is None else options.begin_attempt()
+        record = None if options is None else options.begin_attempt(self.address)
         exchange = await self._send(StreamExchange, request, deadline, record)
         stream = AsyncResponseStream(exchange, registration_of(exchange.connection), rules, self)
         if not rules.follows:

@@ -259,16 +259,20 @@ class Client(SyncClientBase):
 
     def _call_at(self, instance: Instance, method: str, body: bytes, seconds: float) -> None:
         path = path_of(method)
-        attempts = None
+        attempts, observed = None, None
+        if self.endpoint.observers is not None or is_logged(DEBUG):
+            observed = ObservedCall(self.endpoint, method, None, False)
         try:
             attempts = self._attempts_at(instance, method, seconds)
             response = self._attempt(
-                attempts, lambda transport, deadline: whole(transport.exchange(path, body, deadline))
+                attempts, lambda transport, deadline: whole(transport.exchange(path, body, deadline, observed))
             )
             decoded(response, reader_of(None), attempts.deadline)
         except BaseException as failure:
-            self._fail(failure, method, seconds, None, attempts)
+            self._fail(failure, method, seconds, observed, attempts)
             raise
+        if observed is not None:
+            observed.end()
 
     def begin(self, method: str) -> PendingCall | None:
         """Send a call without arguments, without waiting; None if that would have to wait.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from logging import DEBUG
+
 from ..errors import CallTimeout, ConnectionLost, ExtframeError, RemoteError
 from ..protocol import ACTIVATE, Manifest
 from .endpoint import PluginEndpoint
 from .http1 import Response
 from .instances import HANDSHAKE_TIMEOUT, Instance, Instances
 from .method_path import path_of
+from .observation import ObservedCall, is_logged
 from .replies import body_of, whole
 
 GRACE = 0.5
@@ -34,6 +37,10 @@ class InstanceHandshake:
         self._instances = instances
         self._instance = instance
         self._has_failed = False
+        self.observed: ObservedCall | None = None
+        """Records it, if it is observed; the options of its requests."""
+        if endpoint.observers is not None or is_logged(DEBUG):
+            self.observed = ObservedCall(endpoint, ACTIVATE, None, False)
 
     def is_retried(self, failure: ExtframeError, now: float) -> bool:
         """Return whether to send it again: once, after a kept connection was lost. Record the failure otherwise."""
@@ -42,6 +49,7 @@ class InstanceHandshake:
             return True
         self._endpoint.describe(failure, ACTIVATE, HANDSHAKE_TIMEOUT, self._instance)
         self._instances.record_failed_handshake(self._instance, failure, now)
+        self._end(failure)
         return False
 
     def succeed(self, response: Response, now: float) -> None:
@@ -57,10 +65,16 @@ class InstanceHandshake:
             if not 400 <= failure.status < 500:
                 raise
         self._instances.record_handshake(self._instance, manifest, now)
+        self._end(None)
 
     def abandon(self) -> None:
         """Record that it was not made to its end."""
         self._instances.abandon_handshake(self._instance)
+        self._end(ConnectionLost("the handshake was abandoned"))
+
+    def _end(self, failure: ExtframeError | None) -> None:
+        if self.observed is not None:
+            self.observed.end(failure)
 
 
 def joint_manifest(instances: Instances) -> Manifest:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from logging import DEBUG
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ExtframeError
 from ..logs import get_logger
@@ -19,7 +19,6 @@ from .request_options import RequestOptions, encode_headers
 
 if TYPE_CHECKING:
     from ..protocol import Address
-    from .circuit_breaker import Circuit
 
 logger = get_logger(__name__)
 
@@ -47,7 +46,7 @@ class _Endpoint(Protocol):
     @property
     def address(self) -> Address: ...
     @property
-    def circuit(self) -> Circuit: ...
+    def next_try(self) -> float | None: ...
     @property
     def observers(self) -> CallObservers | None: ...
 
@@ -71,14 +70,15 @@ class ObservedCall(RequestOptions):
     #     call.end()
 
     __slots__ = (
-        "_attempt", "_attempted", "_begun", "_connected", "_endpoint", "_headers", "_is_connection_reused", "_is_ended",
-        "_received", "_received_bytes", "_request", "_sent", "_sent_bytes", "_started", "is_open",
+        "_address", "_attempt", "_attempted", "_begun", "_connected", "_endpoint", "_headers", "_is_connection_reused",
+        "_is_ended", "_received", "_received_bytes", "_request", "_sent", "_sent_bytes", "_started", "is_open",
         "is_stream", "method", "response",
     )  # fmt: skip
 
     def __init__(self, endpoint: _Endpoint, method: str, options: RequestOptions | None, is_stream: bool) -> None:
         self._started = monotonic()
         self._endpoint = endpoint
+        self._address: Address | None = None
         self.method = method if method[0] != "/" else method.lstrip("/")
         self.is_stream = is_stream
         self.is_open = False  # set once a stream is open: an error of the code that reads it is not the call's
@@ -115,8 +115,8 @@ class ObservedCall(RequestOptions):
 
     @property
     def address(self) -> str:
-        """``unix:///path``, ``tcp://host:port`` or ``https://host:port``."""
-        return self._endpoint.address.text
+        """``unix:///path``, ``tcp://host:port`` or ``https://host:port``; at the end, that of the last attempt."""
+        return (self._address or self._endpoint.address).text
 
     @property
     def headers(self) -> dict[str, str]:
@@ -131,8 +131,9 @@ class ObservedCall(RequestOptions):
     def __repr__(self) -> str:
         return f"<ObservedCall {self.method} on {self.plugin or self.address}>"
 
-    def begin_attempt(self) -> ObservedCall:
-        """Begin an attempt, and return this call, which records it."""
+    def begin_attempt(self, address: Any) -> ObservedCall:
+        """Begin an attempt at an address, and return this call, which records it."""
+        self._address = address
         if self._attempt:
             self._connected = self._sent = self._begun = self._received = 0.0
             self._attempted = monotonic()
@@ -262,8 +263,8 @@ class CallOutcome:
 
     @property
     def is_circuit_open(self) -> bool:
-        """Whether the circuit breaker of the plugin is open now."""
-        return self._call._endpoint.circuit.is_open
+        """Whether the circuit breaker of the plugin is open now; of all instances, if it has several."""
+        return self._call._endpoint.next_try is not None
 
     @property
     def request_head(self) -> bytes:

@@ -52,8 +52,8 @@ class RequestOptions:
         self.is_plain = False
         """Whether the request is the one that is sent without options."""
 
-    def begin_attempt(self) -> Any:
-        """Begin an attempt, and return what records it: an ``ExchangeRecord``; None unless the call is observed."""
+    def begin_attempt(self, address: object) -> Any:
+        """Begin an attempt at an address, and return its ``ExchangeRecord``; None unless the call is observed."""
         return None
 
     def name_of(self, path: str) -> str:

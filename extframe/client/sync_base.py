@@ -102,7 +102,9 @@ class SyncClientBase(BaseClient):
         try:
             while True:
                 try:
-                    response = self._transport_to(instance).exchange(handshake.path, b"", handshake.deadline)
+                    response = self._transport_to(instance).exchange(
+                        handshake.path, b"", handshake.deadline, handshake.observed
+                    )
                     return handshake.succeed(response, monotonic())
                 except ExtframeError as failure:  # noqa: PERF203 - it is rare, and the loop short
                     if not handshake.is_retried(failure, monotonic()):

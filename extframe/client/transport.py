@@ -50,7 +50,7 @@ class Transport(BaseTransport):
             CallTimeout: the deadline passed; ``phase`` is what was being waited for.
             ProtocolError: the response is not HTTP, or over a limit.
         """
-        record = None if options is None else options.begin_attempt()
+        record = None if options is None else options.begin_attempt(self.address)
         exchange = self._send(Exchange, self._writer.request(path, body, options), deadline, record)
         return self._receive(exchange, deadline)
 
@@ -66,7 +66,7 @@ class Transport(BaseTransport):
         if not self.address.path:
             return None
         request = self._writer.request(path, body, options)
-        record = None if options is None else options.begin_attempt()
+        record = None if options is None else options.begin_attempt(self.address)
         try:
             self._check_open(math.inf)
             while (kept := self._reuse(Exchange, request, True, record)) is not None:
@@ -105,7 +105,7 @@ class Transport(BaseTransport):
         Raises:
             ExtframeError: as `exchange`; and whatever ``data.read`` raises.
         """
-        record = None if options is None else options.begin_attempt()
+        record = None if options is None else options.begin_attempt(self.address)
         exchange = self._send(Upload, self._writer.chunked_head(path, options), deadline, record)
         try:
             _send_in_chunks(exchange, data, deadline)
@@ -134,7 +134,7 @@ class Transport(BaseTransport):
             ExtframeError: as `exchange`; so does reading the stream.
         """
         rules = rules or StreamRules(deadline)
-        record = None if options is None else options.begin_attempt()
+        record = None if options is None else options.begin_attempt(self.address)
         exchange = self._send(StreamExchange, self._writer.request(path, body, options), deadline, record)
         stream = ResponseStream(exchange, rules, self)
         if not rules.follows:

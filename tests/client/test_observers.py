@@ -305,6 +305,36 @@ def test_managers_observe_the_calls_of_all_plugins(tmp_path, fault_server):
     assert sorted((call.method, call.plugin) for call, _ in recorder.ended) == expected
 
 
+@BOTH
+def test_of_several_instances_the_one_that_answered_is_seen_and_each_handshake(fault_server, tmp_path, kind):
+    server = fault_server(answer(b'{"Implements": ["VolumeDriver"]}'))
+    gone = f"unix://{tmp_path}/gone.sock"
+    recorder = Recorder()
+    endpoints = [extframe.Endpoint(gone), extframe.Endpoint(server.address)]
+
+    def use():
+        with Client(gone, endpoints=endpoints, observers=[recorder]) as client:
+            client.handshake(30)
+            client.call("VolumeDriver.List", idempotent=True)
+            client.call_each("VolumeDriver.Clean")
+
+    async def use_async():
+        async with AsyncClient(gone, endpoints=endpoints, observers=[recorder]) as client:
+            await client.handshake(30)
+            await client.call("VolumeDriver.List", idempotent=True)
+            await client.call_each("VolumeDriver.Clean")
+
+    use() if kind is Client else run(use_async)
+    ended = {(call.method, call.address, type(outcome.error)) for call, outcome in recorder.ended}
+    assert ended >= {
+        ("Plugin.Activate", gone, ConnectError),
+        ("Plugin.Activate", server.address, type(None)),
+        ("VolumeDriver.List", server.address, type(None)),
+        ("VolumeDriver.Clean", server.address, type(None)),
+    }
+    assert len(recorder.started) == len(recorder.ended)
+
+
 def test_each_call_is_one_debug_line_without_arguments_and_headers(client_of, caplog):
     client = client_of(successively(answer(b"{}"), close_after_read), keep_alive=False)
     with caplog.at_level(logging.DEBUG, "extframe.client"):
