@@ -296,11 +296,13 @@ class Supervisor:
         return running.loop.call(lambda: action(running.plugin(file)))
 
     def _wait_for_end(self, name: str) -> None:
-        plugin = self._open().plugins[name]
+        running = self._open()
+        plugin = running.plugins[name]
         deadline = monotonic() + plugin.config.stop_timeout + STOP_GRACE
         with self._lock:
             while plugin.state is ProcessState.STOPPING and monotonic() < deadline:
                 self._changed.wait(0.5)
+        running.loop.call(lambda: None)  # the thread has finished the change: other programs see it, too
 
     def _open(self) -> PluginProcesses:
         with self._lock:

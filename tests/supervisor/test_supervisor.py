@@ -27,6 +27,7 @@ import extframe
 from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
 from extframe.supervisor import output
 from extframe.supervisor.plugin_socket import PluginSocket
+from extframe.supervisor.status_files import RunningHosts
 
 
 @pytest.fixture
@@ -498,6 +499,8 @@ def test_a_stop_right_after_the_start_is_not_lost_and_starts_and_stops_leave_not
     for _ in range(20):
         supervisor.start("photos")
         supervisor.stop("photos")
+        report = RunningHosts(str(plugins.run)).report("photos")  # what other programs see, at once
+        assert report is not None and report.status.state is ProcessState.STOPPED
         assert supervisor.status("photos").exit.status == -signal.SIGTERM
         if not found:
             found.add(resources())
