@@ -500,7 +500,8 @@ def test_a_stop_right_after_the_start_is_not_lost_and_starts_and_stops_leave_not
         supervisor.start("photos")
         supervisor.stop("photos")
         report = RunningHosts(str(plugins.run)).report("photos")  # what other programs see, at once
-        assert report is not None and report.status.state is ProcessState.STOPPED
+        assert report is not None
+        assert report.status.state is ProcessState.STOPPED
         assert supervisor.status("photos").exit.status == -signal.SIGTERM
         if not found:
             found.add(resources())
