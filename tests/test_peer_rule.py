@@ -20,6 +20,7 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
 
     def run_test(code: str, *, required: bool) -> pytest.RunResult:
         monkeypatch.setenv("EXTFRAME_REQUIRE_PEERS", "1" if required else "")
+        monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # seconds for each run
         pytester.makepyfile(code)
         return pytester.runpytest_subprocess("-rs", timeout=60)
 

@@ -8,6 +8,7 @@ a program of this kind may use them. Knows no extframe.
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import asyncio.unix_events
 import email.utils
@@ -117,6 +118,7 @@ def _remove() -> None:
         for name in names.split():
             if hasattr(module, name):
                 delattr(module, name)
+    del _socket.AF_UNIX  # type: ignore[misc] # from which socket had it
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment] # importing it raises ImportError
 
