@@ -107,8 +107,9 @@ def decode_json(body: bytes, decoder: msgspec.json.Decoder[Any] = _decoder, *, e
 
 def _repair(body: bytes, wrong: Exception) -> bytes | None:
     """Return what the engine reads in place of ``body``, which is not one JSON value; None if it reads nothing else."""
-    if isinstance(wrong, UnicodeDecodeError):
-        return body.decode(errors="replace").encode()
+    text = body.decode(errors="replace").encode()
+    if text != body and not byte_order_mark(body):  # not UTF-8, for which versions of msgspec differ in the exception
+        return text
     following = _TRAILING.search(str(wrong))
     if following is not None:  # msgspec counts bytes from 1
         return body[: min(int(following[1]), len(body)) - 1]
