@@ -69,8 +69,10 @@ from .registry.base import Registry as Registry
 from .registry.chain import RegistryChain as RegistryChain
 from .registry.dns_registry import DNSRegistry as DNSRegistry
 from .registry.docker_plugins import DockerPlugins as DockerPlugins
+from .registry.etcd_registrar import EtcdRegistrar as EtcdRegistrar
 from .registry.etcd_registry import EtcdRegistry as EtcdRegistry
 from .registry.local import LocalRegistry as LocalRegistry
+from .registry.registrar import Registrar as Registrar
 from .server import Served as Served
 from .server import ServerTLS as ServerTLS
 from .server import asgi_app as asgi_app
@@ -157,6 +159,7 @@ __all__ = [
     "Endpoint",
     "EndpointInterface",
     "EndpointSpec",
+    "EtcdRegistrar",
     "EtcdRegistry",
     "ExtensionPoints",
     "ExtframeError",
@@ -207,6 +210,7 @@ __all__ = [
     "PrometheusObserver",
     "ProtocolError",
     "ReadConfig",
+    "Registrar",
     "Registry",
     "RegistryChain",
     "RemoteError",

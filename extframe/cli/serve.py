@@ -66,6 +66,20 @@ def _tcp(ctx: click.Context, parameter: click.Parameter, text: str | None) -> st
 @click.option(
     "--serialize", metavar="PARAMETER", help="Serialise calls with the same value of PARAMETER, such as name."
 )
+@click.option("--register", metavar="URL", help="Announce the plugin in etcd: etcd://HOST:2379/extframe/.")
+@click.option(
+    "--advertise",
+    metavar="ADDRESS",
+    help="The address that hosts connect to, if it is another. {port} in it is the port that the plugin listens at.",
+)
+@click.option("--zone", default="", metavar="ZONE", help="The failure domain of this instance.")
+@click.option(
+    "--drain-delay",
+    default=0.0,
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Go on answering for SECONDS after hosts were told, through --register, that the plugin is about to stop.",
+)
 @limit_options
 @click.option("--reload", is_flag=True, help="Restart when a Python file below the working directory changes.")
 @click.option("-v", "--verbose", is_flag=True, help="Log at level DEBUG, with tracebacks.")
@@ -80,6 +94,10 @@ def serve(
     mode: int,
     group: str | None,
     serialize: str | None,
+    register: str | None,
+    advertise: str | None,
+    zone: str,
+    drain_delay: float,
     reload: bool,
     verbose: bool,
     **limits: Any,
@@ -99,7 +117,10 @@ def serve(
     if verbose:
         logging.getLogger("extframe").setLevel(logging.DEBUG)
     options = {limit: value for limit, value in limits.items() if value is not None}
-    options.update(serialize=serialize, **_listener(location, tcp, mode, group))
+    options.update(serialize=serialize, register=register, zone=zone, drain_delay=drain_delay)
+    options.update(_listener(location, tcp, mode, group))
+    if advertise is not None:
+        options["advertise"] = advertise
     _serve([load_driver(target) for target in drivers], name, options)
 
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..concurrency.system import HAS_UNIX_SOCKETS
@@ -37,17 +37,29 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP"
 logger = get_logger(__name__)
 
 
+async def _at_once(hurry: asyncio.Event) -> None:
+    """Stop without a delay."""
+
+
 class HTTPServer:
     """Serves an application at a listener, whose file is removed as soon as a stop begins."""
 
     def __init__(
-        self, app: App, listener: Listener, *, tls: ssl.SSLContext | None, limits: ServerLimits, drain: float
+        self,
+        app: App,
+        listener: Listener,
+        *,
+        tls: ssl.SSLContext | None,
+        limits: ServerLimits,
+        drain: float,
+        before_stop: Callable[[asyncio.Event], Awaitable[None]] = _at_once,
     ) -> None:
         self._app = app
         self._listener = listener
         self._tls = tls
         self._limits = limits
         self._drain = drain
+        self._before_stop = before_stop
         self._ready = threading.Event()
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -134,11 +146,12 @@ class HTTPServer:
         watch = loop.create_task(self._connections.watch())
         self._ready.set()
         await self._stopped.wait()
-        is_ours = self._listener.file is not None
+        await self._before_stop(self._hurry)
+        is_ours = self._listener.is_own  # else the next process accepts the connections that wait at the socket
         self._listener.withdraw()
         for each in self._listener.sockets:
             loop.remove_reader(each)
-            if is_ours:  # else the next process accepts the connections that wait at the socket
+            if is_ours:
                 self._accept(each)
             each.close()
         if self._tls is None and self._handshakes:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-import msgspec
-
 from ..errors import SpecError
-from ..logs import get_logger
-from ..protocol import Address, TLSConfig, check_name, check_path
+from ..protocol import Address, Endpoint, TLSConfig, check_name, check_path
 from ..registry.local import LocalRegistry
-from .sockets import Listener, OwnFile, inherit, inherit_from_systemd, listen_tcp
+from .sockets import Listener, inherit, inherit_from_systemd, listen_tcp
+from .spec_file import SpecFile
 from .tls import ServerTLS
-from .unix_socket import listen_unix, make_directory
+from .unix_socket import listen_unix
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -25,8 +22,6 @@ StrPath = str | os.PathLike[str]
 
 SOCKETS = "/run/docker/plugins"
 SPECS = "/etc/docker/plugins"
-
-logger = get_logger(__name__)
 
 
 class ListenOptions(TypedDict, total=False):
@@ -51,7 +46,10 @@ class ListenOptions(TypedDict, total=False):
     spec_directory: StrPath | None
     """Where ``NAME.spec`` (TCP) or ``NAME.json`` (TLS) is written: ``/etc/docker/plugins`` by default."""
     advertise: str
-    """The address to write into the spec file, if it is another: ``https://photos.example:8443``."""
+    """The address that hosts connect to, if it is another: ``https://photos.example:8443``; ``{port}`` in it is the
+    port that the plugin listens at."""
+    spec_file: bool
+    """Whether a plugin on TCP writes a spec file: by default unless ``register`` announces it elsewhere."""
     tls: ServerTLS
     """What ``https://`` needs: the plugin's certificate and key."""
     host_tls: TLSConfig
@@ -121,63 +119,24 @@ def _listen_unix(path: Path, options: ListenOptions) -> Listener:
         raise
 
 
+def advertised_address(listener: Listener, options: ListenOptions) -> str:
+    """Return the address that hosts connect to."""
+    port = str(listener.sockets[0].getsockname()[1]) if not listener.address.startswith("unix:") else ""
+    return options.get("advertise", listener.address).replace("{port}", port)
+
+
 def _listen_tcp(name: str, address: str, options: ListenOptions) -> Listener:
     listener = listen_tcp(address)
     try:
-        advertised = Address.parse(options.get("advertise", listener.address))
+        advertised = Address.parse(advertised_address(listener, options))
         encrypted = listener.address.startswith("https:")
         if encrypted != ("tls" in options) or encrypted != advertised.tls:
             raise SpecError(f"{address}: tls=ServerTLS(...) and an https:// address need each other")
-        directory = Path(_directories(options)[1])
-        listener.file = _write_spec(directory, name, advertised, options.get("host_tls"))
+        if options.get("spec_file", True):
+            announced = SpecFile(Path(_directories(options)[1]), options.get("host_tls"))
+            announced.announce(name, Endpoint(str(advertised)))
+            listener.file = announced.file
     except BaseException:
         listener.close()
         raise
     return listener
-
-
-# --- spec files ---------------------------------------------------------------------------------------
-
-
-class _HostTLS(msgspec.Struct, rename="pascal", omit_defaults=True):
-    ca_file: str = msgspec.field(default="", name="CAFile")
-    cert_file: str = ""
-    key_file: str = ""
-    insecure_skip_verify: bool = False
-    exclusive_root_pools: bool = False
-    min_version: int = 0
-
-
-def _write_spec(directory: Path, name: str, address: Address, tls: TLSConfig | None) -> OwnFile:
-    if not address.tls:
-        return _write(directory / f"{name}.spec", f"{address}\n".encode())
-    # For a .spec, Docker's engine does not verify the certificate (moby pkg/plugins/discovery.go).
-    spec: dict[str, object] = {"Name": name, "Addr": str(address)}
-    if tls is not None:
-        spec["TLSConfig"] = _HostTLS(**vars(tls))
-    if (directory / f"{name}.spec").exists():
-        logger.warning("%s hides %s.json: hosts read it first", directory / f"{name}.spec", name)
-    return _write(directory / f"{name}.json", msgspec.json.format(msgspec.json.encode(spec)) + b"\n")
-
-
-def _write(path: Path, content: bytes) -> OwnFile:
-    """Write a file atomically."""
-    make_directory(path.parent)
-    # Without the suffix .spec or .json, hosts do not take it for a plugin.
-    import tempfile  # here, as it is slow to import, and the sockets that a host passes need no file
-
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o644)
-        os.replace(draft, path)
-    except BaseException as wrong:
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
-        if isinstance(wrong, OSError):
-            wrong.filename = str(path)
-        raise
-    return OwnFile(path)

@@ -11,19 +11,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..logs import get_logger
+from ..protocol import Endpoint
 from .app import QUEUE_TIMEOUT, THREADS, asgi_app
 from .asgi import App
 from .limits import ServerLimits
-from .listeners import ListenOptions, listen, listen_as_started
+from .listeners import ListenOptions, advertised_address, listen, listen_as_started
+from .registration import Registration, registrars_of
 from .sockets import Listener
 from .tls import server_context
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ..registry.registrar import Registrar
     from .http_server import HTTPServer
 else:
-    from ..concurrency.late_types import Unpack
+    from ..concurrency.late_types import Unpack, late
+
+    Registrar = late("extframe.registry.registrar", "Registrar")
 
 DRAIN = 5.0  # seconds
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -63,6 +68,9 @@ def serve(
     queue_timeout: float = QUEUE_TIMEOUT,
     drain: float = DRAIN,
     middleware: Sequence[Middleware] = (),
+    register: str | Registrar | Sequence[str | Registrar] | None = None,
+    zone: str = "",
+    drain_delay: float = 0.0,
     **options: Unpack[ServeOptions],
 ) -> None:
     """Serve ``drivers`` as the plugin ``name`` until SIGTERM, SIGINT or SIGHUP, then return.
@@ -82,6 +90,12 @@ def serve(
         drain: how many seconds shutdown waits for calls in flight.
         middleware: ASGI middleware, such as `OpenTelemetryMiddleware`: each takes an application and returns one. The
             first one is the outermost.
+        register: where the plugin is announced in addition to its socket, or in place of its spec file:
+            ``"etcd://e1:2379,e2:2379/extframe/"``, a `Registrar`, or several. ``advertise`` is the address that hosts
+            connect to.
+        zone: the failure domain of this instance, for hosts that prefer their own.
+        drain_delay: how many seconds shutdown goes on accepting calls after it has let the hosts know, through
+            ``register``, that this instance is about to stop.
         options: where to listen, see ``ListenOptions``, and limits for requests, see ``ServeOptions``.
 
     Raises:
@@ -101,9 +115,13 @@ def serve(
         stack.enter_context(ended_with_host())
         stack.callback(app.close)
         stack.enter_context(without_blocking())
+        registrars = _registrars(register, where)
         listener = stack.enter_context(_closing(listen_as_started(name, **where)))
-        server = _server(_wrapped(app, middleware), listener, where, limits, drain)
+        registration = _registration(name, listener, where, zone, registrars, drain_delay)
+        server = _server(_wrapped(app, middleware), listener, where, limits, drain, registration)
         stack.enter_context(server.stopped_by_signals())
+        stack.callback(registration.withdraw)
+        registration.announce()
         logger.info("plugin %r (%s) listens at %s", name, ", ".join(app.implements), listener.address)
         server.run()
         logger.info("plugin %r has stopped", name)
@@ -144,6 +162,9 @@ def serving(
     queue_timeout: float = QUEUE_TIMEOUT,
     drain: float = DRAIN,
     middleware: Sequence[Middleware] = (),
+    register: str | Registrar | Sequence[str | Registrar] | None = None,
+    zone: str = "",
+    drain_delay: float = 0.0,
     **options: Unpack[ServeOptions],
 ) -> Iterator[Served]:
     """Serve ``drivers`` in the background while the block runs: for tests, and in programs with an event loop.
@@ -163,9 +184,13 @@ def serving(
             from tempfile import TemporaryDirectory
 
             where["directory"] = stack.enter_context(TemporaryDirectory(prefix="extframe-"))
+        registrars = _registrars(register, where)
         listener = stack.enter_context(_closing(listen(name, **where)))
-        server = _server(_wrapped(app, middleware), listener, where, limits, drain)
+        registration = _registration(name, listener, where, zone, registrars, drain_delay)
+        server = _server(_wrapped(app, middleware), listener, where, limits, drain, registration)
         found_in = listener.file.path.parent if listener.file is not None else Path(where.get("directory") or ".")
+        stack.callback(registration.withdraw)
+        registration.announce()
         stack.enter_context(server.in_background())
         yield Served(name, listener.address, found_in)
 
@@ -194,8 +219,25 @@ def _wrapped(app: App, middleware: Sequence[Middleware]) -> App:
     return app
 
 
-def _server(app: App, listener: Listener, where: ListenOptions, limits: ServerLimits, drain: float) -> HTTPServer:
+def _registrars(register: str | Registrar | Sequence[str | Registrar] | None, where: ListenOptions) -> list[Registrar]:
+    """Return the registrars. With any, a spec file is written only where the caller says in which directory."""
+    registrars = registrars_of(register)
+    if registrars and not any(where.get(each) for each in ("directory", "spec_directory", "app")):
+        where.setdefault("spec_file", False)
+    return registrars
+
+
+def _registration(
+    name: str, listener: Listener, where: ListenOptions, zone: str, registrars: list[Registrar], drain_delay: float
+) -> Registration:
+    endpoint = Endpoint(advertised_address(listener, where), zone=zone)
+    return Registration(name, endpoint, registrars, drain_delay=drain_delay)
+
+
+def _server(
+    app: App, listener: Listener, where: ListenOptions, limits: ServerLimits, drain: float, registration: Registration
+) -> HTTPServer:
     from .http_server import HTTPServer
 
-    tls = where.get("tls")
-    return HTTPServer(app, listener, tls=server_context(tls) if tls else None, limits=limits, drain=drain)
+    tls = server_context(where["tls"]) if where.get("tls") else None
+    return HTTPServer(app, listener, tls=tls, limits=limits, drain=drain, before_stop=registration.end)

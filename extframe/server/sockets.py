@@ -23,11 +23,13 @@ class Listener:
         sockets: they accept connections.
         address: what hosts connect to, as in a spec file.
         file: the unix socket, or the spec file.
+        is_own: whether this process opened the sockets, so that no other accepts the connections that wait at them.
     """
 
     sockets: list[socket.socket]
     address: str
     file: OwnFile | None = field(default=None, repr=False)
+    is_own: bool = False
 
     def withdraw(self) -> None:
         """Remove the file, so that hosts no longer find the plugin. Open connections stay."""
@@ -85,7 +87,7 @@ def listen_tcp(text: str) -> Listener:
         raise
     address = replace(address, port=listening.getsockname()[1])
     scheme = "https" if address.tls else "tcp"
-    return Listener([listening], f"{scheme}://{address.authority}")
+    return Listener([listening], f"{scheme}://{address.authority}", is_own=True)
 
 
 # --- passed to the process -------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def listen_unix(
                     raise
         finally:
             os.close(directory)
-    return Listener([listening], address.text, file)
+    return Listener([listening], address.text, file, is_own=True)
 
 
 def make_directory(directory: Path) -> None:
