@@ -109,7 +109,8 @@ PLUGIN = """
             return "/srv/" + name
 
     registrar = extframe.EtcdRegistrar(sys.argv[1], ttl=2)
-    extframe.serve(Photos(), name="photos", address="tcp://127.0.0.1:0", register=registrar, drain_delay=float(sys.argv[2]))
+    options = {"address": "tcp://127.0.0.1:0", "drain_delay": float(sys.argv[2])}
+    extframe.serve(Photos(), name="photos", register=registrar, **options)
 """
 
 
