@@ -9,6 +9,7 @@ Under freezegun, extframe keeps using the real clock: deadlines and pauses would
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -219,7 +220,13 @@ class FakePlugin:
     def _serve(self, listening: socket.socket) -> None:
         with listening, suppress(OSError):
             while True:
-                connection, _ = listening.accept()
+                try:
+                    connection, _ = listening.accept()
+                except OSError as failed:
+                    if failed.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    time.sleep(0.01)  # until the process has file descriptors again
+                    continue
                 with self._lock:
                     if self._listening is not listening:
                         connection.close()

@@ -118,6 +118,7 @@ def _remove() -> None:
         for name in names.split():
             if hasattr(module, name):
                 delattr(module, name)
+    shutil._use_fd_functions = False  # type: ignore[attr-defined] # what rmtree finds out at import
     del _socket.AF_UNIX  # type: ignore[misc] # from which socket had it
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment] # importing it raises ImportError

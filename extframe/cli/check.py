@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -21,7 +21,7 @@ from .options import (
     timeout_option,
     verbose_option,
 )
-from .output import note, printable, write_data, write_table
+from .output import note, printable, reader_optional, write_data, write_table
 from .progress import progress_line
 from .reached_plugins import reached_plugin
 
@@ -171,7 +171,7 @@ def _run(
                 show(f"checking: {len(results)} results, the last is of {result.check}")
     finally:
         if results:
-            with suppress(BrokenPipeError):  # the exit code counts without a reader, too
+            with reader_optional():
                 _write(results, output)
     return results
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
 from .exit_codes import ExitCode
 from .options import Location, output_option, registry_options, timeout_option, verbose_option
-from .output import Cells, note, write_data, write_groups
+from .output import Cells, note, reader_optional, write_data, write_groups
 from .progress import progress_line
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def doctor(ctx: click.Context, location: Location, no_contact: bool, timeout: fl
     )
     with _quiet_log(), progress_line("checking", delay=1.0) as show:
         groups = run_checks(context, starting=lambda title: show(f"checking {title}"))
-    with suppress(BrokenPipeError):  # the exit code counts without a reader, too
+    with reader_optional():
         _write(groups, output)
     counts = Counter(each.verdict.value for group in groups.values() for each in group)
     if counts["problem"]:

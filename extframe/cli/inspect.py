@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from .options import (
     timeout_option,
     verbose_option,
 )
-from .output import write_data, write_properties
+from .output import reader_optional, write_data, write_properties
 from .progress import progress_line
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def inspect(name: str, location: Location, timeout: float, output: str) -> None:
         (plugin,) = activate_all([status], timeout)
     tls = asdict(plugin.spec.tls) if plugin.spec and plugin.spec.tls else None
     hooks = _hooks(plugin.implements or ())
-    with suppress(BrokenPipeError):  # the exit code counts without a reader, too
+    with reader_optional():
         if output == "table":
             write_properties(_properties(plugin, tls or {}, hooks))
         else:

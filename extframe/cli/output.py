@@ -12,8 +12,8 @@ import os
 import re
 import select
 import sys
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 import click
 
@@ -48,8 +48,10 @@ def hint(text: str, command: str = "") -> None:
 
 
 def _write_message(text: str) -> None:
-    with contextlib.suppress(BrokenPipeError):  # it has no reader; the exit code says the same
+    try:
         click.echo(text, err=True)
+    except BrokenPipeError:  # it has no reader; the exit code says the same
+        discard_output(sys.stderr)
 
 
 # --- stdout -------------------------------------------------------------------------------------------
@@ -239,9 +241,22 @@ def _write(text: str) -> None:
         raise ExtframeError(f"cannot write to standard output: {full.strerror}") from full
 
 
-def discard_output() -> None:
-    """Discard buffered output, which Python would otherwise flush at exit and fail again."""
-    with contextlib.suppress(OSError, ValueError):  # ValueError: stdout has no descriptor
+@contextlib.contextmanager
+def reader_optional() -> Iterator[None]:
+    """Go on if stdout has no reader any more: the exit code of the command counts without one, too."""
+    try:
+        yield
+    except BrokenPipeError:
+        discard_output()
+
+
+def discard_output(stream: TextIO | None = None) -> None:
+    """Discard buffered output, which Python would otherwise flush at exit, and fail again, with exit code 120.
+
+    Args:
+        stream: stdout by default.
+    """
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it has no descriptor
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, (sys.stdout if stream is None else stream).fileno())
         os.close(null)

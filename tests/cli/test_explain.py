@@ -23,7 +23,7 @@ import extframe
 
 class Node(msgspec.Struct):
     name: str
-    children: list["Node"] = []
+    children: "list[Node]" = []
 
 
 class Backup(extframe.Interface, implements="Backup", version=2, accepts=(1, 2)):

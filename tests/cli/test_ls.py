@@ -252,6 +252,7 @@ def test_a_directory_that_this_user_cannot_read_is_1_and_the_plugins_elsewhere_a
         import os, sys
         from extframe.cli.program import program
         import extframe.cli.ls, extframe.cli.hosted_plugins, extframe.registry.local, extframe.registry.search_errors
+        import extframe.supervisor.directories
         if os.geteuid() == 0:
             os.setgroups([]), os.setgid(65534), os.setuid(65534)
         os.environ |= {"XDG_RUNTIME_DIR": sys.argv[1], "XDG_CONFIG_HOME": sys.argv[1] + "/config"}
