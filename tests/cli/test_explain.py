@@ -30,7 +30,7 @@ class Backup(extframe.Interface, implements="Backup", version=2, accepts=(1, 2))
     '''Copies of directories.'''
 
     @extframe.rpc("Run", returns="Tree")
-    def run(self, path: str, mode: int | None = None, extra: Any = None) -> Node:
+    def run(self, path: str, mode: int | None = None, extra: Any = 0) -> Node:
         '''Copy a directory.
 
         Args:
@@ -128,7 +128,7 @@ def test_extension_points_of_installed_packages_are_explained(run, tmp_path, mon
     assert explain(run, "Backup")["versions"] == [1, 2]
     shown = explain(run, "backup.run")
     assert shown == explain(run, "acme_backup:Backup.Run")
-    assert shown["signature"] == "run(path: str, mode: int | None = None, extra: Any = None) -> Node"
+    assert shown["signature"] == "run(path: str, mode: int | None = None, extra: Any = 0) -> Node"
     assert shown["example"] == {"request": {"Path": "/mnt/photos"}, "reply": {"Tree": {"name": "photos"}}}
     (tree,) = [field for field in shown["reply"] if field["key"] == "Tree"]
     assert [(field["key"], field["type"], field["fields"]) for field in tree["fields"]] == [

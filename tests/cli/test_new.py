@@ -180,6 +180,7 @@ def test_a_new_host_runs_the_example_as_its_readme_says(environment, project, sh
     with subprocess.Popen([script, "--dir", short_path], stderr=subprocess.PIPE, text=True) as running:
         assert any("of the disk is free" in line for line in running.stderr)
         running.send_signal(signal.SIGTERM)
+        running.stderr.read()  # what it logs as it stops needs a reader
     assert running.returncode == 0
     explained = run_in(project, environment, "-m", "extframe.cli", "explain", "DiskMonitorCheck.Run")
     assert "run() -> Status" in explained
