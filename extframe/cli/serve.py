@@ -78,7 +78,7 @@ def _tcp(ctx: click.Context, parameter: click.Parameter, text: str | None) -> st
     default=0.0,
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Go on answering for SECONDS after hosts were told, through --register, that the plugin is about to stop.",
+    help="Go on answering for SECONDS after hosts were notified, through --register, that the plugin is about to stop.",
 )
 @limit_options
 @click.option("--reload", is_flag=True, help="Restart when a Python file below the working directory changes.")

@@ -76,7 +76,7 @@ class EtcdRegistrar:
         if self._ttl < 1:
             raise SpecError(f"ttl= is {ttl:g}; expected at least 1 second, as etcd counts whole seconds")
         self._gateway = EtcdGateway(self._url, tls=tls, user=user, password=password, timeout=check_timeout(timeout))
-        self._lock = signal_safe_lock()  # held while etcd is told something
+        self._lock = signal_safe_lock()  # held while a request is sent
         self._ended = Event()
         self._name = ""  # of the plugin; "" before it is announced
         self._endpoint: Endpoint
