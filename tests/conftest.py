@@ -48,9 +48,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--long"):
-        skipped = [item for item in items if item.get_closest_marker("long")]
-        config.hook.pytest_deselected(items=skipped)
-        items[:] = [item for item in items if item not in set(skipped)]
+        is_long = {item: item.get_closest_marker("long") is not None for item in items}
+        config.hook.pytest_deselected(items=[item for item in items if is_long[item]])
+        items[:] = [item for item in items if not is_long[item]]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ..client.client import Client
 from ..concurrency.event import Event
@@ -16,12 +17,14 @@ from ..registry.local import Registry
 from .approval import Approver
 from .dispatch import Dispatcher
 from .lifecycle import State
-from .manifest_cache import ManifestCache
 from .plugin import Plugin
 from .plugin_base import PluginListener, point_of
 from .plugin_table import Events, PluginTable
 from .registry_access import RegistryAccess
 from .settings import ManagerSettings
+
+if TYPE_CHECKING:
+    from .manifest_cache import ManifestCache
 
 
 class Activator:
@@ -38,6 +41,7 @@ class Activator:
         manifests: the manifests of plugins that are not sent a handshake, by name.
         access: which plugins may be used.
         settings: the settings of plugins.
+        cache: the manifests of earlier runs.
     """
 
     def __init__(

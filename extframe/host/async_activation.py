@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from ..client.async_client import AsyncClient
 from ..client.connection_pool import affordable
@@ -24,12 +25,15 @@ from .async_dispatch import AsyncDispatcher
 from .async_plugin import AsyncPlugin
 from .async_registry_access import AsyncRegistryAccess
 from .lifecycle import State
-from .manifest_cache import SUSPECT_GRACE, ManifestCache
+from .pauses import SUSPECT_GRACE
 from .plugin_base import PluginListener, point_of
 from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
 from .settings import ManagerSettings
 from .usable_plugins import GRACE, Gathering, usable_plugins
+
+if TYPE_CHECKING:
+    from .manifest_cache import ManifestCache
 
 BATCH = 8  # plugins that are begun in one step of the loop: each opens a connection
 
@@ -48,6 +52,7 @@ class AsyncActivator:
         manifests: the manifests of plugins that are not sent a handshake, by name.
         access: which plugins may be used.
         settings: the settings of plugins.
+        cache: the manifests of earlier runs.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from ..concurrency.tasks import done_by_all
 from .async_activation import BATCH, AsyncActivator
-from .manifest_cache import SUSPECT_GRACE
 from .outcomes import Outcomes, bound, collected
+from .pauses import SUSPECT_GRACE
 from .plugin_base import point_of
 from .usable_plugins import GRACE, suspect_error
 

@@ -15,8 +15,7 @@ from ..errors import HandlerError
 from ..interface.declarations import Interface
 from .activation import Activator
 from .handshake_pool import HandshakePool
-from .manifest_cache import SUSPECT_GRACE
-from .pauses import POLL
+from .pauses import POLL, SUSPECT_GRACE
 from .plugin import Plugin
 from .plugin_base import point_of
 from .usable_plugins import GRACE, Gathering, usable_plugins

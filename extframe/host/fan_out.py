@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from ..concurrency.threads import Worker, run_concurrently
 from .activation import Activator
-from .manifest_cache import SUSPECT_GRACE
 from .outcomes import Outcomes, bound, collected
+from .pauses import SUSPECT_GRACE
 from .plugin_base import point_of
 from .usable_plugins import GRACE, suspect_error
 

@@ -18,7 +18,6 @@ from ..protocol import Manifest, PluginSpec, check_name
 
 MANIFEST_AGE = 24 * 3600.0  # seconds for which a manifest is remembered
 SUSPECT_AGE = 600.0  # seconds for which ``get_all`` does not wait for a plugin that failed
-SUSPECT_GRACE = 0.1  # seconds that it gives such a plugin, once the others are done
 LIMIT = 500  # plugins that are remembered
 SIZE_LIMIT = 4 << 20  # bytes
 

@@ -13,6 +13,7 @@ from ..errors import (
 )
 
 POLL = 0.02  # seconds between two attempts at a plugin that is missing or refuses connections
+SUSPECT_GRACE = 0.1  # seconds for a plugin that failed in the last run, once the others are done
 LONGEST_PAUSE = 1.0  # seconds between two attempts at one that closes its connections; the first pause is POLL
 
 

@@ -20,8 +20,7 @@ from ..errors import (
 from ..logs import get_logger
 from ..text import text_of
 from .dispatch_rules import DispatchRules
-from .manifest_cache import SUSPECT_GRACE
-from .pauses import Pauses
+from .pauses import SUSPECT_GRACE, Pauses
 from .plugin_base import PluginBase, point_of
 from .plugin_table import PluginTable
 
