@@ -11,14 +11,8 @@ import click
 from ..errors import ProtocolError, RemoteError
 from .call_trace import observers
 from .hints import Hint, advise, repeated
-from .options import (
-    Location,
-    complete_name,
-    engine_option,
-    registry_options,
-    timeout_option,
-    verbose_option,
-)
+from .location import Location
+from .options import complete_name, engine_option, registry_options, timeout_option, verbose_option
 from .output import printable, write_json
 from .progress import progress_line
 from .reached_plugins import reached_plugin

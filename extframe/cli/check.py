@@ -11,16 +11,8 @@ import click
 
 from ..errors import SpecError
 from .exit_codes import ExitCode
-from .options import (
-    Location,
-    engine_option,
-    is_address,
-    name_argument,
-    output_option,
-    registry_options,
-    timeout_option,
-    verbose_option,
-)
+from .location import Location, is_address
+from .options import engine_option, name_argument, output_option, registry_options, timeout_option, verbose_option
 from .output import note, printable, reader_optional, write_data, write_table
 from .progress import progress_line
 from .reached_plugins import reached_plugin

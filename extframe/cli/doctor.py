@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .exit_codes import ExitCode
-from .options import Location, output_option, registry_options, timeout_option, verbose_option
+from .location import Location
+from .options import output_option, registry_options, timeout_option, verbose_option
 from .output import Cells, note, reader_optional, write_data, write_groups
 from .progress import progress_line
 

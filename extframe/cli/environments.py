@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import Command, Location, location_options
+from .location import Location
+from .options import Command, location_options
 from .output import note
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from .discovery import PluginStatus, find_all, status_of
 
 if TYPE_CHECKING:
     from .hosted_plugins import HostedPlugins
-    from .options import Location
+    from .location import Location
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import click
 from .discovery import activate_all
 from .exit_codes import ExitCode
 from .found_plugins import FoundPlugins, find_plugins
-from .options import Location, engine_option, registry_options, timeout_option, verbose_option
+from .location import Location
+from .options import engine_option, registry_options, timeout_option, verbose_option
 from .output import can_encode, note, printable, terminal_width, write_json, write_styled, write_text
 from .progress import progress_line
 

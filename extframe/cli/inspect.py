@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .discovery import PluginStatus, activate_all, status_of
-from .options import (
-    Location,
-    engine_option,
-    find_target,
-    name_argument,
-    output_option,
-    registry_options,
-    timeout_option,
-    verbose_option,
-)
+from .location import Location, find_target
+from .options import engine_option, name_argument, output_option, registry_options, timeout_option, verbose_option
 from .output import reader_optional, write_data, write_properties
 from .progress import progress_line
 

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from .environments import environment_location, environments_at, installer_options, python_option, report
-from .options import Location, verbose_option
+from .location import Location
+from .options import verbose_option
 
 EPILOG = """\b
 Examples:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ExtframeError
 from ..protocol import ACTIVATE
-from .options import Location, find_target
+from .location import Location, find_target
 
 if TYPE_CHECKING:
     from ..interface.declarations import Declaration

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import click
 
 from ..errors import ExtframeError, PluginNotFound
-from .options import Location, location_options
+from .location import Location
+from .options import location_options
 from .output import check_reader, write_text_line
 
 POLL = 0.2  # seconds between two looks for new lines

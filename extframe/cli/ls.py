@@ -12,7 +12,8 @@ from .exit_codes import ExitCode
 from .filters import Filter, filter_option
 from .found_plugins import FoundPlugins, find_plugins
 from .hints import command_here
-from .options import Location, engine_option, output_formats, registry_options, timeout_option, verbose_option
+from .location import Location
+from .options import engine_option, output_formats, registry_options, timeout_option, verbose_option
 from .output import hint, note, shortened, terminal_width, write_data, write_table, write_text
 
 EPILOG = """\b

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ..errors import ActivationError, CallTimeout
-from .options import Location, find_target
+from .location import Location, find_target
 from .output import note
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def reached_plugin(location: Location, name: str, timeout: float) -> Iterator[Pl
         timeout: seconds for its start.
 
     Raises:
-        PluginNotFound: there is no such plugin.
+        PluginNotFound: a plugin of this name does not exist.
         SpecError: its source, configuration or environment cannot be used.
         ActivationError: it cannot be started.
         click.BadParameter: the name is invalid.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ExtframeError
-from .options import Location, location_options, verbose_option
+from .location import Location
+from .options import location_options, verbose_option
 from .output import LinePrefix, check_reader, note
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from click.core import ParameterSource
 
 from ..errors import ExtframeError, SpecError
 from .driver_loader import load_driver
-from .options import Location, location_options
+from .location import Location
+from .options import location_options
 from .output import printable
 from .serve_limits import limit_options
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from .environments import environment_location, environments_at
-from .options import Location, verbose_option
+from .location import Location
+from .options import verbose_option
 from .output import note
 
 EPILOG = """\b

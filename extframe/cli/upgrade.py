@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from .environments import environment_location, environments_at, for_each, installer_options, python_option
-from .options import Location, verbose_option
+from .location import Location
+from .options import verbose_option
 
 EPILOG = """\b
 Examples:

@@ -15,7 +15,8 @@ import click
 from ..errors import ExtframeError
 from ..text import text_of
 from .exit_codes import root_cause
-from .options import Location, output_formats, registry_options, timeout_option, verbose_option
+from .location import Location
+from .options import output_formats, registry_options, timeout_option, verbose_option
 from .output import check_reader, note, shortened, write_json_line, write_line
 
 if TYPE_CHECKING:
