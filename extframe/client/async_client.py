@@ -371,7 +371,7 @@ class AsyncClient(AsyncClientBase):
             options = observed = ObservedCall(self.endpoint, method, options, False)
         attempts = None
         try:
-            attempts = self._attempts(method, seconds)
+            attempts = self._attempts(method, seconds, is_file=True)
             pieces = partial(pieces_of, data)
             response = await self._attempt(attempts, None, AsyncTransport.upload, path, pieces, options)
             result = decoded(response, read, now + seconds)

@@ -17,7 +17,6 @@ from .endpoint import PluginEndpoint
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ..errors import ExtframeError
     from ..protocol import Endpoint, Manifest, TLSConfig
     from .choice import Choice
     from .circuit_breaker import Breaker
@@ -220,12 +219,14 @@ class BaseClient:
 
     # Calls.
 
-    def _attempts(self, method: str, seconds: float, idempotent: bool = False) -> Attempts | Failover:
+    def _attempts(
+        self, method: str, seconds: float, idempotent: bool = False, *, is_file: bool = False
+    ) -> Attempts | Failover:
         failover = self.endpoint.failover
         if failover is None:
             return Attempts(self.endpoint, method, seconds, idempotent, monotonic())
         self._shake_due_hands()
-        return failover(self.endpoint, method, seconds, idempotent, monotonic())
+        return failover(self.endpoint, method, seconds, idempotent, monotonic(), is_file=is_file)
 
     def _attempts_at(self, instance: Instance, method: str, seconds: float) -> Failover:
         from .failover import Failover

@@ -427,7 +427,7 @@ class Client(SyncClientBase):
             options = observed = ObservedCall(self.endpoint, method, options, False)
         attempts = None
         try:
-            attempts = self._attempts(method, seconds)
+            attempts = self._attempts(method, seconds, is_file=True)
             response = self._attempt(
                 attempts, lambda transport, deadline: whole(transport.upload(path, data, deadline, options))
             )

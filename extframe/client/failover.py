@@ -66,14 +66,15 @@ class Failover:
         idempotent: whether the call may be executed twice.
         now: the time.
         only: the one instance that is called, where a method is called on each of them.
+        is_file: whether the request is a file, which can be read only once.
 
     Raises:
         PluginUnavailable: the circuit breaker of every instance is open.
     """
 
     __slots__ = (
-        "_began", "_count", "_endpoint", "_failed", "_idempotent", "_instances", "_is_counted", "_is_probe", "_method",
-        "_only", "_responses", "_seconds", "_started", "_tried", "deadline", "instance",
+        "_began", "_count", "_endpoint", "_failed", "_idempotent", "_instances", "_is_counted", "_is_file", "_is_probe",
+        "_method", "_only", "_responses", "_seconds", "_started", "_tried", "deadline", "instance",
     )  # fmt: skip
 
     instance: Instance
@@ -88,6 +89,7 @@ class Failover:
         now: float,
         *,
         only: Instance | None = None,
+        is_file: bool = False,
     ) -> None:
         if endpoint.instances is None:
             raise ValueError("the plugin has one instance")
@@ -98,6 +100,7 @@ class Failover:
         self._seconds = seconds
         self._idempotent = idempotent
         self._only = only
+        self._is_file = is_file
         self._started = now
         self._failed: list[type[TransportError]] = []  # when no instance was left
         self._count = 0  # of failed attempts
@@ -158,7 +161,7 @@ class Failover:
         if status != 404 or self._only is not None or is_handshake(self._method):
             return False
         other = self._instances.elsewhere(self.instance, self._method, self._tried)
-        if other is None:
+        if other is None or self._is_file:
             return False
         self.succeed()
         self._begin(other, self._began)

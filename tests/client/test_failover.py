@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import os
 import time
@@ -385,6 +386,23 @@ def test_streams_and_files_go_to_an_instance_that_is_left(fault_server, client_o
         else:
             with client.client.stream("VolumeDriver.List", follow=True) as stream:
                 assert b'"b"' in stream.read()
+
+
+def test_a_file_that_was_read_is_not_sent_to_another_instance(fault_server, client_of):
+    old = fault_server(named("old"))
+    activate = ok({"Implements": ["VolumeDriver", "LogDriver"]})
+    new = fault_server(answer_with(answers({"Plugin.Activate": activate, "VolumeDriver.Put": ok({"Name": "new"})})))
+    client = client_of(old, new)
+    client.handshake()
+
+    def put() -> str:
+        return client.run(client.client.send_file("VolumeDriver.Put", io.BytesIO(b"photo")))["Name"]
+
+    with pytest.raises(RemoteError) as caught:
+        assert [put(), put()] == []  # one of them goes to the old one first
+    assert caught.value.not_found
+    assert [put(), put()] == ["new", "new"]  # the old one is known to lack the method
+    assert all(b"photo" in each.body for each in new.requests if each.path == "/VolumeDriver.Put")
 
 
 def test_a_client_moves_between_one_and_several_instances(fault_server, client_of):
