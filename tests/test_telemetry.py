@@ -235,6 +235,23 @@ def test_prometheus_counts_calls_activations_bytes_and_open_circuits(tmp_path, f
     assert b"# HELP extframe_calls_total" in generate_latest(registry)
 
 
+def test_of_several_instances_the_span_has_the_one_called_and_metrics_one_label(telemetry, tmp_path, fault_server):
+    registry = CollectorRegistry()
+    gone = f"unix://{tmp_path}/gone.sock"
+    server = fault_server(answer(b'{"Implements": ["VolumeDriver"]}'), kind="tcp")
+    endpoints = [extframe.Endpoint(gone), extframe.Endpoint(server.address)]
+    observers = [PrometheusObserver(registry), OpenTelemetryObserver(**telemetry.providers)]
+    with Client(gone, endpoints=endpoints, observers=observers) as client:
+        client.handshake(30)
+        client.call("VolumeDriver.List")
+    where = {"server.address": "127.0.0.1", "server.port": server.port, "network.transport": "tcp"}
+    assert where.items() <= dict(telemetry.spans()["VolumeDriver.List"].attributes).items()
+    measured = [dict(each.attributes) for each in telemetry.points()["rpc.client.call.duration"]]
+    assert any(where.items() <= each.items() and each["rpc.method"] == "VolumeDriver.List" for each in measured)
+    assert registry.get_sample_value("extframe_calls_in_progress", {"plugin": gone}) == 0
+    assert registry.get_sample_value("extframe_calls_in_progress", {"plugin": server.address}) is None
+
+
 def is_available(client):
     try:
         client.call("A.B")

@@ -68,7 +68,7 @@ class OpenTelemetryObserver:
             description="Duration of HTTP client requests.",
             explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
         )
-        self._spans: dict[int, tuple[Span, dict[str, Any]]] = {}  # by call
+        self._spans: dict[int, Span] = {}  # by call
 
     def call_started(self, call: ObservedCall) -> None:
         """Start a span, and have the plugin continue it."""
@@ -77,12 +77,13 @@ class OpenTelemetryObserver:
         if call.plugin is not None:
             only_span["extframe.plugin.name"] = call.plugin
         span = self._tracer.start_span(name, kind=self._trace.SpanKind.CLIENT, attributes={**only_span, **attributes})
-        self._spans[id(call)] = span, attributes
+        self._spans[id(call)] = span
         self._inject(call.headers, context=self._trace.set_span_in_context(span))
 
     def call_ended(self, call: ObservedCall, outcome: CallOutcome) -> None:
         """End the span, and record the duration."""
-        span, attributes = self._spans.pop(id(call))
+        span = self._spans.pop(id(call))
+        _, attributes = _identity(call)  # by now with the address of the instance that was called
         result = _result(outcome)
         is_rpc = "rpc.method" in attributes
         if is_rpc and outcome.status is not None:
@@ -90,7 +91,7 @@ class OpenTelemetryObserver:
         (self._rpc_duration if is_rpc else self._http_duration).record(
             outcome.seconds, {**attributes, **result}, context=self._trace.set_span_in_context(span)
         )
-        span.set_attributes({**result, **_details(outcome)})
+        span.set_attributes({**attributes, **result, **_details(outcome)})
         if outcome.error is not None:
             span.set_status(self._trace.StatusCode.ERROR, str(outcome.error))
         span.end()

@@ -83,14 +83,16 @@ class PrometheusObserver:
         self._circuit = Gauge(
             "extframe_circuit_open", "Whether the circuit breaker is open.", ("plugin",), registry=there
         )
+        self._plugins: dict[int, str] = {}  # by call, whose address may be another one at its end
 
     def call_started(self, call: ObservedCall) -> None:
         """Count a call in progress."""
-        self._in_progress.labels(_plugin(call)).inc()
+        plugin = self._plugins[id(call)] = call.plugin or call.address
+        self._in_progress.labels(plugin).inc()
 
     def call_ended(self, call: ObservedCall, outcome: CallOutcome) -> None:
         """Count and measure a call."""
-        plugin = _plugin(call)
+        plugin = self._plugins.pop(id(call))
         result = "ok" if outcome.error is None else type(outcome.error).__name__
         self._in_progress.labels(plugin).dec()
         self._sent.labels(plugin).inc(outcome.bytes_sent)
@@ -104,7 +106,3 @@ class PrometheusObserver:
         self._duration.labels(plugin, call.method).observe(outcome.seconds)
         if outcome.attempt > 1:
             self._retries.labels(plugin, call.method).inc(outcome.attempt - 1)
-
-
-def _plugin(call: ObservedCall) -> str:
-    return call.plugin or call.address
