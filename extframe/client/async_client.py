@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -19,7 +18,7 @@ from .async_files import Source, check_source, pieces_of
 from .async_transport import AsyncTransport
 from .attempts import Attempts
 from .method_path import path_of
-from .observation import ObservedCall, is_logged
+from .observation import observe
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal
 from .request_options import HTTPMethod, RequestOptions
 from .stream_rules import StreamRules
@@ -133,9 +132,8 @@ class AsyncClient(AsyncClientBase):
         endpoint = self.endpoint
         seconds = endpoint.timeout if timeout is None else check_timeout(timeout)
         now = monotonic()
-        observed = None
-        if endpoint.observers is not None or is_logged(DEBUG):
-            options = observed = ObservedCall(endpoint, method, options, False)
+        observed = observe(endpoint, method, options)
+        options = observed or options
         look = not (idempotent and endpoint.retry.lost)
         attempts: Attempts | Failover | None = None
         try:
@@ -219,9 +217,8 @@ class AsyncClient(AsyncClientBase):
             raise unreached
 
     async def _call_at(self, instance: Instance, method: str, body: bytes, seconds: float) -> None:
-        attempts, observed = None, None
-        if self.endpoint.observers is not None or is_logged(DEBUG):
-            observed = ObservedCall(self.endpoint, method, None, False)
+        attempts = None
+        observed = observe(self.endpoint, method)
         try:
             attempts = self._attempts_at(instance, method, seconds)
             path = path_of(method)
@@ -271,9 +268,8 @@ class AsyncClient(AsyncClientBase):
             method = options.name_of(path)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        observed = None
-        if self.endpoint.observers is not None or is_logged(DEBUG):
-            options = observed = ObservedCall(self.endpoint, method, options, True)
+        observed = observe(self.endpoint, method, options, is_stream=True)
+        options = observed or options
         attempts = None
         try:
             attempts = self._attempts(method, seconds)
@@ -366,9 +362,8 @@ class AsyncClient(AsyncClientBase):
         options = None if headers is None else RequestOptions("POST", headers)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         now = monotonic()
-        observed = None
-        if self.endpoint.observers is not None or is_logged(DEBUG):
-            options = observed = ObservedCall(self.endpoint, method, options, False)
+        observed = observe(self.endpoint, method, options)
+        options = observed or options
         attempts = None
         try:
             attempts = self._attempts(method, seconds, is_file=True)

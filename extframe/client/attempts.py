@@ -127,7 +127,7 @@ class Attempts:
             self.abandon()
 
     def is_elsewhere(self, status: int) -> bool:
-        """Return False: there is no other instance; see `Failover.is_elsewhere`."""
+        """Return False: the plugin has one instance; see `Failover.is_elsewhere`."""
         return False
 
     def abandon(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
@@ -16,7 +15,7 @@ from ..errors import TransportError
 from ..protocol import ACTIVATE, Manifest, encode_json
 from .attempts import Attempts
 from .method_path import path_of
-from .observation import ObservedCall, is_logged
+from .observation import observe
 from .pending_call import PendingCall
 from .replies import ERROR_PAGE_LIMIT, UNTYPED, decoded, reader_of, refusal, whole
 from .request_options import HTTPMethod, RequestOptions
@@ -156,9 +155,8 @@ class Client(SyncClientBase):
         endpoint = self.endpoint
         seconds = endpoint.timeout if timeout is None else check_timeout(timeout)
         now = monotonic()
-        observed = None
-        if endpoint.observers is not None or is_logged(DEBUG):
-            options = observed = ObservedCall(endpoint, method, options, False)
+        observed = observe(endpoint, method, options)
+        options = observed or options
         attempts: Attempts | Failover | None = None
         try:
             attempts = (
@@ -259,9 +257,8 @@ class Client(SyncClientBase):
 
     def _call_at(self, instance: Instance, method: str, body: bytes, seconds: float) -> None:
         path = path_of(method)
-        attempts, observed = None, None
-        if self.endpoint.observers is not None or is_logged(DEBUG):
-            observed = ObservedCall(self.endpoint, method, None, False)
+        attempts = None
+        observed = observe(self.endpoint, method)
         try:
             attempts = self._attempts_at(instance, method, seconds)
             response = self._attempt(
@@ -334,9 +331,8 @@ class Client(SyncClientBase):
             method = options.name_of(path)
         body = encode_json(arguments, method)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
-        observed = None
-        if self.endpoint.observers is not None or is_logged(DEBUG):
-            options = observed = ObservedCall(self.endpoint, method, options, True)
+        observed = observe(self.endpoint, method, options, is_stream=True)
+        options = observed or options
         attempts = None
         try:
             attempts = self._attempts(method, seconds)
@@ -422,9 +418,8 @@ class Client(SyncClientBase):
         options = None if headers is None else RequestOptions("POST", headers)
         seconds = self.endpoint.timeout if timeout is None else check_timeout(timeout)
         now = monotonic()
-        observed = None
-        if self.endpoint.observers is not None or is_logged(DEBUG):
-            options = observed = ObservedCall(self.endpoint, method, options, False)
+        observed = observe(self.endpoint, method, options)
+        options = observed or options
         attempts = None
         try:
             attempts = self._attempts(method, seconds, is_file=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from logging import DEBUG
-
 from ..errors import CallTimeout, ConnectionLost, ExtframeError, RemoteError
 from ..protocol import ACTIVATE, Manifest
 from .endpoint import PluginEndpoint
 from .http1 import Response
 from .instances import HANDSHAKE_TIMEOUT, Instance, Instances
 from .method_path import path_of
-from .observation import ObservedCall, is_logged
+from .observation import observe
 from .replies import body_of, whole
 
 GRACE = 0.5
@@ -37,10 +35,8 @@ class InstanceHandshake:
         self._instances = instances
         self._instance = instance
         self._has_failed = False
-        self.observed: ObservedCall | None = None
+        self.observed = observe(endpoint, ACTIVATE)
         """Records it, if it is observed; the options of its requests."""
-        if endpoint.observers is not None or is_logged(DEBUG):
-            self.observed = ObservedCall(endpoint, ACTIVATE, None, False)
 
     def is_retried(self, failure: ExtframeError, now: float) -> bool:
         """Return whether to send it again: once, after a kept connection was lost. Record the failure otherwise."""

@@ -1,7 +1,7 @@
 """What is recorded of one call for its observers. Used by the clients of threads and of event loops.
 
-A call that is not observed has no `ObservedCall`. There is no reference cycle, and little is computed before an
-observer asks for it, as an observed call should be hardly slower than any other.
+A call that is not observed has no `ObservedCall`. An observed one should be hardly slower: little is computed before an
+observer asks for it, and no object refers to itself, which would be left to the garbage collector.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-is_logged = logger.isEnabledFor
-"""Whether calls are logged; takes ``logging.DEBUG``."""
+_is_logged = logger.isEnabledFor
 
 PHASES = ("earlier", "connect", "send", "wait", "receive", "decode")
 
@@ -61,13 +60,15 @@ class ObservedCall(RequestOptions):
 
     # A client drives it like this:
     #
-    #     call = ObservedCall(endpoint, method, options, False)  # only if endpoint.observers or is_logged(DEBUG)
+    #     observed = observe(endpoint, method, options)
     #     try:
-    #         ...  # every attempt with call as its options
+    #         ...  # every attempt with `observed or options` as its options
     #     except BaseException as failure:
-    #         call.end(failure)
+    #         if observed is not None:
+    #             observed.end(failure)
     #         raise
-    #     call.end()
+    #     if observed is not None:
+    #         observed.end()
 
     __slots__ = (
         "_address", "_attempt", "_attempted", "_begun", "_connected", "_endpoint", "_headers", "_is_connection_reused",
@@ -174,7 +175,7 @@ class ObservedCall(RequestOptions):
                     call_ended(self, outcome)
                 except Exception as error:  # noqa: BLE001, PERF203 - an observer never breaks a call
                     observers.report(call_ended, error)
-        if is_logged(DEBUG):
+        if _is_logged(DEBUG):
             _log(self, outcome)
 
     def _add_headers(self, added: Mapping[str, str], observers: CallObservers) -> None:
@@ -204,6 +205,15 @@ class ObservedCall(RequestOptions):
             if is_last:
                 break
         return found
+
+
+def observe(
+    endpoint: _Endpoint, method: str, options: RequestOptions | None = None, is_stream: bool = False
+) -> ObservedCall | None:
+    """Return what records a call that is about to be made, and has its options; None if nothing observes or logs it."""
+    if endpoint.observers is None and not _is_logged(DEBUG):
+        return None
+    return ObservedCall(endpoint, method, options, is_stream)
 
 
 class CallOutcome:

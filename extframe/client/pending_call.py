@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from logging import DEBUG
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from .attempts import Attempts
 from .endpoint import PluginEndpoint
 from .http1 import BODY
 from .method_path import path_of
-from .observation import ObservedCall, is_logged
+from .observation import observe
 from .replies import body_of, whole
 
 if TYPE_CHECKING:
@@ -35,9 +34,7 @@ class PendingCall:
     def __init__(self, endpoint: PluginEndpoint, transport: Transport, method: str) -> None:
         self._transport = transport
         self._path = path_of(method)
-        self._observed: ObservedCall | None = None
-        if endpoint.observers is not None or is_logged(DEBUG):
-            self._observed = ObservedCall(endpoint, method, None, False)
+        self._observed = observe(endpoint, method)
         self._attempts = Attempts(endpoint, method, math.inf, True, monotonic())
 
     def fileno(self) -> int:
