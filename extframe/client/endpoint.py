@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..concurrency.deadlines import check_timeout
 from ..errors import CallTimeout, ConnectError, ConnectionLost, ExtframeError
-from ..protocol import Address, Endpoint, Manifest, TLSConfig
+from ..protocol import CONFIGURE, Address, Endpoint, Manifest, TLSConfig
 from .circuit_breaker import Breaker, Circuit
 from .http1 import Limits
 from .method_path import is_handshake
@@ -92,7 +92,7 @@ class PluginEndpoint:
         self.keep_alive = keep_alive
         self.observers = Observers.of(observers)
         self.manifest: Manifest | None = None
-        self.configurator: Any = None  # what sends the settings again
+        self.configurator: Any = None  # what sends the settings again, and hides them
         # Called with the method and deadline of each attempt where the owner admits calls; they raise if it does not.
         self.guard: Callable[[str, float], object] | None = None
         self.async_guard: Callable[[str, float], Awaitable[object]] | None = None
@@ -157,7 +157,10 @@ class PluginEndpoint:
         return self.circuit.next_try if self.instances is None else self.instances.next_try
 
     def describe(self, failure: ExtframeError, method: str, seconds: float, instance: Instance | None = None) -> None:
-        """Add plugin, method, address and timeout to an error; one raised by another client has them already."""
+        """Add plugin, method, address and timeout to an error; one raised by another client has them already.
+
+        Settings that the plugin repeats are removed.
+        """
         if failure.method is None:
             failure.plugin, failure.method = self.plugin, method.lstrip("/")
             failure.address = (instance or self).address.text
@@ -167,3 +170,5 @@ class PluginEndpoint:
         if isinstance(failure, CallTimeout) and failure.timeout is None:
             failure.timeout = getattr(seconds, "timeout", seconds)  # of `Remaining`
             failure.message += f"; the timeout was {failure.timeout:g} s"
+        if self.configurator is not None and method == CONFIGURE:
+            self.configurator.hide(failure)

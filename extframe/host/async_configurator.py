@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..concurrency.async_threads import call_in_thread
-from ..errors import ExtframeError
 from ..protocol import CONFIGURE, Manifest
 from .configurator import Configurator
 
@@ -23,13 +22,8 @@ class AsyncConfigurator(Configurator):
 
     async def send_async(self, client: AsyncClient, request: Request | None, seconds: float | None = None) -> None:
         """Send settings, as `send` does."""
-        if request is None:
-            return
-        try:
+        if request is not None:
             await client.call_each(CONFIGURE, request.arguments, timeout=seconds)
-        except ExtframeError as failure:
-            request.hide(failure)
-            raise
 
     async def send_again_async(self, client: AsyncClient) -> None:
         """Send the settings to a plugin that waits for them, as `send_again` does."""

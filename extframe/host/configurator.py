@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import ExtframeError
 from ..protocol import CONFIGURE, Manifest
 from .settings import PluginSettings
 
@@ -25,13 +24,8 @@ class Configurator(PluginSettings):
         Raises:
             ExtframeError: of the call; RemoteError if the plugin refused them.
         """
-        if request is None:
-            return
-        try:
+        if request is not None:
             client.call_each(CONFIGURE, request.arguments, timeout=seconds)
-        except ExtframeError as failure:
-            request.hide(failure)
-            raise
 
     def send_again(self, client: Client) -> None:
         """Send the settings to a plugin that waits for them, as one does that restarted.

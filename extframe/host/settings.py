@@ -92,12 +92,6 @@ class Request:
     """What is sent to a plugin."""
 
     arguments: Mapping[str, Any] = field(repr=False)
-    secrets: tuple[str, ...] = field(repr=False)
-
-    def hide(self, failure: ExtframeError) -> None:
-        """Remove the values of settings from the error of a call."""
-        failure.message = redacted(failure.message, self.secrets)
-        failure.args = (failure.message,)
 
 
 class PluginSettings:
@@ -111,6 +105,7 @@ class PluginSettings:
     def __init__(self, manager: ManagerSettings, spec: Callable[[], PluginSpec]) -> None:
         self._manager = manager
         self._spec = spec
+        self._secrets: set[str] = set()  # every value that was sent: a call that is under way may have an older one
 
     @property
     def is_given(self) -> bool:
@@ -181,7 +176,13 @@ class PluginSettings:
             return None
         prepared = prepared or Prepared({}, {}, (f"PluginManager(settings={{{spec.name!r}: ...}})", ""), ())
         sent = self._read(prepared, known, strict=len(known) == len(manifest.settings))
-        return Request({"Settings": sent}, prepared.secrets)
+        self._secrets.update(prepared.secrets)
+        return Request({"Settings": sent})
+
+    def hide(self, failure: ExtframeError) -> None:
+        """Remove the values of settings from the error of a call. The client does this before observers get it."""
+        failure.message = redacted(failure.message, list(self._secrets))
+        failure.args = (failure.message,)
 
     def _read(self, prepared: Prepared, declared: Iterable[Declaration], *, strict: bool) -> dict[str, Any]:
         try:
