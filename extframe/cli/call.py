@@ -62,8 +62,8 @@ def call(ctx: click.Context, name: str, method: str, arguments: str | None, loca
     seconds says so. With -v, the address, the request, the response's status and headers, and the time of each phase
     are written to stderr.
 
-    A plugin that hosts start (--app) is called through the host that runs it. If there is none, it is started for the
-    call and stopped afterwards.
+    A plugin that hosts start (--app) is called through the running host. If no running host has started it, it is
+    started for the call and stopped afterwards.
     """
     if not _METHOD.fullmatch(method):
         expected = f"expected the wire name, EXTENSION_POINT.METHOD, such as {_similar(method) or 'VolumeDriver.List'}"

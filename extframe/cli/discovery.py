@@ -29,7 +29,7 @@ class PluginStatus:
     Args:
         name: its name.
         spec: the contents of its source; None if that cannot be used.
-        implements: its manifest; None if there was no handshake, or it failed.
+        implements: its manifest; None if no handshake was made, or it failed.
         error: why its source cannot be used, or why the handshake failed.
         versions: the versions of those extension points that are not in version 1 alone.
         settings: those for which the plugin takes settings.
@@ -46,7 +46,7 @@ class PluginStatus:
 
     @property
     def state(self) -> str:
-        """The state as in `extframe.host.plugin.State`; new, or that of its process, if there was no handshake."""
+        """The state as in `extframe.host.plugin.State`; new, or that of its process, if no handshake was made."""
         if self.error is not None:
             return "waiting" if self.hosted is not None and self.hosted.state == "waiting" else "failed"
         if self.implements is not None:

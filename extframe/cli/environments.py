@@ -27,7 +27,9 @@ def installer_options(command: Command) -> Command:
     """Add ``--find-links``, ``--offline`` and ``--installer``."""
     for option in (
         click.option(
-            "--installer", type=click.Choice(["uv", "pip"]), help="Use this one. Default: uv if there is one."
+            "--installer",
+            type=click.Choice(["uv", "pip"]),
+            help="Install with this one; by default uv if it is installed, else pip.",
         ),
         click.option("--offline", is_flag=True, help="Use only --find-links and what was downloaded before."),
         click.option(

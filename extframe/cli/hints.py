@@ -20,7 +20,7 @@ _LONGEST = 500  # characters of a command, which may contain a document
 
 
 class Hint(NamedTuple):
-    """What to do, in words without punctuation at the end, and the command that does so; "" if there is none."""
+    """What to do, in words without punctuation at the end, and the command that does so, or ""."""
 
     text: str
     command: str

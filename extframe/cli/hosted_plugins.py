@@ -59,7 +59,7 @@ class HostedPlugin:
 
     @property
     def spec(self) -> PluginSpec | None:
-        """Where a running host has it listen; None if there is none. A connection starts it."""
+        """Where a running host has it listen, or None. A connection starts it."""
         if self.report is None or self.config is None:
             return None
         from ..supervisor.process_environment import uid_of

@@ -61,7 +61,7 @@ def ls(
         plugins = list(activate_all(plugins, timeout))
     plugins = [plugin for plugin in plugins if filters.accepts(plugin)]
     if not plugins and (found.count or found.is_complete):
-        note("no plugin matches the filter" if found.count else f"no plugins in {_searched(location, found)}")
+        note("no plugin matches the filter" if found.count else _nothing_in(location, found))
     _write(ctx, plugins, "names" if quiet else output)
     for fault in found.faults:
         note(fault)
@@ -69,10 +69,11 @@ def ls(
         ctx.exit(ExitCode.FAILURE)
 
 
-def _searched(location: Location, found: FoundPlugins) -> str:
+def _nothing_in(location: Location, found: FoundPlugins) -> str:
     if location.engine is not None:
-        return f"Docker's engine at {location.engine} that are managed and enabled"
-    return ", ".join(each if os.path.isdir(each) else f"{each} (no such directory)" for each in found.directories)
+        return f"no managed plugins are enabled in Docker's engine at {location.engine}"
+    searched = (each if os.path.isdir(each) else f"{each} (no such directory)" for each in found.directories)
+    return f"no plugins in {', '.join(searched)}"
 
 
 def _write(ctx: click.Context, plugins: Sequence[PluginStatus], output: str) -> None:

@@ -69,7 +69,7 @@ def engine_option(command: Command) -> Command:
         is_flag=False,
         flag_value="",
         callback=_engine_address,
-        help="Look among the managed plugins of Docker's engine at ADDRESS; if omitted, at DOCKER_HOST or "
+        help="Use the managed plugins of Docker's engine at ADDRESS; if omitted, at DOCKER_HOST or "
         "unix:///var/run/docker.sock.",
     )(command)
 

@@ -38,7 +38,7 @@ class Program(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import a command; None if there is none of this name."""
+        """Import a command; None if it does not exist."""
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f".{name}", __package__), name)

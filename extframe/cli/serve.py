@@ -62,7 +62,9 @@ def _tcp(ctx: click.Context, parameter: click.Parameter, text: str | None) -> st
     callback=_tcp,
     help="Listen on TCP, without TLS, and write NAME.spec. Port 0 selects a free port.",
 )
-@click.option("--mode", default="660", show_default=True, callback=_mode, help="The file mode of the socket.")
+@click.option(
+    "--mode", metavar="MODE", default="660", show_default=True, callback=_mode, help="The file mode of the socket."
+)
 @click.option("--group", metavar="GROUP", help="The group of the socket.")
 @click.option(
     "--serialize", metavar="PARAMETER", help="Serialise calls with the same value of PARAMETER, such as name."

@@ -31,7 +31,7 @@ def test_ls_lists_the_enabled_plugins_of_the_engine(run, engine):
     engine.disable(SSHFS)
     result = run("ls", f"--engine={engine.address}")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert "no plugins in Docker's engine at" in result.stderr
+    assert result.stderr == f"extframe: no managed plugins are enabled in Docker's engine at {engine.address}\n"
 
 
 def test_inspect_shows_where_the_files_of_a_plugin_are_on_the_host(run, engine):
