@@ -161,6 +161,8 @@ class PluginEndpoint:
 
         Settings that the plugin repeats are removed.
         """
+        if self.configurator is not None and method == CONFIGURE:
+            self.configurator.hide(failure)
         if failure.method is None:
             failure.plugin, failure.method = self.plugin, method.lstrip("/")
             failure.address = (instance or self).address.text
@@ -170,5 +172,3 @@ class PluginEndpoint:
         if isinstance(failure, CallTimeout) and failure.timeout is None:
             failure.timeout = getattr(seconds, "timeout", seconds)  # of `Remaining`
             failure.message += f"; the timeout was {failure.timeout:g} s"
-        if self.configurator is not None and method == CONFIGURE:
-            self.configurator.hide(failure)

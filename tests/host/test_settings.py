@@ -404,6 +404,39 @@ def test_a_plugin_that_refuses_its_settings_is_quoted_without_their_values(host,
     assert plugin.received == []
 
 
+def test_observers_and_debug_lines_have_no_value_of_a_setting(short_path, caplog):
+    caplog.set_level(logging.DEBUG)
+    shown: list[str] = []
+
+    class Shows:
+        def call_started(self, call: Any) -> None:
+            shown.append(f"{call.method} {call!r} {call.headers}")
+
+        def call_ended(self, call: Any, outcome: Any) -> None:
+            shown.append(f"{call!r} {outcome} {outcome.error!s} {outcome.error!r} {outcome.request_head!r}")
+
+    arguments: dict[str, Any] = {"groups": (), "settings": {"copies": {"password": SECRET}}, "observers": [Shows()]}
+    with FakePlugin(short_path, "copies") as fake:
+        fake.answer("Plugin.Activate", {"Implements": ["Backup"], "Settings": ["Backup"]})
+        fake.answer("Plugin.Configure", Error(f"{json.dumps(SECRET)} is wrong"))
+        with (
+            PluginManager(LocalRegistry(short_path), **arguments) as pm,
+            pytest.raises(ActivationError, match="refused its settings"),
+        ):
+            pm.get("copies")
+
+        async def main() -> None:
+            async with extframe.AsyncPluginManager(LocalRegistry(short_path), **arguments) as pm:
+                with pytest.raises(ActivationError, match="refused its settings"):
+                    await pm.get("copies")
+
+        asyncio.run(main())
+    seen = "\n".join(shown)
+    assert seen.count('"***" is wrong') == 4  # the text and the repr of each error
+    assert caplog.text.count("Plugin.Configure on plugin 'copies'") == 2
+    assert "horse" not in seen + caplog.text
+
+
 def test_a_plugin_that_a_handler_refuses_gets_no_settings(short_path, host):
     class Refuse:
         @extframe.hookimpl
