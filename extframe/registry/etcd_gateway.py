@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -24,19 +24,23 @@ _PORT = 2379
 _SCHEMES = {"etcd": "tcp", "etcds": "https"}
 
 
+Number = Annotated[str, msgspec.Meta(pattern="^-?[0-9]{1,20}$")]
+"""An integer as the gateway sends it: as text, because JSON has no integers of 64 bits."""
+
+
 class Header(msgspec.Struct):
-    """What comes with every response. Numbers are text, as JSON has no integers of 64 bits."""
+    """What comes with every response."""
 
     cluster_id: str = ""
-    revision: str = "0"
+    revision: Number = "0"
 
 
 class KeyValue(msgspec.Struct):
-    """A key and its value, both base64."""
+    """A key and its value, which are base64 in JSON."""
 
-    key: str
-    value: str = ""
-    mod_revision: str = "0"
+    key: bytes
+    value: bytes = b""
+    mod_revision: Number = "0"
 
 
 class Page(msgspec.Struct):
@@ -148,8 +152,8 @@ class EtcdGateway:
         """
         request = {"key": encode(prefix), "range_end": encode(end_of(prefix)), "limit": str(PAGE)}
         pages = [self.call("kv/range", request, Page)]
-        while pages[-1].more:
-            request["key"] = base64.b64encode(base64.b64decode(pages[-1].kvs[-1].key) + b"\0").decode()
+        while pages[-1].more and pages[-1].kvs:
+            request["key"] = base64.b64encode(pages[-1].kvs[-1].key + b"\0").decode()
             request["revision"] = pages[0].header.revision
             pages.append(self.call("kv/range", request, Page))
         return pages
@@ -204,11 +208,6 @@ def read_line(line: bytes) -> WatchResult:
 def encode(key: str) -> str:
     """Return a key as the gateway expects it."""
     return base64.b64encode(key.encode()).decode()
-
-
-def decode(key: str) -> str:
-    """Return a key that the gateway sent."""
-    return base64.b64decode(key).decode(errors="replace")
 
 
 def end_of(prefix: str) -> str:

@@ -7,6 +7,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -18,7 +19,7 @@ from ..concurrency.threads import start
 from ..errors import ExtframeError, SpecError
 from ..logs import get_logger
 from ..protocol import Address, Endpoint, TLSConfig, check_name
-from .etcd_gateway import EtcdGateway, EtcdURL, encode
+from .etcd_gateway import EtcdGateway, EtcdURL, Number, encode
 from .etcd_table import value_of
 
 TTL = 15.0  # seconds
@@ -28,14 +29,15 @@ logger = get_logger(__name__)
 
 
 class _Lease(msgspec.Struct):
-    """What etcd says about a lease. Numbers are text; a lease that has ended has no TTL."""
+    """What etcd says about a lease. One that has ended has no TTL."""
 
-    id: str = msgspec.field(default="0", name="ID")
-    ttl: str = msgspec.field(default="0", name="TTL")
+    # Not 0: a key with that lease would stay for good.
+    id: Annotated[str, msgspec.Meta(pattern="^-?[1-9][0-9]{0,18}$")] = msgspec.field(name="ID")
+    ttl: Number = msgspec.field(default="0", name="TTL")
 
 
 class _Kept(msgspec.Struct):
-    result: _Lease = msgspec.field(default_factory=_Lease)
+    result: _Lease
 
 
 class EtcdRegistrar:
@@ -80,7 +82,8 @@ class EtcdRegistrar:
         self._ended = Event()
         self._name = ""  # of the plugin; "" before it is announced
         self._endpoint: Endpoint
-        self._lease = ""  # "" while the instance is not announced
+        self._lease = ""  # "" while there is none
+        self._is_put = False  # whether the key has the lease and the endpoint
         self._error: ExtframeError | None = None
 
     def __repr__(self) -> str:
@@ -105,10 +108,10 @@ class EtcdRegistrar:
         """Mark the instance as draining: hosts call it only if no other is left."""
         if not self._name:
             return
-        self._endpoint = replace(self._endpoint, draining=True)
-        with suppress(ExtframeError), self._lock:  # the thread reports what etcd says
+        with suppress(ExtframeError), self._lock:  # the thread tries again, and reports what etcd says
+            self._endpoint, self._is_put = replace(self._endpoint, draining=True), False
             if self._lease:
-                self._put(self._lease)
+                self._put()
 
     def withdraw(self) -> None:
         """Revoke the lease, which removes the key."""
@@ -135,7 +138,9 @@ class EtcdRegistrar:
                 if self._ended.is_set():
                     return True
                 if not self._lease or not self._renew():
-                    self._announce()
+                    self._grant()
+                if not self._is_put:
+                    self._put()
         except ExtframeError as error:
             self._report(error)
             return False
@@ -151,16 +156,17 @@ class EtcdRegistrar:
         logger.warning("plugin %r lost its lease in etcd at %s and is announced again", self._name, self._url)
         return False
 
-    def _announce(self) -> None:
+    def _grant(self) -> None:
         granted = self._gateway.call("lease/grant", {"TTL": str(round(self._ttl)), "ID": "0"}, _Lease, idempotent=False)
-        self._put(granted.id)
-        self._lease = granted.id
-        logger.info("plugin %r is announced in etcd at %s: %s", self._name, self._url, self._endpoint.address)
+        self._lease, self._is_put = granted.id, False
 
-    def _put(self, lease: str) -> None:
+    def _put(self) -> None:
         key = encode(_key(self._url.prefix, self._name, self._endpoint.address))
         value = base64.b64encode(value_of(self._endpoint)).decode()
-        self._gateway.call("kv/put", {"key": key, "value": value, "lease": lease}, msgspec.Raw)
+        self._gateway.call("kv/put", {"key": key, "value": value, "lease": self._lease}, msgspec.Raw)
+        self._is_put = True
+        act = "draining" if self._endpoint.draining else "announced"
+        logger.info("plugin %r is %s in etcd at %s: %s", self._name, act, self._url, self._endpoint.address)
 
     def _report(self, error: ExtframeError) -> None:
         before, self._error = self._error, error

@@ -6,15 +6,15 @@ value ``{"Op": 0, "Addr": "10.0.0.7:7070", "Metadata": {"zone": "eu-1"}}``.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Hashable, Iterable
 
 import msgspec
 
+from ..concurrency.locks import signal_safe_lock
 from ..errors import SpecError
 from ..logs import get_logger
 from ..protocol import Address, Endpoint, PluginSpec, TLSConfig, is_name
-from .etcd_gateway import KeyValue, decode
+from .etcd_gateway import KeyValue
 
 logger = get_logger(__name__)
 
@@ -51,6 +51,7 @@ class EtcdTable:
         self._tls = tls
         self._plugins: dict[str, dict[str, tuple[str, Endpoint]]] = {}  # by name and key: the revision, the instance
         self._specs: dict[str, PluginSpec] = {}
+        self._lock = signal_safe_lock()  # else a spec that is made during a change would be kept after it
 
     def __len__(self) -> int:
         return len(self._plugins)
@@ -62,19 +63,25 @@ class EtcdTable:
     def spec(self, name: str) -> PluginSpec | None:
         """Return where the instances of a plugin listen; None if there are none."""
         spec = self._specs.get(name)
-        if spec is None and (found := self._plugins.get(name)) is not None:
-            entries = sorted(found.items())
-            endpoints = tuple(dict.fromkeys(endpoint for _, (_, endpoint) in entries))
-            spec = self._specs[name] = PluginSpec(
-                name,
-                endpoints[0].address,
-                endpoints[0].tls,
-                source=f"{self._source}/{name}",
-                stamp=tuple((key, revision) for key, (revision, _) in entries),
-                peer_uids=frozenset(),
-                endpoints=endpoints,
-            )
+        if spec is None:
+            with self._lock:
+                found = self._plugins.get(name)
+                if found is not None:
+                    spec = self._specs[name] = self._made(name, found)
         return spec
+
+    def _made(self, name: str, found: dict[str, tuple[str, Endpoint]]) -> PluginSpec:
+        entries = sorted(found.items())
+        endpoints = tuple(dict.fromkeys(endpoint for _, (_, endpoint) in entries))
+        return PluginSpec(
+            name,
+            endpoints[0].address,
+            endpoints[0].tls,
+            source=f"{self._source}/{name}",
+            stamp=tuple((key, revision) for key, (revision, _) in entries),
+            peer_uids=frozenset(),
+            endpoints=endpoints,
+        )
 
     def stamp(self, name: str) -> Hashable:
         """Return what changes with the instances of a plugin; None if there are none."""
@@ -86,39 +93,44 @@ class EtcdTable:
         new = EtcdTable(self._prefix, self._source, self._tls)
         for each in found:
             new.put(each)
-        self._plugins, self._specs = new._plugins, {}
+        with self._lock:
+            self._plugins, self._specs = new._plugins, {}
 
     def put(self, found: KeyValue) -> None:
         """Add or change an instance. One whose value cannot be used is logged and removed."""
-        key = decode(found.key)
+        key = _text(found.key)
         name = self._name_of(key)
         if name is None:
             return
         try:
             endpoint = self._endpoint(found.value)
-        except (msgspec.DecodeError, SpecError, ValueError) as wrong:
+        except (msgspec.DecodeError, SpecError, ValueError, RecursionError) as wrong:
             logger.warning("%s: the key %s is ignored: %s", self._source, key, wrong)
             self.remove(found)
             return
-        self._plugins.setdefault(name, {})[key] = found.mod_revision, endpoint
-        self._specs.pop(name, None)
+        with self._lock:
+            self._plugins.setdefault(name, {})[key] = found.mod_revision, endpoint
+            self._specs.pop(name, None)
 
     def remove(self, found: KeyValue) -> None:
         """Remove an instance."""
-        key = decode(found.key)
+        key = _text(found.key)
         name = self._name_of(key)
-        instances = self._plugins.get(name) if name is not None else None
-        if instances is not None and name is not None and instances.pop(key, None) is not None:
-            self._specs.pop(name, None)
-            if not instances:
-                del self._plugins[name]
+        if name is None:
+            return
+        with self._lock:
+            instances = self._plugins.get(name, {})
+            if instances.pop(key, None) is not None:
+                self._specs.pop(name, None)
+                if not instances:
+                    del self._plugins[name]
 
     def _name_of(self, key: str) -> str | None:
         name, slash, _ = key.removeprefix(self._prefix).partition("/")
         return name if slash and is_name(name) else None
 
-    def _endpoint(self, value: str) -> Endpoint:
-        found = msgspec.json.decode(base64.b64decode(value), type=Value)
+    def _endpoint(self, value: bytes) -> Endpoint:
+        found = msgspec.json.decode(value, type=Value)
         meta = _metadata(found.metadata)
         address = found.addr
         if "://" not in address:
@@ -128,6 +140,10 @@ class EtcdTable:
             parsed = Address.parse(f"https://{parsed.authority}")
         tls = self._tls if parsed.tls else None
         return Endpoint(str(parsed), tls, meta.zone, max(1, meta.weight), meta.draining)
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="replace")
 
 
 def _metadata(raw: msgspec.Raw) -> Metadata:
