@@ -111,8 +111,9 @@ class Failover:
     def wait_after(self, failure: TransportError, now: float, *, moved: bool = False) -> float | None:
         """Return the seconds to wait before the next attempt, or None if there is none; see `Attempts.wait_after`."""
         self._count += 1
-        self._end()
-        if not self._record_failure(failure, now) or now >= self.deadline or self._only is not None:
+        is_gone = self._record_failure(failure, now)
+        self.abandon()
+        if not is_gone or now >= self.deadline or self._only is not None:
             return None
         is_unsent = not isinstance(failure, ConnectionLost)
         if not is_unsent and not self._idempotent:
@@ -141,7 +142,6 @@ class Failover:
     def follow(self) -> None:
         """Record that the request of a stream that follows was sent; see `Attempts.follow`."""
         self.abandon()
-        self._is_probe = False
         self._count = 0
 
     def succeed(self) -> None:
@@ -168,9 +168,13 @@ class Failover:
         return True
 
     def abandon(self) -> None:
-        """Record that the call has ended."""
-        self._end()
+        """Record that the attempt, or the call, has ended."""
+        if self._is_counted:
+            self._is_counted = False
+            if self.instance.calls:  # not in a child that was forked during the call
+                self.instance.calls.pop()
         if self._is_probe:
+            self._is_probe = False
             self.instance.circuit.end_probe()
 
     @property
@@ -192,12 +196,6 @@ class Failover:
         self._tried.add(instance)
         instance.calls.append(None)
         self._is_counted = True
-
-    def _end(self) -> None:
-        if self._is_counted:
-            self._is_counted = False
-            if self.instance.calls:  # not in a child that was forked during the call
-                self.instance.calls.pop()
 
     def _record_failure(self, failure: TransportError, now: float) -> bool:
         """Record a failure of the instance; return whether another one may be called."""

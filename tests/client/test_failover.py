@@ -243,6 +243,24 @@ def test_the_circuit_breaker_is_that_of_an_instance():
     assert not a.circuit.is_open
 
 
+def test_a_probe_that_fails_over_lets_the_next_probe_through():
+    plugin = plugin_of(A, B, breaker=Breaker(failures=1, initial_delay=5.0, max_delay=600.0))
+    instances = plugin.instances
+    assert instances is not None
+    for instance in instances:
+        instance.circuit.record_failure(refused(), 0.0, 0.0, is_probe=False, responses=0)
+        instances.leave_out(instance, 0.0)
+    attempts = Failover(plugin, "VolumeDriver.Get", 10.0, True, 8.0)
+    probed = attempts.instance
+    (other,) = {*instances} - {probed}
+    instances.record_handshake(other, MANIFEST, 8.0)
+    assert attempts.wait_after(refused(), 9.0) == 0.0
+    assert attempts.instance is other
+    attempts.succeed()
+    assert probed.circuit.next_try == pytest.approx(19.0)
+    assert probed.circuit.admit(19.0)
+
+
 # --- real servers, both kinds of client ---------------------------------------------------------------
 
 
