@@ -133,6 +133,8 @@ class Failover:
 
     def give_up(self, failure: TransportError, now: float) -> None:
         """Record that the call failed, and add to ``failure`` what it was about."""
+        if not self._count:  # a stream that follows: its request was sent
+            self._record_failure(failure, now)
         if self._count > 1:
             failure.message += (
                 f"; {self._count} attempts at {len(self._instances)} instances in {now - self._started:.1f} s"

@@ -33,6 +33,7 @@ from extframe import (
 from extframe.client.endpoint import PluginEndpoint
 from extframe.client.failover import Failover
 from extframe.client.instances import Instance, Instances
+from extframe.client.stream_rules import StreamRules
 
 A, B, C = (Endpoint(f"tcp://h:{port}") for port in (1, 2, 3))
 MANIFEST = Manifest(("VolumeDriver",))
@@ -259,6 +260,19 @@ def test_a_probe_that_fails_over_lets_the_next_probe_through():
     attempts.succeed()
     assert probed.circuit.next_try == pytest.approx(19.0)
     assert probed.circuit.admit(19.0)
+
+
+def test_a_stream_that_is_lost_before_its_response_counts_against_its_instance():
+    plugin = plugin_of(A, B, breaker=Breaker(failures=1))
+    attempts = Failover(plugin, "LogDriver.ReadLogs", 10.0, False, 1.0)
+    rules = StreamRules(11.0, 10.0, follow=True, attempts=attempts)
+    rules.record_sent()
+    assert attempts.instance.outstanding == 0
+    lost = ConnectionLost("lost")
+    rules.record_failure(lost, 500.0)
+    assert lost.address == attempts.instance.endpoint.address
+    assert attempts.instance.circuit.is_open
+    assert not attempts.instance.is_ready
 
 
 # --- real servers, both kinds of client ---------------------------------------------------------------
