@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from ..concurrency.tasks import done_by
+from ..concurrency.tasks import done_by_all
 from ..errors import ExtframeError, TransportError
 from .async_transport import AsyncTransport
 from .base import BaseClient
@@ -149,8 +149,7 @@ class AsyncClientBase(BaseClient):
             self._begin_handshake(instance)
         under_way = list(self._handshakes.values())
         for until in (min(deadline, monotonic() + GRACE), deadline):
-            for task in under_way:
-                await done_by(task, until)
+            await done_by_all(under_way, until)
             if instances.is_any_ready:
                 break
         return joint_manifest(instances)

@@ -292,9 +292,7 @@ class Instances:
         manifests = [each.manifest for each in everyone if each.manifest is not None]
         self.manifest = _union(manifests) if manifests else None
         for each in everyone:
-            each.points = (
-                None if each.manifest is None or self.manifest is None else _points(each.manifest, self.manifest)
-            )
+            each.points = _points(each.manifest, self.manifest)
         self._differ = any(each.lacks for each in everyone) or len({each.points for each in everyone}) > 1
         ready = [each for each in everyone if each.is_ready]
         tiers = (

@@ -22,14 +22,14 @@ async def done_by(future: asyncio.Future[Any], deadline: float) -> bool:
         deadline: a ``time.monotonic()`` value.
     """
     if not future.done():
-        await asyncio.wait({future}, timeout=None if deadline == math.inf else left(deadline))
+        await done_by_all({future}, deadline)
     return future.done()
 
 
 async def done_by_all(futures: Collection[asyncio.Future[Any]], deadline: float) -> None:
     """Wait until futures or tasks are done, or a ``time.monotonic()`` deadline has passed; they continue then."""
     if futures:
-        await asyncio.wait(futures, timeout=left(deadline))
+        await asyncio.wait(futures, timeout=None if deadline == math.inf else left(deadline))
 
 
 async def result_by(future: asyncio.Future[T], deadline: float) -> T:
