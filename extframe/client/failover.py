@@ -106,6 +106,7 @@ class Failover:
         self._count = 0  # of failed attempts
         self._tried: set[Instance] = set()
         self._is_counted = False
+        self._is_probe = False
         self._begin(only or self._next(now), now)
 
     def wait_after(self, failure: TransportError, now: float, *, moved: bool = False) -> float | None:
