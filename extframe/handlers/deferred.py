@@ -17,10 +17,12 @@ class DeferredHandlers(Generic[E]):
 
     Args:
         load: imports entry points, registers their handlers and returns these. It isolates failures.
-        loaded: is called with each handler that was registered, while no lock is held.
+        loaded: is called with the hook and each handler that was registered, while no lock is held.
     """
 
-    def __init__(self, load: Callable[[Sequence[E]], Sequence[object]], loaded: Callable[[object], object]) -> None:
+    def __init__(
+        self, load: Callable[[Sequence[E]], Sequence[object]], loaded: Callable[[str, object], object]
+    ) -> None:
         self._load = load
         self._loaded = loaded
         self._pending: dict[str, list[E]] = {}
@@ -69,4 +71,4 @@ class DeferredHandlers(Generic[E]):
                 finally:
                     self._loading.discard(hook)
         for handler in handlers:
-            self._loaded(handler)
+            self._loaded(hook, handler)

@@ -253,9 +253,9 @@ class HookManager(MarkedManager):
         with self._lock:
             return self._register(handler, name)
 
-    def _deferred_added(self, handler: object) -> None:
-        """React to a handler that was imported for one hook and has others, too."""
-        if len(self.get_hookcallers(handler) or ()) > 1:
+    def _deferred_added(self, hook: str, handler: object) -> None:
+        """React to a handler that was imported for one hook and has others, be it in addition or instead."""
+        if any(caller.name != hook for caller in self.get_hookcallers(handler) or ()):
             self._handler_added(handler)
 
     def _refusal(self, entry: EntryPoint) -> str | None:

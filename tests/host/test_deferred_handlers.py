@@ -14,7 +14,16 @@ import pytest
 from faultserver import eventually
 from packages import install
 
-from extframe import AsyncPluginManager, CallTimeout, LocalRegistry, PluginLoadWarning, PluginManager, VolumeDriver
+from extframe import (
+    ActivationVetoed,
+    AsyncPluginManager,
+    AsyncVolumeDriver,
+    CallTimeout,
+    LocalRegistry,
+    PluginLoadWarning,
+    PluginManager,
+    VolumeDriver,
+)
 from extframe.handlers import entry_importer
 from extframe.handlers.entry_points import EntryPoint
 from extframe.testing import FakePlugin
@@ -268,6 +277,34 @@ def test_lifecycle_hooks_are_imported_at_their_first_event_and_vetoes_at_once(
             assert eventually(lambda: len(seen) == 2)
     assert seen == [("plugin_activating", "photos"), ("plugin_activated", "photos")]
     assert site.imported() == ["on_plugin_activating", "on_plugin_activated"]
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_veto_in_the_group_of_another_hook_counts_once_it_is_imported(
+    site: Site, photos: LocalRegistry, is_async: bool
+) -> None:
+    source = """
+        import extframe
+
+        @extframe.hookimpl
+        def plugin_activating(name):
+            raise PermissionError(f"{name} is not trusted")
+    """.replace("{name}", "{{name}}")
+    site.put("volume_driver", "misplaced", source)
+
+    async def use_async() -> None:
+        async with AsyncPluginManager(photos) as pm:
+            held = await pm.driver("photos", AsyncVolumeDriver)
+            with pytest.raises(ActivationVetoed, match="photos is not trusted"):
+                await held.list()
+
+    if is_async:
+        asyncio.run(use_async())
+        return
+    with PluginManager(photos) as pm:
+        held = pm.driver("photos", VolumeDriver)  # which imports it
+        with pytest.raises(ActivationVetoed, match="photos is not trusted"):
+            held.list()
 
 
 def test_a_misspelt_hook_is_reported_when_the_manager_is_created(site: Site) -> None:
