@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,26 +54,28 @@ def find_plugins(location: Location, accepts: Callable[[str], bool] = lambda nam
         names, unreadable = location.source.scan(), {}
     plugins = find_all(location.source, filter(accepts, names))
     hosted = location.hosted
-    started, refused = ({}, None) if hosted is None else _hosted(hosted, accepts)
-    found = [*(each for each in plugins if each.name not in started), *started.values()]
+    started, refused = ([], None) if hosted is None else _names_of(hosted)
+    hosted_plugins = () if hosted is None else _look(hosted, filter(accepts, started))
+    found = {plugin.name: plugin for plugin in (*plugins, *hosted_plugins)}
     return FoundPlugins(
-        sorted(found, key=lambda plugin: plugin.name),
+        [found[name] for name in sorted(found)],
         _directories(location, hosted),
-        len(names) + len(started),
+        len({*names, *started}),
         unreadable,
         refused,
     )
 
 
-def _hosted(
-    hosted: HostedPlugins, accepts: Callable[[str], bool]
-) -> tuple[dict[str, PluginStatus], ExtframeError | None]:
+def _names_of(hosted: HostedPlugins) -> tuple[list[str], ExtframeError | None]:
     try:
-        names = hosted.scan()
+        return hosted.scan(), None
     except ExtframeError as refused:
-        return {}, refused
-    found = (hosted.look(name) for name in names if accepts(name))
-    return {plugin.name: status_of(plugin) for plugin in found if plugin is not None}, None
+        return [], refused
+
+
+def _look(hosted: HostedPlugins, names: Iterable[str]) -> Iterator[PluginStatus]:
+    found = map(hosted.look, names)
+    return (status_of(plugin) for plugin in found if plugin is not None)
 
 
 def _directories(location: Location, hosted: HostedPlugins | None) -> list[str]:

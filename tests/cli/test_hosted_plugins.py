@@ -43,6 +43,7 @@ def test_without_a_running_host_plugins_are_listed_and_started_only_for_a_call(r
     assert listed["photos"]["source"] == str(plugins.directory / "photos.toml")
     assert (listed["photos"]["address"], listed["photos"]["pid"], listed["photos"]["environment"]) == (None, None, None)
     assert "key 'comand' is unknown" in listed["bad"]["reason"]
+    assert run("ls", *place, "--filter", "name=films").stderr == "extframe: no plugin matches the filter\n"
     shown = run("inspect", "photos", *place)
     assert (shown.exit_code, "state         idle" in shown.stdout) == (0, True)
 
