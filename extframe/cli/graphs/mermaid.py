@@ -37,7 +37,7 @@ def as_mermaid(graph: Graph) -> str:
     links = [str(number) for number, edge in enumerate(graph.edges) if failed & set(edge)]
     lines += [f"  {_STYLE}", f"  {_QUIET}"]
     lines += [f"  class {','.join(sorted(failed))} failed"] if failed else []
-    quiet = [node.id for node in graph.nodes if node.state.startswith("no ") or node.state == "blocked"]
+    quiet = [node.id for node in graph.nodes if node.is_quiet]
     lines += [f"  class {','.join(quiet)} quiet"] if quiet else []
     lines += [f"  linkStyle {','.join(links)} stroke:#c62828"] if links else []
     return "\n".join(lines) + "\n"

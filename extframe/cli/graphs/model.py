@@ -41,6 +41,11 @@ class Node:
         """Whether it is to be shown in red."""
         return self.state == FAILED
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is called through it, so that it is drawn with a dashed line."""
+        return self.state.startswith("no ") or self.state == "blocked"
+
 
 @dataclass
 class Graph:

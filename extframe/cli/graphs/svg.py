@@ -103,7 +103,7 @@ def _edge(source: _Box, target: _Box, *nodes: Node) -> str:
 
 
 def _node(node: Node, box: _Box) -> str:
-    kind = "quiet" if node.state.startswith("no ") or node.state == "blocked" else node.state or "plain"
+    kind = "quiet" if node.is_quiet else node.state or "plain"
     whole = escape("\n".join(map(printable, filter(None, [node.name, node.state, node.detail]))))
     texts = "".join(
         f'<text class="line{number}" x="{box.x + 8:.0f}" y="{box.y + 18 + number * _LINE:.0f}">{escape(line)}</text>'
