@@ -29,12 +29,12 @@ class LogLifecycle:
     """Makes a named pipe as the engine does and writes a line. The plugin may keep the line."""
 
     def __init__(self, client: RawClient, options: LifecycleOptions) -> None:
+        require_unix("a log driver's lifecycle check")
         self._calls = DriverCalls(client, "LogDriver")
         name = f"extframe-check-{token_hex(8)}"
         self._info = LogInfo(container_id=token_hex(32), container_name=f"/{name}", config=dict(options.options))
         self._directory = tempfile.mkdtemp(prefix="extframe-check-")
         self._pipe = os.path.join(self._directory, token_hex(32))
-        require_unix("a log driver's lifecycle check")
         os.mkfifo(self._pipe, 0o700)
         self._end = os.open(self._pipe, os.O_RDWR | OPEN_AT_ONCE)  # the engine holds both ends, too
         self.started = False
