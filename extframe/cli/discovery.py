@@ -103,8 +103,12 @@ def find_all(registry: Registry, names: Iterable[str]) -> list[PluginStatus]:
     return [status for status in found if status is not None]
 
 
-def status_of(plugin: HostedPlugin) -> PluginStatus:
-    """Return the status of a plugin that hosts start, as it is without a handshake."""
+def status_of(plugin: HostedPlugin | PluginSpec) -> PluginStatus:
+    """Return the status of a plugin as it is without a handshake."""
+    from ..protocol import PluginSpec
+
+    if isinstance(plugin, PluginSpec):
+        return PluginStatus(plugin.name, plugin)
     return PluginStatus(plugin.name, plugin.spec if plugin.runs else None, error=plugin.error, hosted=plugin)
 
 

@@ -43,10 +43,7 @@ def inspect(name: str, location: Location, timeout: float, output: str) -> None:
     is shown too; the exit code says why it did not. A plugin that hosts start is shown with its process and its
     environment, and is not started.
     """
-    from ..protocol import PluginSpec
-
-    found = find_target(location, name)
-    status = PluginStatus(found.name, found) if isinstance(found, PluginSpec) else status_of(found)
+    status = status_of(find_target(location, name))
     with progress_line(f"waiting for {name} to answer the handshake", delay=2.0, limit=timeout):
         (plugin,) = activate_all([status], timeout)
     tls = asdict(plugin.spec.tls) if plugin.spec and plugin.spec.tls else None

@@ -73,16 +73,13 @@ def methods_of(location: Location, target: str | None) -> Iterator[str]:
 def _implements(location: Location, target: str | None) -> tuple[str, ...] | None:
     import click
 
-    from ..protocol import PluginSpec
-    from .discovery import PluginStatus, activate_all, status_of
+    from .discovery import activate_all, status_of
 
     logging.getLogger("extframe").addHandler(logging.NullHandler())
     try:
         if target is None:
             return None
-        found = find_target(location, target)
-        status = PluginStatus(target, found) if isinstance(found, PluginSpec) else status_of(found)
-        (plugin,) = activate_all([status], _HANDSHAKE)
+        (plugin,) = activate_all([status_of(find_target(location, target))], _HANDSHAKE)
     except (ExtframeError, click.UsageError):  # a message would garble the line that is being edited
         return None
     return plugin.implements
