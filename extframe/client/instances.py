@@ -196,6 +196,8 @@ class Instances:
             now: the time.
             everyone: whether those that are left out are due before their time.
         """
+        if self._forks != connection.forks():
+            self._forget_parent()
         with self._lock:
             found = [
                 each

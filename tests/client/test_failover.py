@@ -141,14 +141,16 @@ def test_calls_go_to_the_instances_that_have_the_method_or_the_version():
     assert len(seen) == changes + 2
 
 
-def test_a_forked_child_forgets_the_calls_and_handshakes_of_its_parent():
+@pytest.mark.parametrize("begins_with_a_call", [True, False])
+def test_a_forked_child_forgets_the_calls_and_handshakes_of_its_parent(begins_with_a_call):
     instances = Instances([A, B])
     _, b = instances.due(0.0)
     instances.record_handshake(b, MANIFEST, 0.0)
     b.calls.append(None)
     pid = os.fork()
     if pid == 0:
-        instances.choose("VolumeDriver.List")
+        if begins_with_a_call:
+            instances.choose("VolumeDriver.List")
         os._exit(10 * len(instances.due(0.0)) + b.outstanding)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 10
     assert instances.due(0.0) == []
