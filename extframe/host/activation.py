@@ -18,7 +18,8 @@ from .approval import Approver
 from .dispatch import Dispatcher
 from .lifecycle import State
 from .plugin import Plugin
-from .plugin_base import PluginListener, point_of
+from .plugin_base import point_of
+from .plugin_contracts import PluginListener
 from .plugin_table import Events, PluginTable
 from .registry_access import RegistryAccess
 from .settings import ManagerSettings

@@ -12,7 +12,7 @@ from ..handlers.hook_context import HookContext
 from ..protocol import Manifest
 from .approval_rules import HOOK, ApprovalRules, call_failure, is_checked, require_call
 from .plugin import Plugin
-from .plugin_base import Approval
+from .plugin_contracts import Approval
 
 
 class Approver(ApprovalRules[HookCalls]):

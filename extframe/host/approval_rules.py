@@ -25,7 +25,7 @@ from ..handlers.hook_context import HookContext
 from ..handlers.hooks import is_lifecycle_hook
 from ..protocol import Manifest, PluginSpec
 from ..text import cut, printable, text_of
-from .plugin_base import Approval
+from .plugin_contracts import Approval
 from .plugin_errors import left_out_error
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ from .async_plugin import AsyncPlugin
 from .async_registry_access import AsyncRegistryAccess
 from .lifecycle import State
 from .pauses import SUSPECT_GRACE
-from .plugin_base import PluginListener, point_of
+from .plugin_base import point_of
+from .plugin_contracts import PluginListener
 from .plugin_table import PluginTable
 from .registry_access import RegistryAccess
 from .settings import ManagerSettings

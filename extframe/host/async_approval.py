@@ -14,7 +14,7 @@ from ..handlers.hook_context import HookContext
 from ..protocol import Manifest
 from .approval_rules import HOOK, ApprovalRules, call_failure, is_checked, require_call
 from .async_plugin import AsyncPlugin
-from .plugin_base import Approval
+from .plugin_contracts import Approval
 from .plugin_errors import closed_error
 
 

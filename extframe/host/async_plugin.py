@@ -17,7 +17,8 @@ from ..errors import ExtframeError
 from ..protocol import Manifest, PluginSpec
 from .async_configurator import AsyncConfigurator
 from .lifecycle import State, Turn
-from .plugin_base import Approval, PluginBase, PluginListener, driver_of, handshake_time, where
+from .plugin_base import PluginBase, driver_of, handshake_time, where
+from .plugin_contracts import Approval, PluginListener
 from .plugin_errors import cause_of, closed_error, is_own_error
 from .settings import ManagerSettings, Prepared
 

@@ -16,7 +16,8 @@ from ..interface.declarations import Interface
 from ..protocol import ACTIVATE, Manifest, PluginSpec
 from .configurator import Configurator
 from .lifecycle import State, Turn
-from .plugin_base import Approval, PluginBase, PluginListener, driver_of, handshake_time, where
+from .plugin_base import PluginBase, driver_of, handshake_time, where
+from .plugin_contracts import Approval, PluginListener
 from .plugin_errors import cause_of
 from .settings import ManagerSettings, Prepared
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast
 
 from ..concurrency.deadlines import Remaining, left
 from ..errors import (
@@ -22,8 +21,9 @@ from ..errors import (
 from ..interface.declarations import Declaration, Interface, declaration
 from ..interface.versions import highest_common, no_common_version
 from ..logs import get_logger
-from ..protocol import ACTIVATE, Endpoint, Manifest, PluginSpec, TLSConfig, hook_name
+from ..protocol import ACTIVATE, Manifest, PluginSpec, hook_name
 from .lifecycle import Lifecycle, State, Turn
+from .plugin_contracts import AnyClient, PluginListener
 from .plugin_errors import (
     activation_error,
     cause_of,
@@ -35,82 +35,19 @@ from .plugin_errors import (
 from .settings import PluginSettings
 
 if TYPE_CHECKING:
-    from ..client.endpoint import PluginEndpoint
     from ..handlers.hook_claims import HookRecord
     from ..interface.async_interface import AsyncInterface
     from .manifest_cache import ManifestCache
 else:
     from ..concurrency.late_types import late
 
-    PluginEndpoint = late("extframe.client.endpoint", "PluginEndpoint")
     AsyncInterface = late("extframe.interface.async_interface", "AsyncInterface")
     ManifestCache = late("extframe.host.manifest_cache", "ManifestCache")
 
 logger = get_logger(f"{__package__}.plugin")  # one logger for the states of plugins, in both kinds of host
 
 
-class AnyClient(Protocol):
-    """What a plugin needs of its client, be it for threads or for tasks."""
-
-    def retarget(
-        self,
-        address: str,
-        *,
-        tls: TLSConfig | None = None,
-        peer_uids: Collection[int] | None = None,
-        endpoints: Sequence[Endpoint] = (),
-    ) -> None:
-        """Call the plugin at another address, or other instances of it, from now on."""
-
-    endpoint: PluginEndpoint
-    """What is shared by the clients of the plugin."""
-
-    manifest: Manifest | None
-    """The response to the last handshake, for drivers."""
-
-    paths: Sequence[tuple[str, str]]
-    """Where directories of the plugin are on the host, for drivers."""
-
-    @property
-    def last_error(self) -> Exception | None:
-        """Why the circuit breaker is open; None if it is closed."""
-
-    @property
-    def next_try(self) -> float | None:
-        """When the circuit breaker lets a call through, a ``time.monotonic()`` value; None if it is closed."""
-
-
 C = TypeVar("C", bound=AnyClient)
-
-
-class PluginListener(Protocol):
-    """What a plugin reports to, and asks, its owner."""
-
-    def state_changed(self, plugin: Any, state: State, reason: str) -> object:
-        """Handle a new state. Called under the plugin's lock, so that changes arrive in order; returns at once."""
-
-    @property
-    def explains(self) -> bool:
-        """Whether the registry explains failures."""
-
-    def why(self, spec: PluginSpec, failure: Exception) -> str | None:
-        """Return the registry's reason for a failure, as the predicate of a sentence; may take a moment."""
-
-    def planned_try(self, name: str) -> float | None:
-        """Return when a watch activates a failed plugin again, a ``time.monotonic()`` value, or None."""
-
-
-@dataclass(frozen=True)
-class Approval:
-    """As what a plugin may be used.
-
-    Args:
-        manifest: its manifest, without the extension points that handlers left out.
-        left_out: those, each with the handler that left it out.
-    """
-
-    manifest: Manifest
-    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def point_of(point: str | type[Interface] | type[AsyncInterface]) -> str:
