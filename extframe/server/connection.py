@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Keep the connection open for the response if the client only closed its side (``nc -N``, ``socat``)."""
-        if self._exchange is None or self.transport.get_extra_info("sslcontext") or self._hung_up():
+        if self._exchange is None or self.transport.get_extra_info("sslcontext") or _hung_up(self.transport):
             return False
         self._eof_at = self._shared.loop.time()
         return True
@@ -223,23 +223,8 @@ class Connection(asyncio.Protocol):
         """
         if self._exchange is not None:
             self._exchange.keep_alive = False
-        elif not self._refuse_requests():
+        elif self._close_at is not None or not _refuse_requests(self.transport):
             self._shared.loop.call_later(LAST_REQUEST, self._close_idle)
-
-    def _refuse_requests(self) -> bool:
-        """Let the client's next write fail; what it wrote before is read, and then the end. Linux's unix sockets only.
-
-        Returns whether that was done.
-        """
-        if sys.platform != "linux" or not self._is_unix() or self._close_at is not None:
-            return False
-        found = self.transport.get_extra_info("socket")
-        try:
-            with socket.socket(fileno=os.dup(found.fileno())) as same:
-                same.shutdown(socket.SHUT_RD)
-        except OSError:  # no descriptor is left, or the client has closed the connection
-            return False
-        return True
 
     def _close_idle(self) -> None:
         if self._exchange is None:
@@ -307,25 +292,10 @@ class Connection(asyncio.Protocol):
     def _check_caller(self, now: float) -> None:
         if self._eof_at is None or self._exchange is None or self._exchange.disconnected:
             return
-        if self._hung_up():
+        if _hung_up(self.transport):
             self.transport.abort()
-        elif not self._is_unix() and now - self._eof_at > HALF_CLOSE:
+        elif not _is_unix(self.transport) and now - self._eof_at > HALF_CLOSE:
             self._exchange.disconnect()
-
-    def _is_unix(self) -> bool:
-        found = self.transport.get_extra_info("socket")
-        return found is not None and HAS_UNIX_SOCKETS and found.family == socket.AF_UNIX
-
-    def _hung_up(self) -> bool:
-        """Whether the client has closed both directions. Only unix sockets tell."""
-        found = self.transport.get_extra_info("socket")
-        if found is None or found.fileno() < 0:
-            return True
-        if not HAS_UNIX_SOCKETS:
-            return False
-        poll = select.poll()
-        poll.register(found.fileno(), 0)
-        return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
 
 
 class Exchange:
@@ -458,6 +428,39 @@ class Exchange:
 def _head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
     return b"".join([line, *(b"%b: %b\r\n" % header for header in headers), b"\r\n"])
+
+
+def _is_unix(transport: asyncio.Transport) -> bool:
+    found = transport.get_extra_info("socket")
+    return found is not None and HAS_UNIX_SOCKETS and found.family == socket.AF_UNIX
+
+
+def _hung_up(transport: asyncio.Transport) -> bool:
+    """Return whether the client has closed both directions. Only unix sockets report that."""
+    found = transport.get_extra_info("socket")
+    if found is None or found.fileno() < 0:
+        return True
+    if not HAS_UNIX_SOCKETS:
+        return False
+    poll = select.poll()
+    poll.register(found.fileno(), 0)
+    return any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll(0))
+
+
+def _refuse_requests(transport: asyncio.Transport) -> bool:
+    """Let the client's next write fail; what it wrote before is read, and then the end. Linux's unix sockets only.
+
+    Returns whether that was done.
+    """
+    if sys.platform != "linux" or not _is_unix(transport):
+        return False
+    found = transport.get_extra_info("socket")
+    try:
+        with socket.socket(fileno=os.dup(found.fileno())) as same:
+            same.shutdown(socket.SHUT_RD)
+    except OSError:  # no descriptor is left, or the client has closed the connection
+        return False
+    return True
 
 
 UNAVAILABLE_BODY = encode_error("the plugin has too many connections (connections=)")

@@ -72,7 +72,7 @@ class Launcher:
         os.set_blocking(wake, False)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.set_wakeup_fd(wake)
-        signal.signal(signal.SIGCHLD, _ignore)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # it only has to wake the loop
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -325,10 +325,6 @@ def _rmdir(path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _ignore(*_: object) -> None:
-    """Handle SIGCHLD, which only has to wake the loop."""
 
 
 def _ended() -> tuple[int, int | None] | None:
