@@ -20,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds before the events of an engine 
 logger = get_logger(__name__)
 
 
-class DockerEvents:
+class DockerEvents(WakePipe):
     """An object with a descriptor that is readable after a change. It follows the engine until it is closed.
 
     Events that happen while the engine cannot be reached, or before the stream is open, are not lost: the descriptor
@@ -34,10 +34,10 @@ class DockerEvents:
     """
 
     def __init__(self, follow: Callable[[float], AbstractContextManager[BinaryIO]]) -> None:
+        super().__init__()
         self._follow = follow
-        self._pipe = WakePipe()
         self._closing = Event()
-        self._lock = signal_safe_lock()
+        self._stream_lock = signal_safe_lock()
         self._stream: BinaryIO | None = None
         self._since = time()
         self._pause = FIRST_PAUSE
@@ -45,25 +45,17 @@ class DockerEvents:
         try:
             start(threading.Thread(target=self._run, name="extframe docker events", daemon=True))
         except BaseException:
-            self._pipe.close()
+            super().close()
             raise
-
-    def fileno(self) -> int:
-        """Return the descriptor that is readable after a change."""
-        return self._pipe.fileno()
-
-    def drain(self) -> None:
-        """Make the descriptor unreadable until the next change."""
-        self._pipe.drain()
 
     def close(self) -> None:
         """Stop following, and close the descriptor."""
         self._closing.set()
-        with self._lock:
+        with self._stream_lock:
             stream, self._stream = self._stream, None
         if stream is not None:
             stream.close()
-        self._pipe.close()
+        super().close()
 
     # In the thread.
 
@@ -81,15 +73,15 @@ class DockerEvents:
     def _read(self) -> None:
         began = time()
         with self._follow(self._since) as stream:
-            with self._lock:
+            with self._stream_lock:
                 if self._closing.is_set():
                     return
                 self._stream = stream
             self._since = began
-            self._pipe.up()
+            self.up()
             for _ in stream:
                 self._is_lost, self._pause = False, FIRST_PAUSE
-                self._pipe.up()
+                self.up()
 
     def _report(self, error: ExtframeError) -> None:
         if not self._is_lost and not self._closing.is_set():

@@ -201,6 +201,8 @@ class EtcdRegistry:
         """Apply changes until the watch is renewed, or what it asked for is gone."""
         with self._watch.watch(self._url.prefix, self._revision + 1) as stream:
             with self._lock:
+                if self._closing.is_set():
+                    return
                 self._stream = stream
             try:
                 for line in stream:

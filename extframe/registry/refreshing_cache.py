@@ -174,7 +174,7 @@ class RefreshingCache(Generic[V]):
                 self._postpone(entry, error)
 
 
-class CacheChanges:
+class CacheChanges(WakePipe):
     """An object with a descriptor that is readable after a value has changed. It refreshes values until it is closed.
 
     Args:
@@ -186,29 +186,21 @@ class CacheChanges:
     """
 
     def __init__(self, cache: RefreshingCache[Any], name: str) -> None:
+        super().__init__()
         self._cache = cache
-        self._pipe = WakePipe()
         self._closing = Event()
         try:
             start(threading.Thread(target=self._run, name=name, daemon=True))
         except BaseException:
-            self._pipe.close()
+            super().close()
             raise
-
-    def fileno(self) -> int:
-        """Return the descriptor that is readable after a change."""
-        return self._pipe.fileno()
-
-    def drain(self) -> None:
-        """Make the descriptor unreadable until the next change."""
-        self._pipe.drain()
 
     def close(self) -> None:
         """Stop refreshing, and close the descriptor."""
         self._closing.set()
-        self._pipe.close()
+        super().close()
 
     def _run(self) -> None:
         while not self._closing.wait(max(self._cache.seconds_left(), SHORTEST / 10)):
             if self._cache.refresh_expired():
-                self._pipe.up()
+                self.up()
