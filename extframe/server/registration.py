@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -69,7 +68,8 @@ class Registration:
     def withdraw(self) -> None:
         """Withdraw the plugin, in a thread that may wait."""
         for registrar in self._registrars:
-            self._call(registrar, "withdraw")
+            with self._logging(registrar, "withdraw"):
+                registrar.withdraw()
 
     async def end(self, hurry: asyncio.Event) -> None:
         """Mark the plugin as about to stop, wait until hosts have seen that, and withdraw it.
@@ -85,14 +85,19 @@ class Registration:
 
     async def _call_all(self, method: str) -> None:
         """Call a method of all registrars, each in a thread of its own."""
-        calls = [call_in_thread(partial(self._call, registrar, method), "registrar") for registrar in self._registrars]
-        await asyncio.gather(*calls)
+        await asyncio.gather(*(self._call(each, method) for each in self._registrars))
 
-    def _call(self, registrar: Registrar, method: str) -> None:
+    async def _call(self, registrar: Registrar, method: str) -> None:
+        with self._logging(registrar, method):
+            await call_in_thread(getattr(registrar, method), "extframe registrar")
+
+    @contextmanager
+    def _logging(self, registrar: Registrar, act: str) -> Iterator[None]:
+        """Log an error instead of raising it: the plugin has to stop gracefully all the same."""
         try:
-            getattr(registrar, method)()
+            yield
         except Exception as error:
-            logger.warning("%r could not %s plugin %r: %s", registrar, method, self._name, error, exc_info=error)
+            logger.warning("%r could not %s plugin %r: %s", registrar, act, self._name, error, exc_info=error)
 
 
 def registrars_of(register: str | Registrar | Sequence[str | Registrar] | None) -> list[Registrar]:

@@ -65,6 +65,20 @@ def test_a_registrar_that_fails_at_the_end_keeps_no_other_from_ending(caplog):
     assert "could not drain plugin 'photos': the registrar is down" in caplog.text
 
 
+def test_a_plugin_stops_gracefully_and_is_withdrawn_if_the_system_has_no_thread_for_that(monkeypatch, caplog):
+    def start(thread):
+        if thread.name == "extframe registrar":
+            raise ExtframeError("no thread")
+        thread.start()
+
+    registrar = Recorder()
+    monkeypatch.setattr("extframe.concurrency.async_threads.start", start)
+    with serving(Photos(), name="photos", register=registrar, drain_delay=0.01):
+        pass
+    assert registrar.calls[1:] == ["withdraw"]
+    assert "could not withdraw plugin 'photos': no thread" in caplog.text
+
+
 def test_a_registrar_that_refuses_the_plugin_ends_serve_and_what_was_announced_is_withdrawn():
     registrars = [Recorder(), Recorder(fails=("announce",))]
     with pytest.raises(ExtframeError, match="the registrar is down"), serving(Photos(), register=registrars):
