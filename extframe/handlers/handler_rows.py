@@ -17,9 +17,9 @@ class Description:
     Args:
         kind: ``handler`` or ``plugin``.
         name: the handler's or the plugin's.
-        distribution: the installed distribution that a handler belongs to; None if there is none.
+        distribution: the installed distribution that a handler belongs to; None if it belongs to none.
         version: that distribution's version.
-        source: the entry point of a handler, the file through which a plugin was found; "" if there is none.
+        source: the entry point of a handler, the file through which a plugin was found; "" if neither is known.
         hooks: the hooks that a handler implements, or those of the plugin's extension points as far as they are known.
         state: of a handler ``loaded``, ``deferred`` (until its hook is needed), ``failed`` or ``blocked``; of a plugin
             ``blocked`` or a `State`'s value, where ``new`` is one that was not used yet.

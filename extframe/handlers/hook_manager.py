@@ -213,7 +213,7 @@ class HookManager(MarkedManager):
         ``failures()``. What is loaded already, or blocked, is skipped.
 
         Args:
-            groups: the groups; the manager's own if there are none.
+            groups: the groups; the manager's own if none is given.
 
         Returns:
             The number of handlers that were registered.

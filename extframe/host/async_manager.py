@@ -46,13 +46,10 @@ if TYPE_CHECKING:
     from .async_plugin import AsyncPlugin
 else:
     from ..concurrency.late_types import Self, late
+    from ..handlers.hook_manager import Description
+    from .base_manager import Choice, Limits, Observer, Registry
 
-    Choice = late("extframe.client.choice", "Choice")
-    Limits = late("extframe.client.http1", "Limits")
-    Observer = late("extframe.client.observers", "Observer")
-    Description = late("extframe.handlers.handler_rows", "Description")
     AsyncInterface = late("extframe.interface.async_interface", "AsyncInterface")
-    Registry = late("extframe.registry.local", "Registry")
     AsyncPlugin = late("extframe.host.async_plugin", "AsyncPlugin")
 
 T = TypeVar("T", bound="AsyncInterface")

@@ -36,13 +36,10 @@ if TYPE_CHECKING:
     from .watch import Watch
 else:
     from ..concurrency.late_types import LateGeneric, Self, late
+    from ..handlers.hook_manager import Description
+    from .base_manager import Choice, Limits, Observer, Registry
 
-    Choice = late("extframe.client.choice", "Choice")
-    Limits = late("extframe.client.http1", "Limits")
-    Observer = late("extframe.client.observers", "Observer")
-    Description = late("extframe.handlers.handler_rows", "Description")
     Interface = late("extframe.interface.declarations", "Interface")
-    Registry = late("extframe.registry.local", "Registry")
     Outcomes = LateGeneric("extframe.host.outcomes", "Outcomes")
     Plugin = late("extframe.host.plugin", "Plugin")
     Watch = late("extframe.host.watch", "Watch")

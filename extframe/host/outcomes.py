@@ -18,7 +18,7 @@ class Outcomes(Generic[R]):
 
     Args:
         results: what the function returned.
-        errors: why there is no result: what it raised, why the plugin could not be used, or `CallTimeout`.
+        errors: why a plugin has no result: what the function raised, why it could not be used, or `CallTimeout`.
     """
 
     results: dict[str, R] = field(default_factory=dict)
@@ -51,7 +51,7 @@ def collected(
 
 
 def _collect(name: str, outcome: Callable[[], R] | None, results: dict[str, R]) -> Exception | None:
-    """Add the result of a plugin, or return why there is none."""
+    """Add the result of a plugin, or return why it has none."""
     if outcome is None:
         return CallTimeout("the call has not ended in time", plugin=name, phase="call")
     try:

@@ -24,7 +24,7 @@ class Pauses:
         self._next = POLL
 
     def after(self, failure: ExtframeError, seconds: float) -> float | None:
-        """Return the pause before the next attempt; None if waiting cannot help, or there is no time for one.
+        """Return the pause before the next attempt; None if waiting cannot help, or no time is left for one.
 
         Args:
             failure: of the last attempt.

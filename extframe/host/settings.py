@@ -114,7 +114,7 @@ class PluginSettings:
         return spec.settings is not None or self._manager.of(spec.name) is not None
 
     def prepare(self) -> Prepared | None:
-        """Return the settings of the plugin, None if there are none. Reads the environment and files.
+        """Return the settings of the plugin, None if it has none. Reads the environment and files.
 
         Raises:
             SpecError: a variable or a file is missing, or the settings do not fit an interface as which the plugin is

@@ -66,7 +66,7 @@ class Gathering:
         self._missing = set(names)
 
     def ended(self, name: str, error: Exception | None, now: float) -> float | None:
-        """Note how an attempt ended, and return the pause before the next one; None if there is none."""
+        """Note how an attempt ended, and return the pause before the next one; None if it was the last."""
         pause = None if error is None else self._pause_after(name, error, now)
         if pause is None:
             self._results[name] = error
