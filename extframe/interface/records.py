@@ -40,7 +40,7 @@ class RecordIterator(Iterator[T]):
         opened: opens the stream; its errors come from here.
         codec: decodes the records.
         add_context: adds plugin and method to the codec's errors.
-        open_again: takes the plugin's error, and returns the stream opened again, or None.
+        open_again: takes the plugin's error, and returns the stream opened again, or None. It is called once.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class RecordIterator(Iterator[T]):
         opened: AbstractContextManager[BinaryIO],
         codec: StreamCodec,
         add_context: Callable[[ProtocolError | RemoteError], object],
-        open_again: Callable[[RemoteError], AbstractContextManager[BinaryIO] | None] = lambda error: None,
+        open_again: Callable[[RemoteError], AbstractContextManager[BinaryIO] | None] | None = None,
     ) -> None:
         self._opened: list[AbstractContextManager[BinaryIO]] = []
         self._codec = codec
@@ -57,10 +57,16 @@ class RecordIterator(Iterator[T]):
         try:
             self._open(opened)
         except RemoteError as error:
-            again = open_again(error)
-            if again is None:
+            if not self._is_open_again(error):
                 raise
+
+    def _is_open_again(self, failure: BaseException) -> bool:
+        """Open the stream again after a failure, if that helps; return whether it is open."""
+        open_again, self._open_again = self._open_again, None
+        again = open_again(failure) if open_again is not None and isinstance(failure, RemoteError) else None
+        if again is not None:
             self._open(again)
+        return again is not None
 
     def _open(self, opened: AbstractContextManager[BinaryIO]) -> None:
         self._stream = opened.__enter__()
@@ -83,10 +89,8 @@ class RecordIterator(Iterator[T]):
             if isinstance(failure, ProtocolError | RemoteError):
                 self._add_context(failure)
             self._leave(failure)
-            again = self._open_again(failure) if isinstance(failure, RemoteError) else None
-            if again is None:
+            if not self._is_open_again(failure):
                 raise
-            self._open(again)
             return next(self)
         return record
 

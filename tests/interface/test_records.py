@@ -10,7 +10,7 @@ import pytest
 from scripted_client import ScriptedClient
 
 import extframe
-from extframe import Interface, Message, ProtocolError, StreamCodec, rpc
+from extframe import Interface, Message, ProtocolError, RemoteError, StreamCodec, rpc
 
 LINES = StreamCodec(unpack=lambda stream: (line.decode() for line in stream), pack=str.encode)
 
@@ -142,3 +142,30 @@ def test_closing_closes_any_iterator_at_the_end_of_a_block():
         assert list(words) == ["one"]
     with pytest.raises(TypeError, match="not list"):
         extframe.closing(["one"])
+
+
+class NeverConfigured(ScriptedClient):
+    """Its plugin refuses each stream that is read, settings or not."""
+
+    def __init__(self):
+        super().__init__(b"")
+        self.configurator = self
+        self.sent = 0
+
+    def send_again(self, client):
+        self.sent += 1
+
+    @contextmanager
+    def stream(self, method, arguments=None, *, timeout=None, follow=False):
+        yield self._refuse()
+
+    def _refuse(self):
+        raise RemoteError("call Plugin.Configure", status=428)
+        yield
+
+
+def test_settings_are_sent_once_for_a_stream_whose_plugin_goes_on_waiting_for_them():
+    client = NeverConfigured()
+    with pytest.raises(RemoteError, match="Configure"):
+        next(Events.remote(client).all())
+    assert client.sent == 1
