@@ -132,7 +132,7 @@ def test_calls_go_to_the_instances_that_have_the_method_or_the_version():
     assert instances.manifest == Manifest(("VolumeDriver", "LogDriver"))
     assert chosen(instances, "VolumeDriver.Get") == {A.address, B.address}
     instances.leave_out(b, 0.0)
-    assert chosen(instances, "LogDriver.ReadLogs") == {A.address}  # there is no better one
+    assert chosen(instances, "LogDriver.ReadLogs") == {A.address}  # the only one that is left
     changes = len(seen)
     instances.record_handshake(a, new, 0.0)
     assert len(seen) == changes + 1

@@ -1,4 +1,4 @@
-"""Observers of calls: what they are told by both clients and both managers, and that they harm no call."""
+"""Observers of calls: what they receive from both clients and both managers, and that they harm no call."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ BOTH = pytest.mark.parametrize("kind", [Client, AsyncUse])
 
 
 @BOTH
-def test_an_observer_is_told_what_a_call_did(fault_server, kind):
+def test_an_observer_receives_what_a_call_did(fault_server, kind):
     response = reply(b'{"Name": "photos"}')
     server = fault_server(answer(b'{"Name": "photos"}'))
     recorder = Recorder()
