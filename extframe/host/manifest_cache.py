@@ -32,6 +32,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
     when: float
     implements: tuple[str, ...] = ()
     versions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    settings: tuple[str, ...] = ()
     failed: bool = False
 
 
@@ -62,7 +63,7 @@ class ManifestCache:
         entry = self._entry(spec, MANIFEST_AGE)
         if entry is None or entry.failed or not entry.implements or spec.endpoints:  # each instance has its own
             return None
-        return Manifest(entry.implements, entry.versions)
+        return Manifest(entry.implements, entry.versions, entry.settings)
 
     def is_suspect(self, spec: PluginSpec) -> bool:
         """Return whether a plugin whose source has not changed since was dead, or hung, a short time ago."""
@@ -104,7 +105,15 @@ class ManifestCache:
     def _record(self, spec: PluginSpec, manifest: Manifest, *, failed: bool) -> None:
         stamp = _text_of(spec.stamp)
         if stamp is not None:
-            entry = _Entry(stamp, spec.address, self._clock(), manifest.implements, manifest.versions, failed)
+            entry = _Entry(
+                stamp,
+                spec.address,
+                self._clock(),
+                implements=manifest.implements,
+                versions=manifest.versions,
+                settings=manifest.settings,
+                failed=failed,
+            )
             with self._lock:
                 self._changed[spec.name] = entry
 

@@ -78,6 +78,27 @@ def handshakes(plugin: FakePlugin) -> int:
 
 
 @BOTH
+def test_a_remembered_plugin_gets_its_settings_in_every_run(short_path: Path, cache: Path, use: Any) -> None:
+    async def get_async(arguments: dict[str, Any]) -> None:
+        async with AsyncPluginManager(LocalRegistry(short_path), cache=cache, **arguments) as pm:
+            await pm.get("backup")
+
+    with FakePlugin(short_path, "backup") as plugin:
+        plugin.answer("Plugin.Activate", {"Implements": ["Backup"], "Settings": ["Backup"]})
+        plugin.answer("Plugin.Configure", {})
+        for bucket in ("first", "second"):
+            arguments = {"settings": {"backup": {"bucket": bucket}}}
+            if use is use_async:
+                asyncio.run(get_async(arguments))
+            else:
+                with PluginManager(LocalRegistry(short_path), cache=cache, **arguments) as pm:
+                    pm.get("backup")
+        assert handshakes(plugin) == 1
+        given = [call.arguments for call in plugin.calls_of("Plugin.Configure")]
+        assert given == [{"Settings": {"bucket": "first"}}, {"Settings": {"bucket": "second"}}]
+
+
+@BOTH
 def test_a_remembered_plugin_is_contacted_at_its_first_call_and_again_once_its_source_changes(
     short_path: Path, plugins: dict[str, FakePlugin], cache: Path, use: Any
 ) -> None:
