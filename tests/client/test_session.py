@@ -196,7 +196,7 @@ def test_hooks_and_auth_are_requests_own(client_of):
 
 
 def test_a_reply_of_any_size_is_read_in_pieces_where_a_request_says_so(client_of):
-    packed = gzip.compress(bytes(100 << 20))
+    packed = gzip.compress(bytes(100 << 20), mtime=0)
     client = client_of(answer(packed, headers="Content-Encoding: gzip\r\n"))
     with client.session.post("A.B", stream=True) as response:
         sizes = [len(piece) for piece in response.iter_content(65536)]
