@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..errors import PluginLoadWarning
+
+if TYPE_CHECKING:
+    from pluggy import HookImpl
 
 E = TypeVar("E")
 
@@ -27,6 +30,7 @@ class DeferredHandlers(Generic[E]):
         self._loaded = loaded
         self._pending: dict[str, list[E]] = {}
         self._known: set[Hashable] = set()
+        self._imported: dict[str, Sequence[object]] = {}
         self._locks: dict[str, threading.RLock] = {}  # per hook; held while modules are imported
         self._loading: set[str] = set()
 
@@ -53,22 +57,41 @@ class DeferredHandlers(Generic[E]):
         """Return the entry points that were not imported yet, each with its hook."""
         return [(hook, entry) for hook, entries in list(self._pending.items()) for entry in entries]
 
-    def load(self, hook: str) -> None:
-        """Import the handlers of a hook. Another thread that is importing them is waited for.
+    def load(self, hook: str) -> Sequence[object]:
+        """Import the handlers of a hook, and return those that were imported so. Another thread's import is waited for.
 
         A module that asks for the hook while it is imported does not wait for itself.
         """
         if hook not in self._pending:
-            return
+            return self._imported.get(hook, ())
         handlers: Sequence[object] = ()
         with self._locks.setdefault(hook, threading.RLock()):
             if hook in self._pending and hook not in self._loading:
                 self._loading.add(hook)
                 try:
                     with suppress(PluginLoadWarning):  # is in the log and in failures()
-                        handlers = self._load(self._pending[hook])
+                        handlers = self._imported[hook] = self._load(self._pending[hook])
                     self.discard(hook)
                 finally:
                     self._loading.discard(hook)
         for handler in handlers:
             self._loaded(hook, handler)
+        return self._imported.get(hook, ())
+
+
+def insert_imported(
+    impls: Sequence[HookImpl], ordered: Sequence[HookImpl], imported: Sequence[object]
+) -> Sequence[HookImpl]:
+    """Return the hook implementations of a call, with those of handlers that were imported for it, in pluggy's order.
+
+    Args:
+        impls: those that the call began with: fewer than all for a subset caller, more for ``call_extra``.
+        ordered: those of the hook now.
+        imported: the handlers.
+    """
+    added = {id(handler) for handler in imported}
+    merged = [impl for impl in ordered if impl in impls or id(impl.plugin) in added]
+    extra = [impl for impl in impls if impl not in merged]
+    # As by pluggy: before those with tryfirst and the wrappers.
+    position = sum(not (impl.tryfirst or impl.wrapper or impl.hookwrapper) for impl in merged)
+    return [*merged[:position], *extra, *merged[position:]]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from .access_rules import AccessRules
-from .deferred import DeferredHandlers
+from .deferred import DeferredHandlers, insert_imported
 from .entry_point_loader import EntryPointLoader, has_spec, similar_hook
 from .entry_points import Distribution, DistributionFacade, origin
 from .hooks import (
@@ -257,6 +257,17 @@ class HookManager(MarkedManager):
         """React to a handler that was imported for one hook and has others, be it in addition or instead."""
         if any(caller.name != hook for caller in self.get_hookcallers(handler) or ()):
             self._handler_added(handler)
+
+    def _hookexec(
+        self, hook_name: str, methods: Sequence[HookImpl], kwargs: Mapping[str, object], firstresult: bool
+    ) -> object:
+        """Import the handlers of a hook that the host calls. Every ``pm.hook.NAME(...)`` comes here, a dispatch does not."""
+        if self._deferred.has(hook_name):
+            imported = self._deferred.load(hook_name)
+            caller: pluggy.HookCaller = getattr(self.hook, hook_name)
+            if not caller.is_historic():  # pluggy calls historic hooks when their implementations are registered
+                methods = insert_imported(methods, caller.get_hookimpls(), imported)
+        return super()._hookexec(hook_name, methods, kwargs, firstresult)
 
     def _refusal(self, entry: EntryPoint) -> str | None:
         """Return why an entry point is not imported, as the predicate of a sentence; None if it is."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pluggy
 import pytest
 from faultserver import eventually
 from packages import install
@@ -23,6 +24,7 @@ from extframe import (
     PluginLoadWarning,
     PluginManager,
     VolumeDriver,
+    hookimpl,
 )
 from extframe.handlers import entry_importer
 from extframe.handlers.entry_points import EntryPoint
@@ -113,6 +115,96 @@ def test_the_general_group_and_a_named_group_are_imported_at_once(site: Site) ->
         assert pm.load_handlers("extframe.log_driver") == 1
         assert pm.hook.log_driver(name="a", client=None)[0] == "later"
         assert [row.state for row in pm.describe() if row.distribution == "later"] == ["loaded"]
+
+
+ORDERED = """
+    import extframe
+
+    @extframe.hookimpl({options})
+    def {hook}(name, client):
+        return "{module}"
+"""
+WRAPPING = """
+    import extframe
+
+    @extframe.hookimpl(wrapper=True)
+    def {hook}(name, client):
+        return ["wrapped", *(yield)]
+"""
+
+
+def words(results: list[object]) -> list[str]:
+    """Return what the handlers of these tests returned, without the built-in handler's driver."""
+    return [result for result in results if isinstance(result, str)]
+
+
+class Given:
+    """A handler of the host's."""
+
+    @hookimpl
+    def volume_driver(self, name: str, client: object) -> str:
+        return "given"
+
+
+def test_a_hook_that_the_host_calls_imports_its_handlers_which_are_called_in_pluggys_order(site: Site) -> None:
+    site.put("volume_driver", "comes_last", ORDERED.replace("{options}", "trylast=True"))
+    site.put("volume_driver", "comes_first", ORDERED.replace("{options}", "tryfirst=True"))
+    site.put("volume_driver", "goes_around", WRAPPING)
+    site.put("volume_driver", "plain")
+    site.put("log_driver", "unused")
+    with PluginManager() as pm:
+        pm.register(Given())
+        expected = ["wrapped", "comes_first", "plain", "given", "comes_last"]
+        assert words(pm.hook.volume_driver(name="a", client=None)) == expected
+        assert words(pm.hook.volume_driver(name="a", client=None)) == expected
+        assert site.imported() == ["comes_last", "comes_first", "goes_around", "plain"]
+
+
+def test_a_call_with_extra_or_fewer_handlers_is_passed_to_those_and_to_what_it_imports(site: Site) -> None:
+    site.put("volume_driver", "plain")
+    given = Given()
+    with PluginManager() as pm:
+        pm.register(given)
+        some = pm.subset_hook_caller("volume_driver", [given])
+        assert words(some(name="a", client=None)) == ["plain"]
+    sys.modules.pop("plain")
+    with PluginManager() as pm:
+        pm.register(given)
+        extra = [lambda name: f"extra {name}"]
+        seen = pm.hook.volume_driver.call_extra(extra, {"name": "a", "client": None})
+        assert words(seen) == ["extra a", "plain", "given"]
+
+
+def test_a_handler_that_is_imported_for_a_historic_call_is_called_once(site: Site) -> None:
+    site.put("began", "late", HANDLER.replace("name, client", "name").replace('"{module}"', 'name + " {module}"'))
+    markers = pluggy.HookspecMarker("extframe")
+
+    class Specs:
+        @markers(historic=True)
+        def began(self, name: str) -> None: ...
+
+    seen: list[str] = []
+    with PluginManager() as pm:
+        pm.add_hookspecs(Specs)
+        pm.hook.began.call_historic(kwargs={"name": "a"}, result_callback=seen.append)
+        assert seen == ["a late"]
+
+
+def test_a_host_calls_a_hook_while_another_thread_imports_its_handlers(site: Site) -> None:
+    slow = HANDLER.replace("import extframe", "import extframe, time; time.sleep(0.3)")
+    site.put("volume_driver", "slow_first", slow)
+    site.put("volume_driver", "slow_second", slow)
+    with PluginManager() as pm:
+        results: list[list[str]] = []
+        threads = [
+            threading.Thread(target=lambda: results.append(words(pm.hook.volume_driver(name="a", client=None))))
+            for _ in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert results == [["slow_second", "slow_first"]] * 4
 
 
 WAITING = """
