@@ -261,7 +261,7 @@ class HookManager(MarkedManager):
     def _hookexec(
         self, hook_name: str, methods: Sequence[HookImpl], kwargs: Mapping[str, object], firstresult: bool
     ) -> object:
-        """Import the handlers of a hook that the host calls. Every ``pm.hook.NAME(...)`` comes here, a dispatch does not."""
+        """Import the handlers of a hook that the host calls: ``pm.hook.NAME(...)`` comes here, a dispatch does not."""
         if self._deferred.has(hook_name):
             imported = self._deferred.load(hook_name)
             caller: pluggy.HookCaller = getattr(self.hook, hook_name)
