@@ -34,7 +34,7 @@ if handlers := list(handlers_of_others()):
 # A script's background job ignores Ctrl-C, and so does what it starts: programs that tests interrupt would not hear.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # A machine that stalls is no fault of what is tested: no example and no making of examples is too slow.
-for form, examples in (("short", 30), ("long", 100)):
+for form, examples in (("short", 15), ("long", 100)):
     settings.register_profile(form, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples)
 
 

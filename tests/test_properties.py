@@ -18,7 +18,7 @@ from extframe.protocol import encode_json
 from extframe.subsystems.log_entries import LogEntry, PartialLogMetadata, pack_entry, unpack_entries
 
 # There are some forty methods, and a slow machine is no fault.
-few = settings(max_examples=25)
+few = settings(max_examples=settings.default.max_examples // 3)
 many = settings(max_examples=5 * settings.default.max_examples)
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 every_method_with_arguments = pytest.mark.parametrize(

@@ -18,6 +18,8 @@ USER_CODE = Path(__file__).parent / "typing"
 SOURCE = Path(extframe.__file__).parent.parent
 INSTALLED = SOURCE.name == "site-packages"  # where checkers look without being told
 
+pytestmark = pytest.mark.long
+
 
 def mistakes(file: Path) -> set[int]:
     return {number for number, line in enumerate(file.read_text().splitlines(), 1) if line.endswith("# mistake")}

@@ -95,10 +95,12 @@ def project(environment, request, tmp_path_factory) -> Iterator[Path]:
     environment.uninstall(project.name)
 
 
+@pytest.mark.long
 def test_a_new_project_installs_and_passes_its_own_tests(environment, project):
     assert re.search(r"^[1-9]\d* passed in ", run_in(project, environment, "-m", "pytest", "-q"), re.M)
 
 
+@pytest.mark.long
 def test_a_new_project_passes_mypy_strict(environment, project):
     pytest.importorskip("mypy")
     assert "Success: no issues found in" in run_in(project, environment, "-m", "mypy")
@@ -169,6 +171,7 @@ def test_the_workflow_of_a_new_project_runs_what_its_readme_says(run, tmp_path):
             assert f"$ {command}\n" in (project / "README.md").read_text()
 
 
+@pytest.mark.long
 def test_a_new_host_runs_the_example_as_its_readme_says(environment, project, short_path):
     if project.name != NAMES["host"]:
         return
@@ -186,6 +189,7 @@ def test_a_new_host_runs_the_example_as_its_readme_says(environment, project, sh
     assert "run() -> Status" in explained
 
 
+@pytest.mark.long
 def test_a_new_handler_is_one_that_hosts_load(environment, project):
     listed = run_in(project, environment, "-m", "extframe.cli", "handlers")
     assert (project.name in listed) is (project.name != NAMES["plugin"])
@@ -204,6 +208,7 @@ def test_a_new_plugin_is_served_as_its_readme_says(start, run, short_path, tmp_p
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["%2E%2E%2Fx"]
 
 
+@pytest.mark.long
 def test_the_script_of_a_new_plugin_parses_its_arguments(environment, project, tmp_path):
     script = Path(environment.python).with_name(project.name)
     if project.name != NAMES["plugin"]:
@@ -217,6 +222,7 @@ def test_the_script_of_a_new_plugin_parses_its_arguments(environment, project, t
     assert not root.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("language", "files", "version"),
     [

@@ -17,6 +17,8 @@ from extframe.supervisor.environments.operations import Environments, Options
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "conflicting-plugins"
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory) -> Path:
@@ -45,7 +47,6 @@ def test_two_plugins_with_conflicting_dependencies_answer_in_one_host(wheels, sh
     assert int(used[1].split()[0]) < 5000  # KiB that the second environment needs beyond the first
 
 
-@pytest.mark.long
 def test_an_environment_may_hold_another_extframe_and_an_upgrade_restarts_the_plugin(wheels, tmp_path, short_path):
     own = shutil.copytree(wheels, tmp_path / "wheels")
     repack_extframe(own, "0.0.9")

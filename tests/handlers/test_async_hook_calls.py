@@ -9,7 +9,7 @@ from typing import Any
 
 import pluggy
 from event_loops import run
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from extframe.handlers.async_hook_calls import AsyncHookCalls
@@ -78,7 +78,6 @@ class History:
             await asyncio.sleep(0)
 
 
-@settings(max_examples=25)
 @example([("register", 3), ("start", False), ("wait", 3), ("cancel", 0), ("wait", 1), ("start", False)])
 @example([("register", 0), ("start", False), ("wait", 1), ("cancel", 0)])  # in the step in which it returned
 @given(STEPS)

@@ -304,7 +304,7 @@ def test_who_registers_a_handler_does_not_wait_for_those_of_others(
 
 
 def test_get_all_does_not_mind_handlers_that_come_meanwhile(pm: PluginManager, photos: FakePlugin) -> None:
-    points = [f"Point{number}" for number in range(400)]
+    points = [f"Point{number}" for number in range(200)]
     photos.answer("Plugin.Activate", {"Implements": points})
     photos.refuse()
     photos.accept()

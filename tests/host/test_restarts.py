@@ -226,7 +226,7 @@ def notified(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("extframe.registry.notifications.RESCAN_INTERVAL", 300.0)
 
 
-@pytest.fixture(params=["scripted", "served"])
+@pytest.fixture(params=["scripted", pytest.param("served", marks=pytest.mark.long)])
 def plugin(request: pytest.FixtureRequest, short_path: Path) -> Iterator[PluginProcess]:
     process = PluginProcess(short_path, {"scripted": SCRIPTED, "served": SERVED}[request.param])
     with contextlib.closing(process):
