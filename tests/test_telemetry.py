@@ -260,6 +260,32 @@ def is_available(client):
     return True
 
 
+class Places(extframe.Message, frozen=True):
+    bucket: str
+
+
+class Backup(extframe.Interface, implements="Backup", settings=Places):
+    @extframe.rpc("Start")
+    def start(self) -> None:
+        raise NotImplementedError
+
+
+def test_methods_of_a_plugin_that_takes_settings_have_spans_of_their_names():
+    class Driver(Backup):
+        def configure(self, settings):
+            pass
+
+        def start(self):
+            pass
+
+    plugin = Telemetry()
+    middleware = [partial(OpenTelemetryMiddleware, **plugin.providers)]
+    with extframe.serving(Driver(), middleware=middleware) as served, Client(served.address) as client:
+        client.call("Plugin.Configure", {"Settings": {"bucket": "photos"}})
+        client.call("Backup.Start")
+    assert plugin.spans().keys() == {"Plugin.Configure", "Backup.Start"}
+
+
 @pytest.mark.parametrize(
     ("make", "module"),
     [

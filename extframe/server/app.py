@@ -75,7 +75,7 @@ class PluginApp:
         self._configuration = Configuration(drivers)
         self._waiting = {path: call for path, call in calls.items() if self._configuration.covers(call.method.wire)}
         self._calls = {path: call for path, call in calls.items() if path not in self._waiting}
-        self.methods = frozenset(path.lstrip("/") for path in self._calls)
+        self.methods = frozenset(path.lstrip("/") for path in calls)
         self._manifest = encode_json(_manifest(self.implements, drivers, self._configuration.points))
         self._locks = KeyedLock()
         self._serialize = serialize
@@ -130,13 +130,14 @@ class PluginApp:
             await send_json(send, 200, self._manifest)
 
     async def _configure(self, receive: Receive, send: Send) -> None:
+        limit = min(self._limit, SETTINGS_LIMIT)
         try:
-            body = await read_body(receive, min(self._limit, SETTINGS_LIMIT))
+            body = await read_body(receive, limit)
             await self._configuration.receive(body, self._executor)
         except Disconnected:
             return
         except TooLarge:
-            await self._refuse_size(send)
+            await send_error(send, 413, f"the request body has more than {limit} bytes, or too many JSON values", CLOSE)
         except Refused as refused:
             await send_error(send, refused.status, str(refused))
         else:
@@ -152,16 +153,15 @@ class PluginApp:
         except Disconnected:
             return
         except TooLarge:
-            await self._refuse_size(send)
+            message = (
+                f"the request body has more than {self._limit} bytes, the plugin's limit=, or too many JSON values"
+            )
+            await send_error(send, 413, message, CLOSE)
         except ProtocolError as wrong:
             logger.info("%s: refused a request: %s", call.method.wire, wrong)
             await send_error(send, 400, str(wrong))
         else:
             await self._execute(call, arguments, receive, send)
-
-    async def _refuse_size(self, send: Send) -> None:
-        message = f"the request body has more than {self._limit} bytes, the plugin's limit=, or too many JSON values"
-        await send_error(send, 413, message, CLOSE)
 
     async def _execute(self, call: _Call, arguments: dict[str, Any], receive: Receive, send: Send) -> None:
         watcher = DisconnectWatcher(receive)

@@ -6,7 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from ..logs import get_logger
-from ..protocol import ACTIVATE
+from ..protocol import ACTIVATE, CONFIGURE
 from ..protocol.telemetry import DURATION_BUCKETS, OTHER_METHOD, RPC_SYSTEM, missing_extra
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class OpenTelemetryMiddleware:
 
     def _method(self, path: str) -> str:
         method = path.lstrip("/")
-        is_known = self._methods is None or method in self._methods or method == ACTIVATE
+        is_known = self._methods is None or method in self._methods or method in (ACTIVATE, CONFIGURE)
         return method if is_known else OTHER_METHOD
 
 
