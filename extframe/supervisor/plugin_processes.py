@@ -16,8 +16,9 @@ from .event_loop import EventLoop
 from .launcher import Launcher
 from .output import OutputReader
 from .process_environment import uid_of
+from .process_run import ProcessHost
 from .run_directory import RunDirectory
-from .supervised_plugin import ProcessHost, SupervisedPlugin
+from .supervised_plugin import SupervisedPlugin
 
 STOP_GRACE = 5.0  # seconds after the longest stop_timeout in which processes that were killed have ended
 _POLL = 0.005  # seconds between two looks whether all processes have ended

@@ -1,4 +1,4 @@
-"""One plugin of a supervisor: its socket, its process, and what follows when the process ends.
+"""One plugin of a supervisor: its states, and what follows when its process ends.
 
 Everything here runs in the thread of the event loop, except where it says otherwise.
 """
@@ -6,58 +6,24 @@ Everything here runs in the thread of the event loop, except where it says other
 from __future__ import annotations
 
 import os
-import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import monotonic
-from typing import Any
 
 from ..errors import ActivationError, ExtframeError
 from ..logs import get_logger
 from .config import PluginConfig
 from .config_files import ConfigFile
-from .event_loop import EventLoop, Timer
-from .handshake_probe import HandshakeProbe
-from .launcher import Launcher
-from .output import OutputReader, ProcessOutput
+from .event_loop import Timer
 from .plugin_socket import PluginSocket
-from .process_environment import launch_request, uid_of
+from .process_run import ProcessHost, ProcessRun
 from .restart_policy import RestartPolicy
-from .status import PluginStatus, ProcessExit, ProcessState, said
+from .status import PluginStatus, ProcessExit, ProcessState
 from .status_files import write_status
 
-FIRST_LOOK, LONGEST_LOOK = 0.002, 0.25  # seconds between two looks whether a process that starts accepts connections
 RETRY_DELAY = 1.0  # seconds until a process is started again for which the system had no descriptor
-OUTPUT_TIMEOUT = 0.1  # seconds to wait for the last output of a process that has ended
 
 logger = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class ProcessHost:
-    """What plugins share: where and through what they are started.
-
-    Args:
-        loop: the thread.
-        launcher: returns the launcher, started if it is not running.
-        output: reads what processes write.
-        run: the directory of sockets.
-        environments: the directory of the environments of Python plugins.
-        python: the interpreter of the host.
-        changed: called after each change of a state.
-        echo: called with name and line of each line of output, if given.
-    """
-
-    loop: EventLoop
-    launcher: Callable[[], Launcher]
-    output: OutputReader
-    run: str
-    environments: str
-    python: str
-    changed: Callable[[], object]
-    echo: Callable[[str, str], object] | None
 
 
 class SupervisedPlugin:
@@ -76,15 +42,9 @@ class SupervisedPlugin:
         self.exit: ProcessExit | None = None
         self._host = host
         self._socket = PluginSocket(os.path.join(host.run, f"{file.config.name}.sock"))
-        self._pid: int | None = None
-        self._started_at = 0.0
-        self._started = 0.0
+        self._run: ProcessRun | None = None  # the latest, which may have ended
         self._starts = 0
-        self._output: ProcessOutput | None = None
-        self._probe: HandshakeProbe | None = None
-        self._has_accepted = False  # the current process
-        self._is_over = False  # the process has ended, and its last output is being read
-        self._timer: Timer | None = None
+        self._timer: Timer | None = None  # the next try, while no process runs
         self._after_end: Callable[[], object] | None = None  # what follows the end that was asked for
         self._use(file)
 
@@ -116,15 +76,15 @@ class SupervisedPlugin:
 
     def status(self) -> PluginStatus:
         """Return what is known."""
-        runs = self.has_process
+        run = self._run if self.has_process else None
         return PluginStatus(
             self.config.name,
             self.state,
-            self._pid if runs else None,
-            self._started_at if runs else None,
+            None if run is None else run.pid,
+            None if run is None else run.started_at,
             max(0, self._starts - 1),
             self.exit,
-            tuple(self._output.filter.last) if self._output is not None else (),
+            () if self._run is None else self._run.last_lines,
             self.config.source,
         )
 
@@ -140,22 +100,11 @@ class SupervisedPlugin:
 
     def explanation(self) -> str | None:
         """Return why it cannot be reached now, as the predicate of a sentence; None if nothing is known."""
-        if self.state is ProcessState.STARTING:
-            return self._what_is_missing()
+        if self.state is ProcessState.STARTING and self._run is not None:
+            return self._run.what_is_missing()
         if self.state is ProcessState.STOPPED:
             return "was stopped; start it with Supervisor.start()"
         return None if self.exit is None else f"{self.exit}{self._outlook()}"
-
-    def _what_is_missing(self) -> str:
-        lines = tuple(self._output.filter.last) if self._output is not None else ()
-        since = f"{monotonic() - self._started:.1f} s after its start"
-        if self._has_accepted:
-            return f"runs as process {self._pid}, and has not answered a handshake {since}{said(lines)}"
-        advice = 'the socket that it inherits (LISTEN_FDS); if it makes its socket itself, write socket = "own"'
-        if self.config.socket == "own":
-            advice = "its socket, whose path {socket} in 'command' stands for"
-        expected = f"expected it to accept at {advice}"
-        return f"runs as process {self._pid}, and has not accepted a connection {since}: {expected}{said(lines)}"
 
     def _outlook(self) -> str:
         if self.state is ProcessState.FAILED:
@@ -175,7 +124,7 @@ class SupervisedPlugin:
             name = self.config.name
             raise ActivationError(f"plugin {name!r} {self.explanation()}", plugin=name, address=self.address)
         if self.state in (ProcessState.IDLE, ProcessState.STOPPING):
-            self._request()
+            self._new_run().request()
 
     def open(self) -> None:
         """Be ready: listen for the first connection, or start."""
@@ -281,98 +230,36 @@ class SupervisedPlugin:
 
     # --- the process ---------------------------------------------------------------------------------------
 
-    def _request(self) -> dict[str, Any]:
-        own = self._own_directory()
-        return launch_request(
-            self.config,
-            socket=os.path.join(own, "plugin.sock"),
-            environments=self._host.environments,
-            python=self._host.python,
-        )
-
-    def _own_directory(self) -> str:
-        return os.path.join(self._host.run, f"{self.config.name}.d")
-
-    def _make_own_directory(self) -> None:
-        own = self._own_directory()
-        os.makedirs(own, 0o700, exist_ok=True)
-        if os.geteuid() == 0:
-            os.chown(own, uid_of(self.config), -1)
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(own, "plugin.sock"))
+    def _new_run(self) -> ProcessRun:
+        return ProcessRun(self.key, self.config, self._socket, self._host, self._answered)
 
     def _start(self) -> None:
         self._timer = None
+        run = self._new_run()
         try:
-            request, launcher = self._request(), self._host.launcher()
-            descriptors, ends = self._prepare()
+            run.start()
         except ExtframeError as refused:
             self._fail(str(refused))
             return
         except OSError as refused:
             self._wait(str(refused))
             return
-        launcher.start(self.key, request, descriptors)
-        os.close(ends[1])
-        path = os.path.join(self._host.run, f"{self.config.name}.log")
-        self._output = ProcessOutput(self.config.name, ends[0], path, self._host.echo)
-        self._host.output.add(self._output)
+        self._run = run
         self._policy.starts()
-        self._is_over = self._has_accepted = False
-        self._pid, self._started, self._started_at = None, monotonic(), time.time()
         self._starts += 1
         self._enter(ProcessState.STARTING)
-        if self.config.socket == "inherited":
-            self._shake_hands()
-        self._timer = self._host.loop.later(FIRST_LOOK, self._look)
-
-    def _prepare(self) -> tuple[list[int], tuple[int, int]]:
-        """Return the descriptors for the process, and both ends of the pipe for its output."""
-        is_own = self.config.socket == "own"
-        if is_own:
-            self._make_own_directory()
-        elif self._socket.listening is None:
-            self._socket.listen()
-        ends = os.pipe()
-        listening = self._socket.listening
-        if listening is not None:
-            self._host.loop.forget(listening)
-        return [ends[1]] if is_own or listening is None else [ends[1], listening.fileno()], ends
-
-    def _shake_hands(self) -> None:
-        self._probe = HandshakeProbe(self._socket.path, self._host.loop, self._answered)
+        run.watch()
 
     def _answered(self) -> None:
         self._policy.succeeded()
-        if self.state is ProcessState.STARTING:
-            self._accepts()
+        if self.state is ProcessState.STARTING and self._run is not None:
+            self._run.accepts()
             self._enter(ProcessState.RUNNING)
-
-    def _look(self) -> None:
-        """See whether the process that starts accepts connections by now."""
-        self._timer = None
-        if self.config.socket == "own":
-            with suppress(OSError):
-                if self._socket.adopt(os.path.join(self._own_directory(), "plugin.sock")):
-                    self._accepts()
-                    self._shake_hands()
-        elif not self._socket.is_waited_for() and self._pid is not None:
-            self._accepts()
-        if self.state is ProcessState.STARTING and not self._has_accepted:
-            pause = min(max(FIRST_LOOK, (monotonic() - self._started) / 10), LONGEST_LOOK)
-            self._timer = self._host.loop.later(pause, self._look)
-
-    def _accepts(self) -> None:
-        # From now on the socket is the process's alone: when it dies, connections that wait end at once.
-        self._cancel()
-        self._socket.release()
-        self._has_accepted = True
 
     def _end_process(self, then: Callable[[], object]) -> None:
         self._after_end = then
         if self.state is ProcessState.STOPPING:
             return
-        self._cancel()
         self._release_socket()
         if then == self._rest:
             self._socket.remove()
@@ -380,41 +267,26 @@ class SupervisedPlugin:
             with suppress(OSError):  # connections wait for the next process
                 self._socket.listen()
         self._enter(ProcessState.STOPPING)
-        if not self._is_over:
-            self._signal(signal.SIGTERM)
-            self._timer = self._host.loop.later(self.config.stop_timeout, lambda: self._signal(signal.SIGKILL))
-
-    def _signal(self, number: int) -> None:
-        self._host.launcher().signal(self.key, number)
+        if self._run is not None:
+            self._run.terminate(self.config.stop_timeout)
 
     # --- what the launcher reports -------------------------------------------------------------------------
 
     def started(self, pid: int) -> None:
         """Note the process id."""
-        self._pid = pid
+        if self._run is not None:
+            self._run.pid = pid
         logger.info("plugin %r was started as process %d", self.config.name, pid)
         self._report()
 
     def ended(self, status: int | None, reason: str) -> None:
         """Note that the process has ended; decide what follows once its last output is read."""
-        if not self.has_process or self._is_over:
+        if self._run is None or not self.has_process or self._run.is_over:
             return
-        self._is_over = True
-        uptime = monotonic() - self._started
-        self._cancel()
-        if self._probe is not None:
-            self._probe.close()
-        deadline = monotonic() + OUTPUT_TIMEOUT
-        self._await_output(deadline, lambda: self._ended(None if reason else status, reason, uptime))
-
-    def _await_output(self, deadline: float, then: Callable[[], object]) -> None:
-        if self._output is None or self._output.ended.is_set() or monotonic() > deadline:
-            then()
-        else:
-            self._host.loop.later(0.002, lambda: self._await_output(deadline, then))
+        self._run.finish(lambda uptime: self._ended(None if reason else status, reason, uptime))
 
     def _ended(self, status: int | None, reason: str, uptime: float) -> None:
-        lines = tuple(self._output.filter.last) if self._output is not None else ()
+        lines = () if self._run is None else self._run.last_lines
         self.generation += 1
         if self.state is ProcessState.STOPPING:
             self.exit = ProcessExit(status, uptime, reason, lines, is_failure=False)

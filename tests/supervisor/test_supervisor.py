@@ -468,6 +468,19 @@ def test_stop_ends_the_whole_group_and_kills_what_ignores_it(plugins, supervisor
     assert volumes(pm).list() == []
 
 
+def test_a_second_stop_does_not_spare_a_process_that_ignores_the_first(plugins, supervisor, pm):
+    plugins.write("photos", "deaf", stop_timeout=1)
+    volumes(pm)
+    pid = supervisor.status("photos").pid
+    first = threading.Thread(target=supervisor.stop, args=("photos",))
+    first.start()
+    eventually(lambda: supervisor.status("photos").state is ProcessState.STOPPING)
+    supervisor.stop("photos")
+    first.join()
+    assert not runs(pid)
+    assert supervisor.status("photos").exit.status == -signal.SIGKILL
+
+
 def test_closing_the_manager_stops_everything_and_leaves_nothing(plugins, short_path):
     before = (len(os.listdir("/proc/self/fd")), threading.active_count())
     for _ in range(3):
