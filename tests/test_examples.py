@@ -67,6 +67,9 @@ def copy_project(source: Path, target: Path, *names: str) -> Path:
     return target
 
 
+pytestmark = pytest.mark.xdist_group("examples")  # they share a virtual environment
+
+
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory) -> dict[str, Path]:
     """The wheels of extframe, of the example, and of the broken packages, by the name of their distribution."""

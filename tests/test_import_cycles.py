@@ -59,6 +59,7 @@ def cycle(imports: Graph) -> list[str]:
     return next(filter(None, (search(name, []) for name in sorted(imports))), [])
 
 
+@pytest.mark.long
 def test_no_module_imports_itself_through_others():
     assert cycle(graph(CHECKOUT)) == []
 

@@ -150,7 +150,7 @@ BODIES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+@pytest.mark.parametrize("status", ["200 OK", pytest.param("404 Not Found", marks=pytest.mark.long)])
 def test_whatever_a_plugin_returns_a_run_is_completed(fault_server, status, monkeypatch):
     monkeypatch.setattr("extframe.conformance.method_checks.PAUSE", 0.0)
     every = tuple(found.implements for found in DECLARATIONS)

@@ -27,7 +27,7 @@ from program import Program
 from extframe import ExtframeError, LocalRegistry, Plugin, PluginManager, VolumeDriver, hookimpl
 from extframe.testing import FakePlugin
 
-SECONDS = float(os.environ.get("EXTFRAME_STRESS", "4"))
+SECONDS = float(os.environ.get("EXTFRAME_STRESS", "2"))
 THREADS = 64
 SLACK = 30.0  # seconds beyond a deadline: 64 threads share a core or two, with other tests
 GOOD = [f"good{number}" for number in range(6)]
