@@ -58,6 +58,16 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # nine thousand collected tests need not be looked at by each garbage collection
 
 
+@pytest.fixture(autouse=True)
+def modules_of_this_test() -> Iterator[None]:
+    """Forget the modules in temporary directories that a test imported: those of another test may have their names."""
+    before = set(sys.modules)
+    yield
+    for name in sys.modules.keys() - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(tempfile.gettempdir()):
+            del sys.modules[name]
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """An empty directory with a short name: a unix socket's path has at most 107 bytes."""

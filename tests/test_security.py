@@ -330,9 +330,7 @@ def packed_zeros(size: int) -> bytes:
 
 
 @on_linux
-@pytest.mark.parametrize(
-    ("way", "most"), [("call", 40 * MIB), pytest.param("stream", 8 * MIB, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize(("way", "most"), [("call", 40 * MIB), pytest.param("stream", 8 * MIB, marks=pytest.mark.long)])
 def test_a_compressed_bomb_takes_no_more_memory_than_a_reply_that_is_not_compressed(fault_server, way, most):
     bomb = packed_zeros(1 << 30)
     server = fault_server(send_and_close(reply(bomb, headers="Content-Encoding: gzip\r\n")))
