@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import subprocess
 import sys
@@ -9,6 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from ..protocol import LIFELINE
 
 INTERVAL = 0.3  # seconds between polls
 _SKIPPED = ("venv", "node_modules", "__pycache__")
@@ -23,11 +28,11 @@ def run_with_reload(directory: Path, arguments: Sequence[str]) -> int:
     A run that exits by itself, such as one with a syntax error, is restarted on the next change.
     """
     process: subprocess.Popen[bytes] | None = None
-    with _sigterm_as_interrupt():
+    with _sigterm_as_interrupt(), _lifeline() as options:
         try:
             while True:
                 before = _snapshot(directory)
-                process = subprocess.Popen([sys.executable, "-c", _START, *arguments])
+                process = subprocess.Popen([sys.executable, "-c", _START, *arguments], **options)
                 while _snapshot(directory) == before:
                     time.sleep(INTERVAL)
                 _stop(process)
@@ -52,6 +57,20 @@ def _snapshot(directory: Path) -> dict[Path, tuple[int, int]]:
             except FileNotFoundError:
                 continue
     return seen
+
+
+@contextmanager
+def _lifeline() -> Iterator[dict[str, Any]]:
+    """Yield the options of a process that ends with this one, even if this one is killed."""
+    if LIFELINE in os.environ or not hasattr(select, "poll"):  # a host that started this one ends both
+        yield {}
+        return
+    reader, writer = os.pipe()
+    try:
+        yield {"pass_fds": (reader,), "env": {**os.environ, LIFELINE: str(reader)}}
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class _Notes(logging.Handler):
 def _events_as_notes() -> Iterator[None]:
     """Write what the supervisor logs to stderr: starts, exits, restarts."""
     logger, handler = logging.getLogger("extframe.supervisor"), _Notes()
-    before = logger.level, logger.propagate
+    level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -45,7 +45,8 @@ def _events_as_notes() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.level, logger.propagate = before
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 @click.command(epilog=EPILOG)

@@ -61,6 +61,7 @@ class RefreshingCache(Generic[V]):
         self._due: deque[str] = deque()
         self._lock = signal_safe_lock()
         self._thread: threading.Thread | None = None
+        self.replaced = 0  # how often a value was replaced by another, wherever it was loaded
 
     def get(self, name: str, *, grace: float = 0.0) -> V:
         """Return a value, loaded if there is none or it has expired.
@@ -114,19 +115,22 @@ class RefreshingCache(Generic[V]):
         times = [entry.until for name, entry in list(self._entries.items()) if self._keeps_fresh(name, entry.value)]
         return max(0.0, min([*times, now + SHORTEST]) - now)
 
-    def refresh_expired(self) -> bool:
-        """Load every value that has expired and is kept fresh, and return whether one has changed."""
-        has_changed = False
+    def refresh_expired(self) -> None:
+        """Load every value that has expired and is kept fresh."""
         for name, entry in list(self._entries.items()):
             if self._clock() >= entry.until and self._keeps_fresh(name, entry.value):
-                has_changed = self.get(name) != entry.value or has_changed
-        return has_changed
+                try:
+                    self.get(name)
+                except Exception as error:  # noqa: BLE001 - logged
+                    self._postpone(entry, error)
 
     def _refresh(self, name: str) -> V:
         value, seconds = self._load(name)
         now = self._clock()
         with self._lock:
-            self._entries.pop(name, None)  # so that the oldest come first
+            before = self._entries.pop(name, None)  # so that the oldest come first
+            if before is not None and before.value != value:
+                self.replaced += 1
             self._entries[name] = _Entry(value, now, now + max(seconds, SHORTEST))
             for oldest in list(self._entries)[:-LIMIT]:
                 del self._entries[oldest]
@@ -188,6 +192,7 @@ class CacheChanges(WakePipe):
     def __init__(self, cache: RefreshingCache[Any], name: str) -> None:
         super().__init__()
         self._cache = cache
+        self._reported = cache.replaced
         self._closing = Event()
         try:
             start(threading.Thread(target=self._run, name=name, daemon=True))
@@ -202,5 +207,8 @@ class CacheChanges(WakePipe):
 
     def _run(self) -> None:
         while not self._closing.wait(max(self._cache.seconds_left(), SHORTEST / 10)):
-            if self._cache.refresh_expired():
+            self._cache.refresh_expired()
+            replaced = self._cache.replaced  # also by what was loaded in another thread, where it was used
+            if replaced != self._reported:
+                self._reported = replaced
                 self.up()

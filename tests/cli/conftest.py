@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pty
 import subprocess
@@ -67,9 +68,14 @@ def run():
 
     from extframe.cli.program import program
 
-    return lambda *arguments, **options: CliRunner().invoke(
+    logger = logging.getLogger("extframe")
+    before = logger.level, list(logger.handlers)
+    yield lambda *arguments, **options: CliRunner().invoke(
         program, _with_timeout(*arguments), prog_name="extframe", **options
     )
+    # click does not close the context of a command with a mistake in its arguments.
+    logger.setLevel(before[0])
+    logger.handlers[:] = before[1]
 
 
 Popen = Callable[..., "subprocess.Popen[str]"]

@@ -364,6 +364,13 @@ def test_with_reload_a_change_is_served_and_a_mistake_waits_for_the_next(serve, 
     assert list(short_path.iterdir()) == []
 
 
+def test_with_reload_nothing_is_left_of_a_command_that_was_killed(serve, short_path):
+    process = serve("photos:Photos", "--name", "photos", "--reload")
+    assert is_served(short_path)
+    process.kill()
+    assert eventually(lambda: list(short_path.iterdir()) == [], 60.0)
+
+
 STARTING = """
 import pathlib, signal, time
 

@@ -109,21 +109,36 @@ def test_changes_are_reported_when_values_expire(source):
         source.cache.get(name)
     source.now += 9.5
     assert source.cache.seconds_left() == 0.5
-    assert not source.cache.refresh_expired()
+    source.cache.refresh_expired()
+    assert source.loads == 2
     source.now += 1
     assert source.cache.seconds_left() == 0
-    source.failure = ExtframeError("no answer")
-    assert not source.cache.refresh_expired()
-    assert source.cache.seconds_left() == 1
+    for failure in (ExtframeError("no answer"), LookupError("a bug")):
+        source.failure = failure
+        source.cache.refresh_expired()
+        assert source.cache.seconds_left() == 1
+        source.now += 1
     source.failure = None
-    source.now += 1
+    assert source.cache.replaced == 0
     loads = source.loads
-    assert source.cache.refresh_expired()
+    source.cache.refresh_expired()
     assert source.loads == loads + 1
-    source.now += 20
+    assert source.cache.replaced == 1
     changes = CacheChanges(source.cache, "test changes")
+    source.now += 20
     assert eventually(lambda: select.select([changes], [], [], 0)[0])
     changes.drain()
     assert not select.select([changes], [], [], 0)[0]
     changes.close()
     assert eventually(lambda: not [each for each in threading.enumerate() if each.name == "test changes"])
+
+
+@pytest.mark.parametrize("refreshed_by", ["get", "peek"])
+def test_a_change_is_reported_that_was_found_where_the_value_was_used(source, refreshed_by):
+    source.cache.get("a")
+    changes = CacheChanges(source.cache, "test changes")
+    source.cache._keeps_fresh = lambda name, value: False  # so that the thread itself refreshes nothing
+    source.now += 20
+    getattr(source.cache, refreshed_by)("a")
+    assert eventually(lambda: select.select([changes], [], [], 0)[0])
+    changes.close()
