@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 
 def sites() -> list[Path]:
@@ -16,16 +19,36 @@ def sites() -> list[Path]:
     return [path for path in map(Path, sys.path) if path.name in ("site-packages", "dist-packages") and path.is_dir()]
 
 
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """Return a directory that one process of the test run builds, for all of them."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    directory, is_built = shared / name, shared / f"{name}.built"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_built.exists():
+            directory.mkdir()
+            build(directory)
+            is_built.touch()
+    return directory
+
+
 class Environment:
     """A virtual environment that falls back on the packages of the running one: dependencies, and pip itself."""
 
     def __init__(self, directory: Path, *, fallback: str) -> None:
-        """``fallback`` is a line for a .pth file, formatted with each package directory of the running environment."""
-        venv.create(directory, with_pip=False, symlinks=True)
+        """``fallback`` is a line for a .pth file, formatted with each package directory of the running environment.
+
+        An environment that exists is used as it is.
+        """
+        is_new = not directory.exists()
+        if is_new:
+            venv.create(directory, with_pip=False, symlinks=True)
         self.scripts = directory / "bin"
         self.python = self.scripts / "python"
         (self.site,) = directory.glob("lib/python*/site-packages")
-        if fallback:
+        if is_new and fallback:
             (self.site / "fallback.pth").write_text("".join(f"{fallback.format(str(site))}\n" for site in sites()))
 
     def run(self, *arguments: str | Path, **environment: str) -> str:

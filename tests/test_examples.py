@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from environments import Environment, build_wheels
+from environments import Environment, build_wheels, built_once
 from faultserver import FaultServer, Request, answer_with, reply
 
 CHECKOUT = Path(__file__).parent.parent
@@ -67,13 +67,10 @@ def copy_project(source: Path, target: Path, *names: str) -> Path:
     return target
 
 
-pytestmark = pytest.mark.xdist_group("examples")  # they share a virtual environment
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory) -> dict[str, Path]:
-    """The wheels of extframe, of the example, and of the broken packages, by the name of their distribution."""
-    sources = tmp_path_factory.mktemp("sources")
+def build(directory: Path) -> None:
+    """Build the wheels of extframe, of the example and of the broken packages, and an environment with all of them."""
+    sources = directory / "sources"
+    sources.mkdir()
     projects = [
         copy_project(CHECKOUT, sources / "extframe", "setup.py", "setup.cfg", "README.md", "LICENSE", "extframe"),
         copy_project(EXAMPLE, sources / "example", "setup.py", "setup.cfg", "README.md", "src"),
@@ -81,16 +78,25 @@ def wheels(tmp_path_factory) -> dict[str, Path]:
     for distribution, modules in BROKEN.items():
         for entry_point, source in modules.items():
             projects.append(write_project(sources / distribution, distribution, entry_point, source))
-    built = build_wheels(tmp_path_factory.mktemp("wheels"), *projects)
-    return {wheel.name.partition("-")[0].replace("_", "-"): wheel for wheel in built}
+    wheels = build_wheels(directory / "wheels", *projects)
+    Environment(directory / "environment", fallback="{}").install(*wheels)
 
 
 @pytest.fixture(scope="module")
-def environment(wheels, tmp_path_factory) -> Environment:
+def built(tmp_path_factory) -> Path:
+    return built_once(tmp_path_factory, "examples", build)
+
+
+@pytest.fixture(scope="module")
+def wheels(built) -> dict[str, Path]:
+    """The wheels, by the name of their distribution."""
+    return {wheel.name.partition("-")[0].replace("_", "-"): wheel for wheel in (built / "wheels").glob("*.whl")}
+
+
+@pytest.fixture(scope="module")
+def environment(built) -> Environment:
     """A virtual environment with extframe, the example and the broken packages."""
-    made = Environment(tmp_path_factory.mktemp("environment"), fallback="{}")
-    made.install(*wheels.values())
-    return made
+    return Environment(built / "environment", fallback="{}")
 
 
 # --- what is installed --------------------------------------------------------------------------------
