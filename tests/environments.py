@@ -42,7 +42,7 @@ class Environment:
 
         An environment that exists is used as it is.
         """
-        is_new = not directory.exists()
+        is_new = not (directory / "pyvenv.cfg").exists()
         if is_new:
             venv.create(directory, with_pip=False, symlinks=True)
         self.scripts = directory / "bin"
