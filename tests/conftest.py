@@ -64,7 +64,9 @@ def modules_of_this_test() -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in sys.modules.keys() - before:
-        if (getattr(sys.modules[name], "__file__", None) or "").startswith(tempfile.gettempdir()):
+        file = Path(getattr(sys.modules[name], "__file__", None) or "")
+        is_installed = "site-packages" in file.parts or file.is_relative_to(CHECKOUT)
+        if not is_installed and file.is_relative_to(tempfile.gettempdir()):
             del sys.modules[name]
 
 
