@@ -11,6 +11,8 @@ from ..logs import get_logger
 
 RESCAN_INTERVAL = 5.0  # seconds between scans for changes whose notifications were lost
 
+NEVER = 3600.0  # seconds between polls where changes are notified
+
 _FALLBACK = (
     "inotify is not available (%s), so plugin directories are polled instead; "
     "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches to fix this"
@@ -52,6 +54,7 @@ def monitor_changes(directories: Sequence[str], *, is_notified: bool = False) ->
     """
     if not directories:
         monitor = PollingMonitor(())
+        monitor.poll_interval = NEVER  # there is nothing to poll, and each turn of a watch looks at every plugin
         if is_notified:
             monitor.rescan_interval = RESCAN_INTERVAL
         return monitor
@@ -110,7 +113,7 @@ class InotifyMonitor:
     """
 
     rescan_interval = RESCAN_INTERVAL
-    poll_interval = 3600.0
+    poll_interval = NEVER
 
     def __init__(self, directories: Sequence[str]) -> None:
         from inotify_simple import INotify, flags

@@ -165,3 +165,10 @@ def test_directories_are_scanned_more_often_if_no_inotify_watch_is_left(tmp_path
 def test_directories_are_polled_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "inotify_simple", None)
     assert isinstance(monitor_changes([str(tmp_path)]), PollingMonitor)
+
+
+@pytest.mark.parametrize(("is_notified", "rescan_interval"), [(False, 0.5), (True, 5.0)])
+def test_without_directories_a_watch_only_scans(is_notified: bool, rescan_interval: float) -> None:
+    monitor = monitor_changes((), is_notified=is_notified)
+    assert (monitor.poll_interval, monitor.rescan_interval) == (3600.0, rescan_interval)
+    assert not monitor.has_changed()
