@@ -116,7 +116,7 @@ class ProcessRun:
         """Ask the launcher for the process, and read its output.
 
         Raises:
-            ExtframeError: the process cannot be made as its configuration says, or there is no launcher.
+            ExtframeError: the process cannot be made as its configuration says, or the launcher cannot be started.
             OSError: the system has no descriptor, say.
         """
         request, launcher = self.request(), self._host.launcher()
