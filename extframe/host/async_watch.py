@@ -201,6 +201,7 @@ class AsyncWatch:
     async def _scan(self, changes: ChangeMonitor) -> None:
         began = monotonic()
         error: Exception | None = None
+        self._plan.begin_scan()
         try:
             changes.refresh()
             names, stamps = await self._activator.look(deadlines.after(self._timeout))

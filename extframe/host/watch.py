@@ -186,6 +186,7 @@ class Watch:
     def _scan(self) -> None:
         began = monotonic()
         error: Exception | None = None
+        self._plan.begin_scan()
         try:
             self._look()
         except Exception as raised:  # noqa: BLE001 - logged by the plan

@@ -101,6 +101,10 @@ class WatchPlan(Generic[P]):
         """Note that something changed in the registry."""
         self._next_scan = min(self._next_scan, max(now + SETTLE, self._earliest_scan))
 
+    def begin_scan(self) -> None:
+        """Note that a scan begins, which `scanned` ends. What changes from now on is a reason for another."""
+        self._next_scan = math.inf
+
     def missing(self, names: Collection[str]) -> list[str]:
         """Return which plugins a scan did not find. They are to be looked up, which reports that they were removed."""
         active = {plugin.name for plugin in self._table.plugins() if plugin.is_made}  # by a `get`, perhaps
@@ -140,7 +144,8 @@ class WatchPlan(Generic[P]):
     def scanned(self, began: float, ended: float, rescan_interval: float, error: Exception | None) -> None:
         """Note that a scan ended; ``error`` says why the registry could not be searched, which changes no plugin."""
         self._earliest_scan = ended + REST_AFTER_CHANGE * (ended - began)
-        self._next_scan = ended + max(rescan_interval, REST * (ended - began))
+        planned = ended + max(rescan_interval, REST * (ended - began))
+        self._next_scan = max(self._earliest_scan, min(planned, self._next_scan))
         before, self._scan_error = self._scan_error, error
         if error is not None and kind_of(error) != kind_of(before):
             logger.error("the registry could not be searched and will be searched again: %s", error, exc_info=error)

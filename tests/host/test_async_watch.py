@@ -224,6 +224,37 @@ def test_a_registry_without_directories_is_scanned_and_one_that_cannot_be_loses_
         run(main)
 
 
+class SlowRegistry(LocalRegistry):
+    """One whose scans return when they are released."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, [])
+        self.has_looked, self.release = threading.Event(), threading.Event()
+
+    def scan(self) -> list[str]:
+        names = super().scan()
+        self.has_looked.set()
+        self.release.wait(30)
+        return names
+
+
+def test_what_changes_while_the_registry_is_scanned_is_not_lost(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("extframe.host.watch_plan.REST_AFTER_CHANGE", 0)
+    registry = SlowRegistry(short_path)
+
+    async def main() -> None:
+        async with AsyncPluginManager(registry, groups=()) as pm, pm.watch() as events:
+            assert await eventually(registry.has_looked.is_set)
+            with FakePlugin(short_path, "photos"):
+                await asyncio.sleep(0.3)  # the next scan without a reason would come 150 times later
+                registry.release.set()
+                await next_of(events, "activated")
+
+    run(main)
+
+
 def test_a_watch_is_entered_once_ends_with_its_block_and_keeps_the_last_events(
     pm: AsyncPluginManager, short_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -51,6 +51,7 @@ class World:
         return True
 
     def scan(self) -> None:
+        self.plan.begin_scan()
         for name in self.plan.missing(self.sources):
             self.table.not_found(name, self.table.seen(name), GONE)
         for name, stamp in self.sources.items():
@@ -178,9 +179,22 @@ def test_changes_are_scanned_once_they_have_settled_and_long_scans_are_followed_
     assert world.plan.next_time() == world.now + 5.0
     world.plan.changed(world.now)
     assert world.plan.next_time() == world.now + SETTLE
+    world.plan.begin_scan()
     world.plan.scanned(world.now, world.now + 1.0, 5.0, OSError("no file descriptor left"))
     world.plan.changed(world.now + 1.0)
     assert world.plan.next_time() == world.now + 11.0
+
+
+def test_what_changes_during_a_scan_is_scanned_for_after_it(world: World) -> None:
+    world.begin()
+    world.end("photos")
+    world.plan.begin_scan()
+    world.plan.changed(world.now + 0.5)
+    world.plan.scanned(world.now, world.now + 1.0, 5.0, None)
+    assert world.plan.next_time() == world.now + 11.0  # not after 150 times the duration
+    world.now += 11.0
+    world.scan()
+    assert world.plan.next_time() == world.now + 5.0
 
 
 NAMES = st.sampled_from(["a", "b"])
