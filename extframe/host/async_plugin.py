@@ -119,7 +119,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
                 manifest = await self._shake_hands(task, deadline)
                 approval = await self._approved(task, manifest, deadline)
                 await self._attempt(task, self._configure(settings, approval.manifest, deadline))
-                with self._lock:
+                with self.lock:
                     self._wake()
                     self._record_success(task, approval.manifest, approval.left_out)
         finally:
@@ -151,7 +151,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
 
     def close(self) -> None:
         """Close the client. The handshake under way ends, and tasks that wait for it are woken and raise."""
-        with self._lock:
+        with self.lock:
             self._lifecycle.close()
             self._wake()
         if self._call is not None:
@@ -162,7 +162,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         """Return LEAD if this task is to make the handshake, DONE if it was made."""
         seen = None
         while True:
-            with self._lock:
+            with self.lock:
                 turn = self._ask(task, seen)
                 if turn is not Turn.WAIT:
                     return turn
@@ -223,7 +223,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
     def _fail(self, task: asyncio.Task[Any] | None, failure: ExtframeError | None) -> None:
         """End the handshake, if this task makes it, with a failure, or with none where it was abandoned."""
         if self._lifecycle.leads(task):
-            with self._lock:
+            with self.lock:
                 self._wake()
                 self._record_failure(task, failure)
 

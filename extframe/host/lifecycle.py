@@ -55,7 +55,8 @@ class Lifecycle:
 
     Args:
         name: the plugin's, for errors.
-        changed: called with each new state but ACTIVATING, and the reason. It must return at once.
+        changed: called with each new state but ACTIVATING, and the reason. It must return at once. A plugin that was
+            active with an empty manifest is reported as LOST where its next handshake does not succeed.
     """
 
     def __init__(self, name: str, changed: Callable[[State, str], object]) -> None:
@@ -82,6 +83,11 @@ class Lifecycle:
         The engine keeps an empty one forever (moby ``pkg/plugins/plugins.go``).
         """
         return self.state is State.ACTIVE and bool(self.manifest.implements)
+
+    @property
+    def is_reported_active(self) -> bool:
+        """Whether the plugin is active to the listener: also while one with an empty manifest is activated again."""
+        return self.state is State.ACTIVE or (self.state is State.ACTIVATING and self._was_empty)
 
     @property
     def was_active(self) -> bool:
@@ -151,10 +157,11 @@ class Lifecycle:
         self._enter(State.LOST, reason)
         return True
 
-    def discard(self, error: ExtframeError) -> None:
+    def discard(self, error: ExtframeError, reason: str = "its source is gone") -> None:
         """Let the handshake under way fail with ``error``: the source of its plugin is gone. Waiters make another."""
         if self.state is State.ACTIVATING:
             self.discarded = error
+            self._report_end_of_empty(reason)
 
     def forget_failure(self) -> None:
         """Forget what the last handshake failed with: the plugin's source has changed since."""
@@ -181,5 +188,14 @@ class Lifecycle:
         before, self.state = self.state, state
         if state is State.ACTIVATING:
             self._was_empty = before is State.ACTIVE
-        elif not (self._was_empty and state is State.ACTIVE and not self.is_made):
+            return
+        if state is State.FAILED:
+            self._report_end_of_empty("its next handshake did not succeed")
+        if not (self._was_empty and state is State.ACTIVE and not self.is_made):
             self._changed(state, reason)
+
+    def _report_end_of_empty(self, reason: str) -> None:
+        """Report the loss of a plugin that was active with an empty manifest, and is being activated again."""
+        if self._was_empty:
+            self._was_empty = False
+            self._changed(State.LOST, reason)

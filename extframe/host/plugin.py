@@ -122,7 +122,7 @@ class Plugin(PluginBase[Client]):
         Raises:
             ActivationError: it failed at once.
         """
-        with self._lock:
+        with self.lock:
             if self.state is State.ACTIVATING or self._spec.manifest is not None or self._configurator.is_given:
                 return None
             if self._remembered() is not None:
@@ -144,13 +144,13 @@ class Plugin(PluginBase[Client]):
     def abandon(self) -> None:
         """End the handshake that this thread makes, if it makes one."""
         if self._lifecycle.leads(threading.get_ident()):
-            with self._lock:
+            with self.lock:
                 self._ended.notify_all()  # first, as Ctrl-C may come between; the lock keeps them until the end
                 self._record_failure(threading.get_ident(), None)
 
     def close(self) -> None:
         """Close the client. Threads that wait for a handshake are woken, and raise."""
-        with self._lock:
+        with self.lock:
             self._lifecycle.close()
             self._ended.notify_all()
         self.client.close()
@@ -158,7 +158,7 @@ class Plugin(PluginBase[Client]):
     def _wait_for_turn(self, deadline: float) -> Turn:
         """Return LEAD if this thread is to make the handshake, DONE if it was made."""
         seen = None
-        with self._lock:
+        with self.lock:
             while (turn := self._ask(threading.get_ident(), seen)) is Turn.WAIT:
                 seen = self._lifecycle.handshakes if seen is None else seen
                 if not self._ended.wait(left(deadline)):
@@ -219,14 +219,14 @@ class Plugin(PluginBase[Client]):
             self._configurator.send(self.client, request, handshake_time(deadline))
 
     def _succeed(self, manifest: Manifest, left_out: Mapping[str, str] = {}) -> None:
-        with self._lock:
+        with self.lock:
             self._ended.notify_all()
             self._record_success(threading.get_ident(), manifest, left_out)
 
     def _fail(self, failure: ExtframeError) -> ExtframeError:
         """End the handshake, and return the error to raise from ``failure``."""
         self._explain(failure)
-        with self._lock:
+        with self.lock:
             self._ended.notify_all()
             self._record_failure(threading.get_ident(), failure)
         return self._activation_error(failure)

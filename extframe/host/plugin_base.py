@@ -87,7 +87,8 @@ class PluginBase(Generic[C]):
         self._spec = spec
         self._explained: tuple[Exception, str] | None = None  # the last failed handshake, and the registry's reason
         self._pending_spec: PluginSpec | None = None  # applied when the handshake under way has ended
-        self._lock = lock
+        self.lock = lock
+        """Held while the state changes, and until that is published."""
         self._listener = listener
         self._lifecycle = Lifecycle(spec.name, self._report)
 
@@ -125,6 +126,11 @@ class PluginBase(Generic[C]):
     def is_made(self) -> bool:
         """Whether the handshake succeeded. An empty manifest does not count."""
         return self._lifecycle.is_made
+
+    @property
+    def is_reported_active(self) -> bool:
+        """Whether the last event of its state says that it is active; see `Lifecycle.is_reported_active`."""
+        return self._lifecycle.is_reported_active
 
     @property
     def was_active(self) -> bool:
@@ -251,7 +257,7 @@ class PluginBase(Generic[C]):
 
     def renew(self, spec: PluginSpec) -> None:
         """Use what the registry found after the source changed. A handshake under way ends first."""
-        with self._lock:
+        with self.lock:
             if self.state is State.ACTIVATING:
                 self._pending_spec = spec
             elif self.state is not State.CLOSED:
@@ -268,7 +274,7 @@ class PluginBase(Generic[C]):
             began: when the attempt began, a ``time.monotonic()`` value. Before the last handshake it says nothing.
             reason: for the log and the lifecycle hooks.
         """
-        with self._lock:
+        with self.lock:
             self._lifecycle.mark_lost(reason, began)
 
     def _is_answer(self, failure: ExtframeError, timeout: float) -> bool:
@@ -322,13 +328,13 @@ class PluginBase(Generic[C]):
 
     def require_approval(self, reason: str) -> None:
         """Record that the plugin has to be activated again, as the handlers that decide whether it is used changed."""
-        with self._lock:
+        with self.lock:
             self._must_be_approved = self.state is State.ACTIVATING
             self._lifecycle.mark_lost(reason)
 
     def manifest_changed(self) -> None:
         """Handle that its instances together implement something else: the next use makes a new handshake."""
-        with self._lock:
+        with self.lock:
             if self._spec.manifest is None:
                 self._lifecycle.mark_lost("its instances implement something else now")
 
@@ -342,10 +348,10 @@ class PluginBase(Generic[C]):
             error: raised by the caller that makes the handshake under way.
             reason: for the log and the lifecycle hooks.
         """
-        with self._lock:
+        with self.lock:
             if seen is self._spec and self._pending_spec is None and self.state is not State.CLOSED:
                 self._lifecycle.mark_lost(reason)
-                self._lifecycle.discard(error)
+                self._lifecycle.discard(error, reason)
                 self._retarget(self._spec)  # closes its idle connections
 
     def _apply_spec(self, spec: PluginSpec) -> None:
@@ -368,7 +374,7 @@ class PluginBase(Generic[C]):
         Raises:
             PluginNotFound, SpecError: the source disappeared, or became unusable, during the handshake.
         """
-        with self._lock:
+        with self.lock:
             discarded = self._lifecycle.discarded if self._lifecycle.leads(leader) else None
             counts = self._lifecycle.succeeded(leader, manifest, monotonic())
             if counts:
@@ -387,7 +393,7 @@ class PluginBase(Generic[C]):
     def _record_failure(self, leader: Hashable, failure: ExtframeError | None) -> None:
         """Enter FAILED, if this leader makes a handshake; ``failure`` is None if it was abandoned."""
         if self._lifecycle.leads(leader):
-            with self._lock:
+            with self.lock:
                 self._lifecycle.failed(leader, failure)
                 if self._cache is not None and failure is not None and not is_own_error(failure):
                     self._cache.record_failure(self._spec)

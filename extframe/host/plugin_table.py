@@ -6,6 +6,7 @@ Searches no registry and makes no handshake, so that a host of threads and a hos
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -43,7 +44,8 @@ class Events(Protocol):
 class PluginTable(Generic[P]):
     """The plugins that a manager knows, with their failures and lifecycle events.
 
-    A plugin's lock may be held while the table's is taken, never the other way round.
+    A plugin's lock may be held while the table's is taken, never the other way round. What is published depends on a
+    plugin's state, and its lock is held until it is: so the events of a plugin have the order of its states.
 
     Args:
         create: creates a plugin from a spec and its listener, which is the table.
@@ -173,9 +175,9 @@ class PluginTable(Generic[P]):
 
     def _mark_removed(self, name: str) -> None:
         subject = ("plugin", name)
-        with self._lock:
+        with self._state_lock(name), self._lock:
             plugin = self._plugins.get(name)
-            is_back = plugin is not None and plugin.state is State.ACTIVE
+            is_back = plugin is not None and plugin.is_reported_active
             is_known = plugin is not None or subject in self._failures
             if is_back or not is_known:
                 return
@@ -186,6 +188,11 @@ class PluginTable(Generic[P]):
             self._failures.clear(subject)
             self._forget(list(self._removed)[:-REMEMBERED])
             self._events.publish("plugin_removed", name=name)
+
+    def _state_lock(self, name: str) -> AbstractContextManager[object]:
+        """Return the lock of a plugin, during which its state and what was published about it agree."""
+        plugin = self._plugins.get(name)
+        return self._lock if plugin is None else plugin.lock
 
     def _forget(self, names: Sequence[str]) -> None:
         """Keep plugins that were removed long ago only while the host uses them or their drivers."""
@@ -212,12 +219,12 @@ class PluginTable(Generic[P]):
         has been activated, or removed, since.
         """
         subject = ("plugin", name)
-        with self._lock:
+        with self._state_lock(name), self._lock:
             plugin = self._plugins.get(name)
             is_missing = isinstance(error, PluginNotFound)
             if self._is_closed() or (plugin is None and is_missing):
                 return False
-            is_active = plugin is not None and plugin.state is State.ACTIVE
+            is_active = plugin is not None and plugin.is_reported_active
             if (is_active and isinstance(error, ActivationError)) or (self._removed.get(name) and not is_missing):
                 return False
             is_new = kind_of(error) != kind_of(self._failures.exception(subject))

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from event_loops import eventually as eventually_async
+from event_loops import run
 from faultserver import FaultServer, Request, answer_with, eventually, reply
 
-from extframe import ExtframeError, LocalRegistry, Plugin, PluginManager, PluginNotFound, hookimpl
+from extframe import (
+    AsyncPluginManager,
+    ExtframeError,
+    LocalRegistry,
+    Plugin,
+    PluginManager,
+    PluginNotFound,
+    hookimpl,
+)
 from extframe.host.plugin import State
+from extframe.host.plugin_table import PluginTable
 from extframe.testing import FakePlugin
 
 AFTER = {  # the events that may follow each event of one plugin
@@ -25,6 +37,8 @@ AFTER = {  # the events that may follow each event of one plugin
     "failed": {"activated", "failed", "removed"},
     "removed": {"activated", "failed"},
 }
+
+SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]
 
 EVENTS = {State.ACTIVE: "activated", State.FAILED: "failed", State.LOST: "lost"}
 
@@ -136,7 +150,7 @@ class Churn:
 
     def _respond(self, fake: FakePlugin) -> None:
         pause = self.random.choice([0, 0, 0.01])
-        points = self.random.choice([["VolumeDriver"], ["VolumeDriver", "Backup"]])
+        points = self.random.choice([["VolumeDriver"], ["VolumeDriver", "Backup"], []])
 
         def respond(arguments: Any) -> dict[str, object]:
             time.sleep(pause)
@@ -144,8 +158,12 @@ class Churn:
 
         fake.answer("Plugin.Activate", respond)
 
+    def close(self) -> None:
+        for fake in self.fakes.values():
+            fake.close()
 
-@pytest.mark.parametrize("seed", range(2))
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_whatever_happened_the_last_event_says_what_a_plugin_is(
     pm: PluginManager, log: EventLog, short_path: Path, seed: int
 ) -> None:
@@ -156,13 +174,17 @@ def test_whatever_happened_the_last_event_says_what_a_plugin_is(
             pm.get(name, timeout=30)
     present = pm.scan()
     assert eventually(delivered, 30)
+    check(log, pm._activator.table, present)
+    churn.close()
+
+
+def check(log: EventLog, table: PluginTable[Any], present: Collection[str]) -> None:
+    """Check the order of the events of each plugin, and that the last one says what it is."""
     for name, events in log.events.items():
-        plugin = pm._activator.table.known(name)
-        assert events[-1] == (EVENTS[plugin.state] if plugin and name in present else "removed"), (name, events)
         wrong = [(before, after) for before, after in pairwise([None, *events]) if after not in AFTER[before]]
         assert wrong == [], (name, events)
-    for fake in churn.fakes.values():
-        fake.close()
+        plugin = table.known(name)
+        assert events[-1] == (EVENTS[plugin.state] if plugin and name in present else "removed"), (name, events)
 
 
 def use_at_random(pm: PluginManager, churn: Churn) -> None:
@@ -187,3 +209,50 @@ def use_at_random(pm: PluginManager, churn: Churn) -> None:
     ended.set()
     for user in users:
         user.join(60)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_same_holds_for_tasks_and_for_the_events_that_a_watch_yields(
+    log: EventLog, short_path: Path, seed: int
+) -> None:
+    churn, yielded = Churn(short_path, seed), EventLog()
+
+    async def main() -> None:
+        async with AsyncPluginManager(LocalRegistry(short_path, []), groups=()) as pm:
+            pm.register(log)
+            async with pm.watch() as events:
+                await use_in_tasks(pm, churn)
+            async for event in events:
+                yielded._add(event.name, event.kind)
+            present = await pm.scan()
+            assert await eventually_async(lambda: not pm._activator.events._is_delivering)
+            assert log.events == yielded.events
+            check(log, pm._activator.table, present)
+
+    run(main)
+    churn.close()
+
+
+async def use_in_a_task(pm: AsyncPluginManager, own: random.Random) -> None:
+    """Use plugins until it is cancelled."""
+    while True:
+        with suppress(ExtframeError):
+            if own.random() < 0.2:
+                await pm.get_all("VolumeDriver", timeout=0.5)
+            else:
+                await pm.get(own.choice("abc"), timeout=0.5)
+        await asyncio.sleep(0)
+
+
+async def use_in_tasks(pm: AsyncPluginManager, churn: Churn) -> None:
+    """Use plugins in four tasks, while they come and go."""
+    users = [asyncio.ensure_future(use_in_a_task(pm, random.Random(churn.random.random()))) for _ in range(4)]
+    for _ in range(80):
+        await asyncio.to_thread(churn.step)
+        await asyncio.sleep(churn.random.uniform(0, 0.02))
+    for user in users:
+        user.cancel()
+    await asyncio.wait(users)
+    for name in churn.fakes:
+        with suppress(ExtframeError):
+            await pm.get(name, timeout=30)

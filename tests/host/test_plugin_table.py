@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -131,6 +132,61 @@ def test_the_failure_of_an_attempt_that_is_outdated_is_not_reported(table):
     table.not_found("photos", SPEC, GONE)
     assert not table.record_failure("photos", REFUSED)  # removed since
     assert table.events == ["activated", "lost", "removed"]
+
+
+def test_the_failure_of_an_outdated_attempt_is_not_reported_while_an_empty_manifest_is_asked_for_again(table):
+    table.lead()._record_success("leader", Manifest())
+    table.lead()
+    assert not table.record_failure("photos", REFUSED)
+    assert table.events == ["activated"]
+
+
+@pytest.mark.parametrize(
+    ("report", "event"),
+    [
+        (lambda table: table.record_failure("photos", REFUSED), "failed"),
+        (lambda table: table.not_found("photos", None, GONE), "removed"),
+    ],
+    ids=["failed", "removed"],
+)
+def test_what_another_thread_reports_while_a_plugin_is_being_lost_comes_after_its_loss(table, report, event):
+    plugin = table.activate()
+    is_losing, may_publish = threading.Event(), threading.Event()
+    publish_state = table.state_changed
+
+    def pause_and_publish(*change):
+        is_losing.set()
+        assert may_publish.wait(30)
+        publish_state(*change)
+
+    table.state_changed = pause_and_publish
+    threads = [threading.Thread(target=plugin.mark_lost), threading.Thread(target=report, args=[table])]
+    threads[0].start()
+    assert is_losing.wait(30)
+    threads[1].start()
+    threads[1].join(0.1)  # without order, it reports at once
+    may_publish.set()
+    for thread in threads:
+        thread.join(30)
+    assert table.events == ["activated", "lost", event]
+
+
+@pytest.mark.parametrize("last", ["failed", "abandoned", "discarded"])
+def test_a_plugin_with_an_empty_manifest_is_lost_when_its_next_handshake_does_not_succeed(table, last):
+    plugin = table.lead()
+    plugin._record_success("leader", Manifest())
+    table.lead()
+    if last == "discarded":
+        table.not_found("photos", SPEC, GONE)
+        with pytest.raises(PluginNotFound):
+            plugin._record_success("leader", MANIFEST)
+        assert table.events == ["activated", "lost", "removed"]
+        return
+    plugin._record_failure("leader", REFUSED if last == "failed" else None)
+    assert table.events == ["activated", "lost"]
+    table.lead()
+    plugin._record_success("leader", MANIFEST)
+    assert table.events == ["activated", "lost", "activated"]
 
 
 def test_a_late_handler_of_an_active_plugin_is_a_failure_and_no_event(table):
