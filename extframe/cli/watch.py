@@ -16,7 +16,7 @@ from ..errors import ExtframeError
 from ..text import text_of
 from .exit_codes import root_cause
 from .location import Location
-from .options import output_formats, registry_options, timeout_option, verbose_option
+from .options import engine_option, output_formats, registry_options, timeout_option, verbose_option
 from .output import check_reader, note, shortened, write_json_line, write_line
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ EPILOG = """\b
 Examples:
   extframe watch
   extframe watch --dir /run/myhost/plugins
+  extframe watch --engine
   extframe watch -o json | jq -r 'select(.state == "failed").name'
 """
 
@@ -71,6 +72,7 @@ def lifecycle_listener(events: Events) -> object:
 
 
 @click.command(epilog=EPILOG)
+@engine_option
 @registry_options
 @timeout_option(10.0, "Deadline for each handshake.")
 @output_formats("table", "json")
@@ -85,14 +87,20 @@ def watch(location: Location, timeout: float, output: str) -> None:
     from ..host.manager import PluginManager
 
     events: Events = queue.SimpleQueue()
-    registry = location.registry
+    registry = location.source
     write = _write_json if output == "json" else _write_line
     with _without_log_of_failures(), PluginManager(registry, groups=()) as manager:
         manager.register(lifecycle_listener(events))
         with manager.watch(timeout=timeout):
-            note(f"watching {', '.join(dict.fromkeys(registry.directories))}; press Ctrl-C to stop")
+            note(f"watching {_place(location)}; press Ctrl-C to stop")
             while True:
                 write(_next(events))
+
+
+def _place(location: Location) -> str:
+    if location.engine is not None:
+        return f"Docker's engine at {location.engine}"
+    return ", ".join(dict.fromkeys(location.registry.directories))
 
 
 def _next(events: Events) -> LifecycleEvent:

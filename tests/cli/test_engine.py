@@ -1,8 +1,11 @@
-"""``--engine``: the managed plugins of Docker's engine in ls, inspect, call and check."""
+"""``--engine``: the managed plugins of Docker's engine in ls, inspect, call, check and watch."""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from fake_engine import FakeEngine
 
 SSHFS = "vieux/sshfs:latest"
+STOP = "press Ctrl-C to stop\n"
 
 
 @pytest.fixture
@@ -65,3 +69,25 @@ def test_an_engine_that_cannot_be_used_is_named(run, engine, monkeypatch, short_
     assert (both.exit_code, "--dir and --engine exclude each other" in both.stderr) == (2, True)
     monkeypatch.setenv("DOCKER_HOST", "ssh://somewhere")
     assert "its scheme is 'ssh'" in run("ls", "--engine").stderr
+
+
+WATCH = """
+import sys
+from extframe.cli import main
+from extframe.registry import docker_plugins
+docker_plugins.SOCKETS = sys.argv.pop()
+main()
+"""
+
+
+def test_watch_shows_plugins_that_are_enabled_and_disabled(engine):
+    command = [sys.executable, "-c", WATCH, "watch", "--engine", engine.address, str(engine.sockets)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == f"extframe: watching Docker's engine at {engine.address}; " + STOP
+        assert process.stdout.readline().split()[1:] == [SSHFS, "active", "VolumeDriver"]
+        engine.disable(SSHFS)
+        assert process.stdout.readline().split()[1:3] == [SSHFS, "lost"]
+        assert process.stdout.readline().split()[1:3] == [SSHFS, "removed"]
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
