@@ -30,7 +30,7 @@ class KeyedLock:
         try:
             await granted
         except asyncio.CancelledError:
-            if not granted.cancelled():  # granted at the same moment
+            if not granted.cancelled() and granted.exception() is None:  # granted at the same moment, not expired
                 self.release(key)
             raise
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -75,6 +76,24 @@ def test_a_turn_that_came_at_the_moment_of_a_cancellation_goes_to_the_next():
         with pytest.raises(asyncio.CancelledError):
             await left
         await next_
+        locks.release("a")
+        assert len(locks) == 0
+
+    run(scenario)
+
+
+def test_a_wait_that_expires_at_the_moment_of_a_cancellation_does_not_release_what_another_holds():
+    async def scenario():
+        locks = KeyedLock()
+        await locks.acquire("a", 30)
+        left = asyncio.create_task(locks.acquire("a", 0.01))
+        await settle()
+        asyncio.get_running_loop().call_later(0.02, left.cancel)
+        time.sleep(0.1)  # so that both are due in one turn of the loop, the end of the wait first
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        with pytest.raises(TimeoutError):
+            await locks.acquire("a", 0.01)
         locks.release("a")
         assert len(locks) == 0
 
