@@ -40,6 +40,11 @@ class StreamReply:
         """Send the head from outside a task."""
         self._starting = asyncio.get_running_loop().create_task(self.start())
 
+    def cancel_start(self) -> None:
+        """Send no head from outside a task any more: the response may be an error by then, or another request's."""
+        if self._starting is not None and not self.started:
+            self._starting.cancel()
+
     async def send(self, record: Any) -> None:
         """Send a record, waiting while the client is slow to read."""
         data = self._codec.pack(record)
@@ -80,6 +85,7 @@ async def send_records(reply: StreamReply, records: Any, watcher: DisconnectWatc
         raise
     finally:
         timer.cancel()
+        reply.cancel_start()
 
 
 async def _send_on_loop(reply: StreamReply, records: AsyncIterator[Any], watcher: DisconnectWatcher) -> None:

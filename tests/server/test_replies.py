@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from wire import post
+from lab import AsyncLab
+from wire import Wire, post
 
 from extframe import Authz, AuthzResponse, Volume, VolumeDriver
 from extframe.interface.messages import format_time
@@ -98,3 +102,23 @@ def test_a_base_exception_of_a_driver_is_a_500():
     with serving(Raising()) as plugin:
         answer = post(plugin.address, "AuthZPlugin.AuthZReq", {"RequestMethod": "GET"})
     assert (answer.status, answer.json["Err"]) == (500, "worst")
+
+
+class FailingAsItStarts(AsyncLab):
+    async def records(self, name: str = ""):
+        time.sleep(0.05)  # the time at which the stream starts without a record passes
+        for _ in range(int(name)):
+            await asyncio.sleep(0)
+        raise ValueError("no such container")
+        yield ""
+
+
+def test_a_stream_that_fails_while_its_start_is_planned_sends_the_error_and_nothing_after_it(monkeypatch):
+    monkeypatch.setattr("extframe.server.streams.START_AFTER", 0.01)
+    with serving(FailingAsItStarts()) as plugin:
+        for turns in range(5):
+            with Wire(plugin.address) as wire:
+                records = b"POST /Lab.Records HTTP/1.1\r\nContent-Length: 13\r\n\r\n" + b'{"Name": "%d"}' % turns
+                received = wire.send_bytes(records + b"POST /Lab.Rest HTTP/1.1\r\nConnection: close\r\n\r\n")
+                # If the start was first, the stream is incomplete, and the connection closed.
+                assert re.findall(rb"HTTP/1.1 (\d+)", received) in ([b"500", b"200"], [b"200"])
