@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ logger = get_logger(__name__)
 @dataclass
 class _Entry(Generic[V]):
     value: V
-    since: float
+    since: float  # when its load began
     until: float
     is_refreshing: bool = False
     failure: str = ""  # of the last refresh
@@ -57,7 +57,7 @@ class RefreshingCache(Generic[V]):
         self._keeps_fresh = keeps_fresh
         self._name = name
         self._clock = clock
-        self._entries: dict[str, _Entry[V]] = {}
+        self._entries: OrderedDict[str, _Entry[V]] = OrderedDict()
         self._due: deque[str] = deque()
         self._lock = signal_safe_lock()
         self._thread: threading.Thread | None = None
@@ -98,9 +98,10 @@ class RefreshingCache(Generic[V]):
 
     def invalidate(self, name: str) -> None:
         """Have the next `get` load a value, if it is older than a second."""
-        entry = self._entries.get(name)
-        if entry is not None and self._clock() - entry.since >= SHORTEST:
-            entry.until = -math.inf
+        with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and self._clock() - entry.since >= SHORTEST:
+                entry.until = -math.inf
 
     def is_invalid(self, name: str) -> bool:
         """Return whether `invalidate` has been called since a value was loaded, or could not be."""
@@ -125,15 +126,23 @@ class RefreshingCache(Generic[V]):
                     self._postpone(entry, error)
 
     def _refresh(self, name: str) -> V:
+        began, was_invalid = self._clock(), self.is_invalid(name)
         value, seconds = self._load(name)
-        now = self._clock()
+        until = self._clock() + max(seconds, SHORTEST)
         with self._lock:
-            before = self._entries.pop(name, None)  # so that the oldest come first
-            if before is not None and before.value != value:
-                self.replaced += 1
-            self._entries[name] = _Entry(value, now, now + max(seconds, SHORTEST))
-            for oldest in list(self._entries)[:-LIMIT]:
-                del self._entries[oldest]
+            before = self._entries.get(name)
+            if before is not None:
+                if before.since > began:
+                    return before.value  # another thread began later and has ended: what this one found is older
+                if not was_invalid and self.is_invalid(name):
+                    until = -math.inf  # this may have been found before the reason to load it again
+                if before.value != value:
+                    self.replaced += 1
+            # Readers take no lock, and must find an entry at any moment.
+            self._entries[name] = _Entry(value, began, until)
+            self._entries.move_to_end(name)
+            while len(self._entries) > LIMIT:
+                self._entries.popitem(last=False)
         return value
 
     def _postpone(self, entry: _Entry[V], error: Exception) -> None:

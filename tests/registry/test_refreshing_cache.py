@@ -96,6 +96,83 @@ def test_an_invalid_value_is_loaded_again_but_not_more_than_once_a_second(source
     assert not source.cache.is_invalid("a")
 
 
+class Compared:
+    """A value that calls a function when it is compared with the one that replaces it."""
+
+    on_compare = staticmethod(lambda: None)
+
+    def __eq__(self, other: object) -> bool:
+        self.on_compare()
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+def test_a_reader_finds_a_value_also_at_the_moment_at_which_it_is_replaced():
+    now, found, values = [100.0], [], [Compared(), Compared()]
+    cache = RefreshingCache(lambda name: (values[bool(now[0] > 100)], 10.0), "test cache", clock=lambda: now[0])
+    values[0].on_compare = lambda: found.append(cache.peek("a") is values[0])
+    assert cache.get("a") is values[0]
+    now[0] += 20
+    assert cache.get("a") is values[1]
+    assert found == [True]
+
+
+class Held(Source):
+    """A source whose loads return when they are released, each by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = [threading.Event() for _ in range(3)]
+        self.released = [threading.Event() for _ in range(3)]
+
+    def load(self, name: str) -> tuple[str, float]:
+        found = super().load(name)
+        number = self.loads - 1
+        self.begun[number].set()
+        assert self.released[number].wait(30)
+        return found
+
+    def get_in_thread(self, number: int) -> threading.Thread:
+        thread = threading.Thread(target=self.cache.get, args=["a"])
+        thread.start()
+        assert self.begun[number].wait(30)
+        return thread
+
+    def release(self, number: int, thread: threading.Thread) -> None:
+        self.released[number].set()
+        thread.join(30)
+
+
+def test_a_value_that_becomes_invalid_while_it_is_loaded_is_loaded_once_more():
+    source = Held()
+    source.released[0].set()
+    source.cache.get("a")
+    source.now += 10
+    loading = source.get_in_thread(1)
+    source.now += 1
+    source.cache.invalidate("a")
+    source.release(1, loading)
+    assert source.cache.is_invalid("a")
+    source.released[2].set()
+    assert source.cache.get("a") == "a3"
+    assert not source.cache.is_invalid("a")
+
+
+def test_a_load_that_ends_late_does_not_replace_what_was_loaded_after_it_began():
+    source = Held()
+    source.released[0].set()
+    source.cache.get("a")
+    source.now += 10
+    late = source.get_in_thread(1)
+    source.now += 1
+    source.release(2, source.get_in_thread(2))
+    assert source.cache.peek("a") == "a3"
+    source.release(1, late)
+    assert source.cache.peek("a") == "a3"
+    assert source.cache.replaced == 1
+
+
 def test_the_oldest_are_forgotten_first(source, monkeypatch):
     monkeypatch.setattr("extframe.registry.refreshing_cache.LIMIT", 2)
     for name in "abac":
