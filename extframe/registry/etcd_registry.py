@@ -72,7 +72,7 @@ class EtcdRegistry:
         self._watch = EtcdGateway(self._url, tls=tls, user=user, password=password, timeout=OPEN_TIMEOUT)
         self._table = EtcdTable(self._url.prefix, url, plugin_tls)
         self._lock = signal_safe_lock()
-        self._is_started = False
+        self._to_start = [(self._follow, "extframe etcd"), (self._renew_regularly, "extframe etcd renewal")]
         self._closing = Event()
         self._tried = Event()  # whether there was a list, or a failure
         self._error: ExtframeError | None = None
@@ -128,7 +128,8 @@ class EtcdRegistry:
         """
         self._start()
         changes = EtcdChanges()
-        self._pipes.add(changes)
+        with self._lock:
+            self._pipes.add(changes)
         return changes
 
     def close(self) -> None:
@@ -153,11 +154,12 @@ class EtcdRegistry:
 
     def _start(self) -> None:
         with self._lock:
-            if self._is_started or self._closing.is_set():
+            if self._closing.is_set():
                 return
-            start(threading.Thread(target=self._follow, name="extframe etcd", daemon=True))
-            start(threading.Thread(target=self._renew_regularly, name="extframe etcd renewal", daemon=True))
-            self._is_started = True
+            while self._to_start:  # the system may have a thread for the first and none for the second
+                function, name = self._to_start[0]
+                start(threading.Thread(target=function, name=name, daemon=True))
+                del self._to_start[0]
 
     def _renew_regularly(self) -> None:
         while not self._closing.wait(RENEW):
@@ -231,7 +233,9 @@ class EtcdRegistry:
         return True
 
     def _notify(self) -> None:
-        for changes in list(self._pipes):
+        with self._lock:  # a set that grows meanwhile cannot be listed, and the thread would end
+            pipes = list(self._pipes)
+        for changes in pipes:
             changes.up()
 
     def _report(self, error: ExtframeError) -> None:
