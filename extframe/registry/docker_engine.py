@@ -90,9 +90,10 @@ class DockerEngine:
         Raises:
             ExtframeError: as `plugins`.
         """
-        if not self._root:
-            self._root = self._get(_INFO, _Info, act).docker_root_dir
-        return self._root
+        root = self._root  # read once: another thread whose request fails forgets it
+        if not root:
+            root = self._root = self._get(_INFO, _Info, act).docker_root_dir
+        return root
 
     @contextmanager
     def plugin_events(self, since: float) -> Iterator[BinaryIO]:

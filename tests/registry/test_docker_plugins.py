@@ -33,6 +33,7 @@ from extframe import (
     hookimpl,
 )
 from extframe.errors import TransportError
+from extframe.registry.docker_engine import DockerEngine
 from extframe.registry.docker_plugins import manifest_of
 from extframe.testing import FakePlugin
 
@@ -266,6 +267,27 @@ def test_active_plugins_stay_usable_while_the_engine_is_down(engine, registry, s
         engine.enable(SSHFS, Mount={"Mountpoint": "/photos"})
         pm.get(SSHFS)
         assert volumes.mount("photos", id="1") == f"/elsewhere/plugins/{'01' * 32}/rootfs/photos"
+
+
+class Forgetful(DockerEngine):
+    """An engine of which another thread, whose request fails, forgets the directory after each look at it."""
+
+    @property
+    def _root(self) -> str:
+        found, self._known = self._known, ""
+        return found
+
+    @_root.setter
+    def _root(self, value: str) -> None:
+        self._known = value
+
+
+@pytest.mark.parametrize("known", ["/data", ""])
+def test_the_directory_of_the_engine_is_never_empty_while_a_request_of_another_thread_fails(engine, known):
+    asked = Forgetful(engine.address)
+    asked._root = known
+    assert asked.root("find a plugin") == "/data"
+    asked.close()
 
 
 # --- changes ------------------------------------------------------------------------------------------
