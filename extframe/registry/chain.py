@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Hashable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -112,7 +113,15 @@ class RegistryChain:
         """Return an object whose ``fileno()`` is readable after a change in a registry; None if that cannot be seen."""
         if not self._is_observable() or not hasattr(select, "epoll"):
             return None
-        return Changes([registry.changes() for registry in self.registries if hasattr(registry, "changes")])
+        with ExitStack() as stack:  # what the others have begun ends if one has no thread or descriptor left
+            members = []
+            for registry in self.registries:
+                if hasattr(registry, "changes"):
+                    members.append(registry.changes())
+                    stack.callback(_optional, members[-1], "close")
+            changes = Changes(members)
+            stack.pop_all()
+        return changes
 
     def _is_observable(self) -> bool:
         """Return whether no registry has to be polled."""

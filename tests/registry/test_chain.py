@@ -12,6 +12,7 @@ from supervised import Plugins, eventually
 
 import extframe
 from extframe import ExtframeError, LocalRegistry, PluginNotFound, PluginSpec, RegistryChain, SpecError
+from extframe.concurrency.wake_pipe import WakePipe
 
 
 class Inventory:
@@ -173,3 +174,25 @@ def test_a_chain_passes_on_the_changes_of_its_registries(short_path):
     chain.close()
     with pytest.raises(ExtframeError, match="this Supervisor is closed"):
         chain.find("photos")
+
+
+class NoThread(Inventory):
+    def changes(self) -> object:
+        raise ExtframeError("no thread")
+
+
+def test_what_was_followed_ends_if_another_registry_cannot_be():
+    followed = []
+
+    class Followed(Inventory):
+        def changes(self) -> WakePipe:
+            followed.append(WakePipe())
+            return followed[-1]
+
+    with pytest.raises(ExtframeError, match="no thread"):
+        RegistryChain(Followed(), NoThread()).changes()
+    assert [pipe._closed for pipe in followed] == [True]
+    changes = RegistryChain(Followed(), Followed()).changes()
+    assert [pipe._closed for pipe in followed] == [True, False, False]
+    changes.close()
+    assert [pipe._closed for pipe in followed] == [True] * 3
