@@ -6,6 +6,8 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import BinaryIO
 
 import click
 
@@ -38,8 +40,8 @@ def logs(location: Location, name: str, follow: bool, tail: int | None) -> None:
     the host ends.
     """
     path = _find_log(location, name)
-    with open(path, "rb") as file:
-        older = _older_lines(path)
+    with _open_log(path) as file:
+        older = _older_lines(path, file.fileno())
         for line in deque([*older, *file.read().splitlines()], maxlen=tail):
             write_text_line(line)
         for line in _new_lines(path, file.fileno()) if follow else ():
@@ -54,43 +56,71 @@ def _find_log(location: Location, name: str) -> str:
     base = location.directories.run
     for directory in live_directories(base, location.directory):
         path = os.path.join(directory, f"{name}.log")
-        if os.access(path, os.R_OK):
-            return path
-        if os.path.exists(path):
-            raise ExtframeError(f"{path}: permission denied; run as the user of the host", plugin=name)
+        for file in (path, f"{path}.1"):  # a file that became full is renamed before the next is created
+            if os.access(file, os.R_OK):
+                return path
+            if os.path.exists(file):
+                raise ExtframeError(f"{file}: permission denied; run as the user of the host", plugin=name)
     raise PluginNotFound(f"no running host has started plugin {name!r}: looked for {name}.log in {base}", plugin=name)
 
 
-def _older_lines(path: str) -> list[bytes]:
+def _open_log(path: str) -> BinaryIO:
+    """Open the latest file of a log: the older one while the next has not been created.
+
+    Raises:
+        PluginNotFound: the host has ended meanwhile.
+    """
+    for _ in range(2):  # the file that is full can be renamed between the two
+        for each in (path, f"{path}.1"):
+            with suppress(FileNotFoundError):
+                return open(each, "rb")
+    raise PluginNotFound(f"the host that wrote {path} has ended")
+
+
+def _older_lines(path: str, descriptor: int) -> list[bytes]:
     try:
         with open(f"{path}.1", "rb") as file:
-            return file.read().splitlines()
+            is_same = os.path.sameopenfile(file.fileno(), descriptor)  # it became full after it was opened
+            return [] if is_same else file.read().splitlines()
     except FileNotFoundError:
         return []
 
 
 def _new_lines(path: str, descriptor: int) -> Iterator[bytes]:
-    """Yield lines that are appended, also to the file that follows when this one is full, until the host has ended."""
-    descriptor = os.dup(descriptor)
-    rest = b""
+    """Yield lines that are appended, also to the files that follow when this one is full, until the host has ended."""
+    descriptor, follower, rest = os.dup(descriptor), None, b""
     try:
-        while os.path.isdir(os.path.dirname(path)):
-            has_follower = _is_replaced(path, descriptor)  # before reading: nothing is appended to this one after it
+        while True:
+            # Before reading: nothing is appended to this file after either.
+            follower, has_ended = _follower(path, descriptor), not os.path.isdir(os.path.dirname(path))
             while data := os.read(descriptor, 65536):
                 *lines, rest = (rest + data).split(b"\n")
                 yield from lines
-            if has_follower:
+            if follower is not None:
                 os.close(descriptor)
-                descriptor = os.open(path, os.O_RDONLY)
+                descriptor, follower = follower, None
+            elif has_ended:
+                return
             else:
                 check_reader()
                 time.sleep(POLL)
     finally:
-        os.close(descriptor)
+        for each in (descriptor, follower):
+            if each is not None:
+                os.close(each)
 
 
-def _is_replaced(path: str, descriptor: int) -> bool:
-    try:
-        return not os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+def _follower(path: str, descriptor: int) -> int | None:
+    """Open the file that follows an open one; None if there is none (yet)."""
+    for each in (path, f"{path}.1"):
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(each), os.fstat(descriptor)):
+                return None if each == path else _opened(path)
+    older = _opened(f"{path}.1")  # the open one was replaced twice
+    return _opened(path) if older is None else older
+
+
+def _opened(path: str) -> int | None:
+    with suppress(FileNotFoundError):
+        return os.open(path, os.O_RDONLY)
+    return None

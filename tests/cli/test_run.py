@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from supervised import Plugins, eventually, runs
 
 import extframe
-from extframe.supervisor.output import LOG_FILE_LIMIT
+from extframe.cli import logs as logs_command
+from extframe.cli.program import program
+from extframe.supervisor.directories import default_run_directory
+from extframe.supervisor.output import LOG_FILE_LIMIT, append_lines
+from extframe.supervisor.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -59,6 +66,7 @@ def test_plugins_run_in_the_foreground_until_they_are_stopped(plugins, running):
     lines: list[str] = []
     while not any(line.startswith("photos | pid ") for line in lines):
         lines.append(running.stdout.readline())
+        assert lines[-1], "it has exited"
     assert {"photos | one\n", "photos | two\n"} <= set(lines)
     pid = int(next(line for line in lines if "pid" in line).split()[-1])
 
@@ -81,8 +89,8 @@ def test_plugins_run_in_the_foreground_until_they_are_stopped(plugins, running):
 
 
 def test_lines_are_followed_until_the_host_ends(plugins, running):
-    while "photos | pid " not in running.stdout.readline():
-        pass
+    while "photos | pid " not in (line := running.stdout.readline()):
+        assert line, "it has exited"
     directory = str(plugins.directory)
     eventually(lambda: logs("photos", "--dir", directory).returncode == 0)
     following = subprocess.Popen(
@@ -102,6 +110,58 @@ def test_lines_are_followed_until_the_host_ends(plugins, running):
     assert running.wait(timeout=60) == 130
     following.communicate(timeout=60)
     assert following.returncode == 0
+
+
+@pytest.fixture
+def log(plugins: Plugins) -> Iterator[Path]:
+    """The path of a log of a host that runs."""
+    directory = RunDirectory(default_run_directory(), [str(plugins.directory)])
+    with suppress(OSError), closing(directory):  # OSError: the test closes it
+        yield Path(directory.path) / "photos.log"
+
+
+def printed(log: Path, *options: str) -> str:
+    directory = (log.parent / "configuration").read_bytes().rstrip(b"\0").decode()
+    return CliRunner().invoke(program, ["logs", "photos", "--dir", directory, *options]).stdout
+
+
+def test_the_last_lines_before_the_host_ends_are_followed_too(log, monkeypatch):
+    append_lines(str(log), ["one"])
+
+    def end_host(seconds: float) -> None:
+        append_lines(str(log), ["the last"])
+        shutil.rmtree(log.parent)
+
+    monkeypatch.setattr("extframe.cli.logs.time", SimpleNamespace(sleep=end_host))
+    assert [line.split(" ", 1)[1] for line in printed(log, "-f").splitlines()] == ["one", "the last"]
+
+
+def test_lines_are_printed_while_a_full_file_is_replaced(log, monkeypatch):
+    monkeypatch.setattr("extframe.supervisor.output.LOG_FILE_LIMIT", 1)  # each line fills a file
+    append_lines(str(log), ["one"])
+    assert not log.exists()
+    assert printed(log).endswith(" one\n")
+    older = logs_command._older_lines
+
+    def replace(*arguments: object) -> list[bytes]:
+        append_lines(str(log), ["two"])
+        return older(*arguments)
+
+    log.touch()  # the next one, before its first line is written
+    with monkeypatch.context() as patch:
+        patch.setattr(logs_command, "_older_lines", replace)
+        assert printed(log).count(" two\n") == 1
+    steps = iter([["three"], ["four", "five"], []])
+
+    def write(seconds: float) -> None:
+        for line in (lines := next(steps)):
+            append_lines(str(log), [line])
+        if not lines:
+            shutil.rmtree(log.parent)
+
+    monkeypatch.setattr("extframe.cli.logs.time", SimpleNamespace(sleep=write))
+    words = [line.split(" ", 1)[1] for line in printed(log, "-f").splitlines()]
+    assert words == ["two", "three", "five"]  # of two files between two looks, only the last is kept
 
 
 def test_a_host_has_to_be_named():
