@@ -77,6 +77,17 @@ def lock_now(descriptor: int) -> None:
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def share_lock_now(descriptor: int) -> None:
+    """Lock an open file together with others that share the lock.
+
+    Raises:
+        BlockingIOError: another process holds the lock for itself.
+    """
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 # --- waiting for file descriptors ---------------------------------------------------------------------
 
 if TYPE_CHECKING or hasattr(select, "poll"):

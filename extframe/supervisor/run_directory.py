@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from ..concurrency.system import lock, lock_now
+from ..concurrency.system import lock, share_lock_now
 from ..errors import SpecError
 from ..registry.ownership import check_writers
 from ..registry.search_errors import text_of_os_error
@@ -38,7 +38,7 @@ class RunDirectory:
                 _remove_stale(base)
                 self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
                 self._lock = _open_lock(os.path.join(self.path, _LOCK))
-                lock_now(self._lock)
+                lock(self._lock)  # waits for a program that looks at this moment whether the lock is held
             with open(os.path.join(self.path, _CONFIGURATION), "wb") as file:
                 file.writelines(os.fsencode(each) + b"\0" for each in configuration)
         except SpecError as unsafe:
@@ -102,7 +102,7 @@ def _is_stale(path: str) -> bool:
     except OSError:
         return False  # another user's
     try:
-        lock_now(descriptor)
+        share_lock_now(descriptor)  # several programs may look at once
     except OSError:
         return False
     finally:
