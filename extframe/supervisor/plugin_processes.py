@@ -114,6 +114,11 @@ class PluginProcesses:
         if plugin is not None:
             plugin.configure(file)
             return plugin
+        plugin = next((each for each in self._by_key.values() if each.has_process and each.config.name == name), None)
+        if plugin is not None:  # of a file that was removed: it still has the socket
+            self.plugins[name] = plugin
+            plugin.restore(file)
+            return plugin
         Address.parse(f"unix://{os.path.join(self._directory.path, name)}.sock")  # is its path short enough?
         plugin = SupervisedPlugin(next(self._keys), file, self._host)
         self.plugins[name] = self._by_key[plugin.key] = plugin

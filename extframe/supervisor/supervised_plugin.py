@@ -140,20 +140,26 @@ class SupervisedPlugin:
         is_same = (file.config, file.environment) == (self.config, self.file.environment)
         if is_same and self.state is not ProcessState.FAILED:
             self.file = file
+        elif self.state in (ProcessState.STOPPING, ProcessState.STOPPED):
+            self._use(file)  # for the next process, if there is to be one
         elif self.has_process:
             self._use(file)
             self._end_process(self._start)
         else:
             self._use(file)
-            if self.state is not ProcessState.STOPPED:
-                self._cancel()
-                self.open()
+            self._cancel()
+            self.open()
+
+    def restore(self, file: ConfigFile) -> None:
+        """Use a file that was created while the process of the one that was removed ends."""
+        self._use(file)
+        self._end_process(self.open)
 
     def start(self) -> None:
         """Start it, if it does not run."""
         self._policy.reset()
         if self.state is ProcessState.STOPPING:
-            self._after_end = self._start
+            self._end_process(self._start)
         elif not self.has_process:
             self._cancel()
             self._start()
@@ -258,14 +264,14 @@ class SupervisedPlugin:
 
     def _end_process(self, then: Callable[[], object]) -> None:
         self._after_end = then
-        if self.state is ProcessState.STOPPING:
-            return
-        self._release_socket()
         if then == self._rest:
-            self._socket.remove()
-        else:
+            self._remove_socket()
+        elif self.state is not ProcessState.STOPPING or self._socket.listening is None:
+            self._release_socket()
             with suppress(OSError):  # connections wait for the next process
                 self._socket.listen()
+        if self.state is ProcessState.STOPPING:
+            return
         self._enter(ProcessState.STOPPING)
         if self._run is not None:
             self._run.terminate(self.config.stop_timeout)

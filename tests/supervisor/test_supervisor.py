@@ -481,6 +481,35 @@ def test_a_second_stop_does_not_spare_a_process_that_ignores_the_first(plugins, 
     assert supervisor.status("photos").exit.status == -signal.SIGKILL
 
 
+def test_a_stop_is_not_undone_by_a_change_of_the_file_while_the_process_ends(plugins, supervisor, pm):
+    plugins.write("photos", "deaf", stop_timeout=1)
+    volumes(pm)
+    stopping = threading.Thread(target=supervisor.stop, args=("photos",))
+    stopping.start()
+    eventually(lambda: supervisor.status("photos").state is ProcessState.STOPPING)
+    plugins.write("photos", "deaf", "say:version 2", stop_timeout=1)
+    supervisor.scan()
+    stopping.join()
+    assert supervisor.status("photos").state is ProcessState.STOPPED
+    supervisor.start("photos")
+    eventually(lambda: "version 2" in supervisor.status("photos").last_lines)
+
+
+def test_a_file_that_is_created_again_while_its_process_ends_is_served_after_it(plugins, supervisor, pm):
+    path = plugins.write("photos", "deaf", stop_timeout=1)
+    driver = volumes(pm)
+    pid = running(supervisor).pid
+    path.unlink()
+    assert supervisor.scan() == []
+    plugins.write("photos", start="always")
+    supervisor.scan()
+    eventually(lambda: not runs(pid))
+    assert driver.list() == []
+    status = running(supervisor)
+    assert (status.restarts, runs(status.pid)) == (1, True)
+    assert RunningHosts(str(plugins.run)).report("photos").status.state is ProcessState.RUNNING
+
+
 def test_closing_the_manager_stops_everything_and_leaves_nothing(plugins, short_path):
     before = (len(os.listdir("/proc/self/fd")), threading.active_count())
     for _ in range(3):
