@@ -105,12 +105,19 @@ class EventLoop:
         Raises:
             ExtframeError: the loop has ended.
         """
+        return self.begin(function)()
+
+    def begin(self, function: Callable[[], T]) -> Callable[[], T]:
+        """Have a function called in the thread, after those begun before; return what waits for it as `call` does."""
         call = _Call(function)
         if threading.current_thread() is self._thread:
             call.run()
-            return call.result()
-        self._calls.append(call)
-        self._wake.up()
+        else:
+            self._calls.append(call)
+            self._wake.up()
+        return lambda: self._result(call)
+
+    def _result(self, call: _Call[T]) -> T:
         deadline = monotonic() + _CALL_TIMEOUT
         while not call.done.wait(0.5) and not self._ended.is_set() and monotonic() < deadline:
             pass

@@ -125,6 +125,11 @@ class PluginProcesses:
         plugin.open()
         return plugin
 
+    def notice(self, file: ConfigFile) -> None:
+        """Start a plugin that is always to run; give one that was used its configuration."""
+        if file.config.name in self.plugins or file.config.start == "always":
+            self.plugin(file)
+
     def keep_only(self, names: Collection[str]) -> None:
         """Stop the plugins that have no file any more."""
         for name in self.plugins.keys() - set(names):

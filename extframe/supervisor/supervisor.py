@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, TypeVar
 from ..concurrency.locks import signal_safe_condition, signal_safe_lock
 from ..concurrency.system import require_unix
 from ..concurrency.wake_pipe import WakePipe
-from ..errors import CallTimeout, ExtframeError, PluginNotFound
+from ..errors import CallTimeout, ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
 from ..protocol import PluginSpec
 from ..registry.base import never_waits
-from .config_files import ConfigFiles
+from .config_files import ConfigFile, ConfigFiles
 from .directories import default_run_directory, directories_of
 from .launcher import default_python
 from .plugin_processes import STOP_GRACE, PluginProcesses
@@ -87,6 +87,8 @@ class Supervisor:
         self._files = PluginSources(files, self.environments)
         self._python = None if python is None else os.fspath(python)
         self._echo = echo
+        self._reading = signal_safe_lock()
+        """Held while files are read, and until their use is queued: none is used after one that was read later."""
         self._lock = signal_safe_lock()
         self._changed = signal_safe_condition(self._lock)
         self._running: PluginProcesses | None = None
@@ -130,26 +132,30 @@ class Supervisor:
         Raises:
             ExtframeError: a directory cannot be read now, or the supervisor is closed.
         """
-        names = self._files.scan()
         running = self._open()
-        for name in names:
-            self._notice(running, name)
-        running.loop.call(lambda: running.keep_only(names))
+        with self._reading:
+            names = self._files.scan()
+            self._seen = {name: stamp for name, stamp in self._seen.items() if name in names}
+            begun = [self._notice(running, name) for name in names]
+            begun.append(running.loop.begin(lambda: running.keep_only(names)))
+        for wait in begun:
+            wait()
         return names
 
-    def _notice(self, running: PluginProcesses, name: str) -> None:
-        """Start a plugin that is always to run; give one that runs its configuration, if that changed."""
-        plugin, stamp = running.plugins.get(name), self._files.stamp(name)
+    def _notice(self, running: PluginProcesses, name: str) -> Callable[[], object]:
+        """Read a file that changed, and begin to use it; return what waits for that."""
+        stamp = self._files.stamp(name)
         if self._seen.get(name) == stamp:
-            return
-        self._seen[name] = stamp
+            return lambda: None
         try:
             file = self._files.read(name)
         except ExtframeError as wrong:
             logger.error("%s", wrong)
-            return
-        if plugin is not None or file.config.start == "always":
-            running.loop.call(lambda: running.plugin(file))
+            if isinstance(wrong, SpecError):  # else it could not be read now
+                self._seen[name] = stamp
+            return lambda: None
+        self._seen[name] = stamp
+        return running.loop.begin(lambda: running.notice(file))
 
     @never_waits
     def find(self, name: str) -> PluginSpec:
@@ -162,12 +168,7 @@ class Supervisor:
             ExtframeError: the directories cannot be searched now, or the supervisor is closed.
         """
         running = self._open()
-        try:
-            file = self._files.read(name)
-        except PluginNotFound:
-            running.loop.call(lambda: running.remove(name))
-            raise
-        return running.loop.call(lambda: running.spec(file))
+        return self._read(running, name, running.spec)
 
     @never_waits
     def stamp(self, spec: PluginSpec) -> Hashable:
@@ -253,8 +254,7 @@ class Supervisor:
         Raises:
             PluginNotFound, SpecError, ExtframeError: as `find` does.
         """
-        self._do(name, SupervisedPlugin.stop)
-        self._wait_for_end(name)
+        self._end(name, SupervisedPlugin.stop)
 
     def restart(self, name: str) -> None:
         """Stop a plugin if it runs, and start it; return when the new process was started.
@@ -262,8 +262,7 @@ class Supervisor:
         Raises:
             PluginNotFound, SpecError, ExtframeError: as `find` does.
         """
-        self._do(name, SupervisedPlugin.restart)
-        self._wait_for_end(name)
+        self._end(name, SupervisedPlugin.restart)
 
     def close(self) -> None:
         """Stop every plugin, and end the threads. Takes as long as the slowest plugin, at most its ``stop_timeout``.
@@ -291,18 +290,33 @@ class Supervisor:
     # --- inside --------------------------------------------------------------------------------------------
 
     def _do(self, name: str, action: Callable[[SupervisedPlugin], T]) -> T:
-        file = self._files.read(name)
         running = self._open()
-        return running.loop.call(lambda: action(running.plugin(file)))
+        return self._read(running, name, lambda file: action(running.plugin(file)))
 
-    def _wait_for_end(self, name: str) -> None:
-        running = self._open()
-        plugin = running.plugins[name]
+    def _read(self, running: PluginProcesses, name: str, use: Callable[[ConfigFile], T]) -> T:
+        """Read a file, and use it in the thread of the loop."""
+        with self._reading:
+            try:
+                file = self._files.read(name)
+            except PluginNotFound:
+                running.loop.begin(lambda: running.remove(name))
+                raise
+            wait = running.loop.begin(lambda: use(file))
+        return wait()
+
+    def _end(self, name: str, action: Callable[[SupervisedPlugin], object]) -> None:
+        """End the process of a plugin by an action, and wait for the end."""
+
+        def act(plugin: SupervisedPlugin) -> SupervisedPlugin:
+            action(plugin)
+            return plugin
+
+        plugin = self._do(name, act)
         deadline = monotonic() + plugin.config.stop_timeout + STOP_GRACE
         with self._lock:
             while plugin.state is ProcessState.STOPPING and monotonic() < deadline:
                 self._changed.wait(0.5)
-        running.loop.call(lambda: None)  # the thread has finished the change: other programs see it, too
+        self._open().loop.call(lambda: None)  # the thread has finished the change: other programs see it, too
 
     def _open(self) -> PluginProcesses:
         with self._lock:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -403,6 +403,90 @@ def test_a_changed_file_restarts_the_process_and_a_removed_one_stops_it(plugins,
     eventually(lambda: not runs(second))
     with pytest.raises(PluginNotFound):
         pm.get("photos")
+
+
+@pytest.fixture
+def paused(supervisor, monkeypatch) -> Callable[[str, Callable[[], object]], None]:
+    """Call a method of the supervisor's files, and pause: do something else, in another thread, before it returns."""
+
+    def pause(method: str, meanwhile: Callable[[], object]) -> None:
+        read = getattr(supervisor._files, method)
+        other = threading.Thread(target=meanwhile)
+
+        def read_and_pause(*arguments: object) -> object:
+            found = read(*arguments)
+            if threading.current_thread() is not other:
+                monkeypatch.undo()
+                other.start()
+                other.join(1)  # the other one waits until what was read is used
+            return found
+
+        monkeypatch.setattr(supervisor._files, method, read_and_pause)
+        joined.append(other)
+
+    joined: list[threading.Thread] = []
+    yield pause
+    for thread in joined:
+        thread.join(30)
+
+
+def test_a_plugin_that_is_created_while_the_files_are_listed_is_not_stopped(plugins, supervisor, paused, caplog):
+    caplog.set_level(logging.INFO, "extframe.supervisor")
+
+    def create() -> None:
+        plugins.write("photos", start="always")
+        supervisor.find("photos")
+
+    paused("scan", create)
+    assert supervisor.scan() == []
+    running(supervisor)
+    assert "is stopped" not in caplog.text
+
+
+def test_a_file_that_was_read_before_it_changed_is_not_used_after_that(plugins, supervisor, paused):
+    def change() -> None:
+        plugins.write("photos", "say:version 2", start="always")
+        eventually(lambda: "version 2" in supervisor.status("photos").last_lines)
+        running(supervisor)
+
+    plugins.write("photos", "say:version 1", start="always")
+    supervisor.scan()
+    paused("read", change)
+    supervisor.find("photos")
+    eventually(lambda: "version 2" in supervisor.status("photos").last_lines)
+    assert supervisor._running.plugins["photos"].generation == 1
+    assert running(supervisor).restarts == 1
+
+
+def test_stop_returns_although_the_file_is_removed_meanwhile(plugins, supervisor, monkeypatch):
+    path = plugins.write("photos", "deaf", start="always", stop_timeout=1)
+    supervisor.scan()
+    pid = running(supervisor).pid
+    do = supervisor._do
+
+    def do_and_remove(*arguments: object) -> object:
+        result = do(*arguments)
+        path.unlink()
+        supervisor.scan()
+        return result
+
+    monkeypatch.setattr(supervisor, "_do", do_and_remove)
+    supervisor.stop("photos")
+    assert not runs(pid)
+
+
+def test_a_file_that_cannot_be_read_now_is_read_again(plugins, supervisor, monkeypatch, caplog):
+    def refuse(path: str, status: object) -> object:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), path)
+
+    plugins.write("photos", start="always")
+    with monkeypatch.context() as patch:
+        patch.setattr("extframe.supervisor.config_files.content_of", refuse)
+        assert supervisor.scan() == ["photos"]
+    assert "too many open files" in caplog.text
+    assert not supervisor._running.plugins
+    supervisor.scan()
+    assert list(supervisor._running.plugins) == ["photos"]
 
 
 def test_a_watch_starts_nothing_that_starts_on_demand(plugins, supervisor, pm):
