@@ -161,11 +161,11 @@ class EventLoop:
 
     def _turn(self) -> None:
         timeout = None if not self._timers else max(0.0, (self._timers[0][0] - monotonic()) * 1000)
-        ready = self._poll.poll(timeout)
+        ready = [(descriptor, self._readers.get(descriptor)) for descriptor, _ in self._poll.poll(timeout)]
         self._wake.drain()
-        for descriptor, _ in ready:
-            function = self._readers.get(descriptor)
-            if function is not None:
+        for descriptor, function in ready:
+            # The functions before may have closed the descriptor, and opened another one with its number.
+            if function is not None and self._readers.get(descriptor) is function:
                 self._guarded(function)
         while self._timers and self._timers[0][0] <= monotonic():
             self._guarded(heapq.heappop(self._timers)[2].fire)

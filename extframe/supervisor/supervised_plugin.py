@@ -258,8 +258,13 @@ class SupervisedPlugin:
 
     def _answered(self) -> None:
         self._policy.succeeded()
-        if self.state is ProcessState.STARTING and self._run is not None:
-            self._run.accepts()
+        self._note_running()
+
+    def _note_running(self) -> None:
+        """Enter RUNNING once the process has answered and the launcher has reported its id: either may come first."""
+        run = self._run
+        if self.state is ProcessState.STARTING and self._policy.is_good and run is not None and run.pid is not None:
+            run.accepts()
             self._enter(ProcessState.RUNNING)
 
     def _end_process(self, then: Callable[[], object]) -> None:
@@ -284,6 +289,7 @@ class SupervisedPlugin:
             self._run.pid = pid
         logger.info("plugin %r was started as process %d", self.config.name, pid)
         self._report()
+        self._note_running()
 
     def ended(self, status: int | None, reason: str) -> None:
         """Note that the process has ended; decide what follows once its last output is read."""

@@ -26,6 +26,7 @@ from supervised import Plugins, eventually, runs
 import extframe
 from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
 from extframe.supervisor import output
+from extframe.supervisor.launcher import Launcher
 from extframe.supervisor.plugin_socket import PluginSocket
 from extframe.supervisor.status_files import RunningHosts
 
@@ -76,6 +77,30 @@ def test_fifty_threads_that_need_a_plugin_at_once_start_it_once(plugins, supervi
     assert list(status.last_lines) == [f"pid {status.pid}"]
     assert status.started is not None
     assert status.source == str(plugins.directory / "photos.toml")
+
+
+def test_a_plugin_runs_once_its_process_has_answered_and_is_known(plugins, supervisor, monkeypatch):
+    """The process that starts plugins may be held up before it reports the process id."""
+    kept: list[dict] = []
+    receive = Launcher.receive
+
+    def receive_and_keep(launcher: Launcher) -> list[dict] | None:
+        messages = receive(launcher)
+        kept.extend(each for each in messages or () if "pid" in each)
+        return None if messages is None else [each for each in messages if each not in kept]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Launcher, "receive", receive_and_keep)
+        plugins.write("photos", start="always")
+        supervisor.scan()
+        processes = supervisor._running
+        eventually(lambda: kept and processes.plugins["photos"]._policy.is_good)
+        assert (supervisor.status("photos").state, supervisor.status("photos").pid) == (ProcessState.STARTING, None)
+    processes.loop.call(lambda: processes.plugins["photos"].started(kept[0]["pid"]))
+    assert (supervisor.status("photos").state, supervisor.status("photos").pid) == (
+        ProcessState.RUNNING,
+        kept[0]["pid"],
+    )
 
 
 def test_a_failed_start_is_reported_with_status_and_last_line(plugins, pm):
