@@ -37,6 +37,7 @@ class Launcher:
     def __init__(self, python: str) -> None:
         self._received = b""
         self._control, theirs = socket.socketpair()
+        _launchers.add(self)  # first: another thread may fork while the process is started
         with theirs:
             try:
                 self._process = subprocess.Popen(
@@ -55,7 +56,6 @@ class Launcher:
             except OSError as refused:
                 self._control.close()
                 raise ExtframeError(f"cannot start plugins: {python}: {refused.strerror}") from refused
-        _launchers.add(self)
 
     @property
     def pid(self) -> int:

@@ -203,9 +203,13 @@ class OutputReader:
             while not self._closing:
                 self._turn()
         finally:
-            for output in [*self._outputs.values(), *self._new]:
+            self._new.extend(self._outputs.values())
+            self._outputs.clear()
+            while self._new:
+                output = self._new[0]
                 with suppress(OSError):
                     output.read(monotonic())
+                self._new.popleft()  # first: `forget` must not close another file with its number
                 output.close()
             self._wake.close()
 

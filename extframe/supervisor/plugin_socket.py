@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import select
 import socket
+import weakref
 from contextlib import suppress
+
+from ..concurrency.system import after_fork
 
 BACKLOG = 1024
 _DRAFT = ".new"  # shorter than NAME.sock, whose length is limited
@@ -21,6 +24,7 @@ class PluginSocket:
     def __init__(self, path: str) -> None:
         self.path = path
         self.listening: socket.socket | None = None
+        _sockets.add(self)
 
     def listen(self) -> socket.socket:
         """Listen with a new socket. Connections that wait at the one before end, as its process has ended.
@@ -79,3 +83,15 @@ class PluginSocket:
         os.rename(path, self.path)
         self.release()
         return True
+
+
+_sockets: weakref.WeakSet[PluginSocket] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    """Close the sockets in a process that the host forked: connections would wait there when the plugin has ended."""
+    for each in list(_sockets):
+        each.release()
+
+
+after_fork(_forget)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from ..concurrency.system import lock, share_lock_now
+from ..concurrency.system import after_fork, lock, share_lock_now
 from ..errors import SpecError
 from ..registry.ownership import check_writers
 from ..registry.search_errors import text_of_os_error
@@ -46,12 +47,29 @@ class RunDirectory:
         except OSError as refused:
             message = f"cannot use {base} as run directory: {text_of_os_error(refused)}; choose one with run_directory="
             raise SpecError(message, source=base) from refused
+        _directories_of_this_process.add(self)
         os.chmod(self.path, 0o711)  # plugins of other users have directories in it
 
     def close(self) -> None:
         """Remove it."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self.release()
+
+    def release(self) -> None:
+        """Release the lock, in a process that the host forked also: it would be held as long as that one runs."""
+        _directories_of_this_process.discard(self)
         os.close(self._lock)
+
+
+_directories_of_this_process: weakref.WeakSet[RunDirectory] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for each in list(_directories_of_this_process):
+        each.release()
+
+
+after_fork(_forget)
 
 
 def live_directories(base: str, configuration: str | None = None) -> list[str]:

@@ -80,7 +80,7 @@ class PluginStatus:
     Args:
         name: its name.
         state: its state.
-        pid: the id of its process; None if it does not run.
+        pid: the id of its process; None if it does not run, or is only about to.
         started: when the process started, in seconds since the epoch; None if it does not run.
         restarts: how many times it was started after it had ended.
         exit: how its last process ended; None if none has.

@@ -190,8 +190,9 @@ class Supervisor:
     def changes(self) -> WakePipe:
         """Return an object whose ``fileno()`` is readable after a plugin started or ended."""
         signal = WakePipe()
-        with self._lock:
-            self._signals.add(signal)
+        if not self._is_forked:
+            with self._lock:
+                self._signals.add(signal)
         return signal
 
     def why(self, spec: PluginSpec, error: Exception) -> str | None:
@@ -199,7 +200,7 @@ class Supervisor:
 
         Waits up to 0.25 s for the end of a process whose connection was lost, except in the thread of an event loop.
         """
-        running = self._running
+        running = None if self._is_forked else self._running
         plugin = None if running is None else running.plugins.get(spec.name)
         if running is None or plugin is None:
             return None
@@ -269,10 +270,12 @@ class Supervisor:
 
         Closing a second time does nothing. The end of the interpreter closes the supervisor, too.
         """
+        if self._is_forked:
+            return
         with self._lock:
             running, self._running, self._is_closed = self._running, None, True
             signals = list(self._signals)
-        if running is not None and self._owner == os.getpid():
+        if running is not None:
             running.close()
             atexit.unregister(self._at_exit)
         for each in signals:
@@ -288,6 +291,11 @@ class Supervisor:
         self.close()
 
     # --- inside --------------------------------------------------------------------------------------------
+
+    @property
+    def _is_forked(self) -> bool:
+        """Whether this is a child of the process: no thread here answers, or releases a lock that was held."""
+        return self._owner != os.getpid()
 
     def _do(self, name: str, action: Callable[[SupervisedPlugin], T]) -> T:
         running = self._open()
@@ -319,11 +327,11 @@ class Supervisor:
         self._open().loop.call(lambda: None)  # the thread has finished the change: other programs see it, too
 
     def _open(self) -> PluginProcesses:
+        if self._is_forked:
+            raise ExtframeError("this Supervisor belongs to the process that created it; create one after the fork")
         with self._lock:
             if self._is_closed:
                 raise ExtframeError("this Supervisor is closed; create a new one")
-            if self._owner != os.getpid():
-                raise ExtframeError("this Supervisor belongs to the process that created it; create one after the fork")
             if self._running is None:
                 self._running = PluginProcesses(
                     self.run_directory,

@@ -14,6 +14,7 @@ from supervised import Plugins, eventually, runs
 
 import extframe
 from extframe import ProcessState
+from extframe.supervisor.run_directory import live_directories
 
 HOST = """
     import os, sys, time, extframe
@@ -139,31 +140,51 @@ def test_what_a_plugin_starts_ends_with_it_where_there_are_control_groups(plugin
 
 def test_a_fork_of_the_host_does_not_keep_its_plugins(plugins):
     plugins.write("photos")
+    plugins.write("music")
     then = """
-        import time, warnings
+        import signal, threading, time, warnings
         warnings.simplefilter("ignore")  # Python 3.12 on: this process has threads
         plugin_pid = supervisor.status("photos").pid
+        spec = supervisor.find("photos")
+        supervisor.find("music")  # waits for a connection
+        listening = supervisor._running.plugins["music"]._socket.listening
+        mine = {os.readlink(f"/proc/self/fd/{listening.fileno()}"), supervisor._running._directory.path + "/lock"}
+        held = threading.Event()
+
+        def hold():
+            with supervisor._reading, supervisor._lock:
+                held.set()
+                time.sleep(100)
+
+        threading.Thread(target=hold, daemon=True).start()
+        held.wait()
         if os.fork() == 0:
+            signal.alarm(20)  # instead of waiting forever for a lock that no thread here releases
             with os.scandir("/proc/self/fd") as descriptors:
-                held = {os.readlink(each) for each in descriptors}
-            pipe = os.readlink(f"/proc/{plugin_pid}/fd/1")
+                found = {os.readlink(each) for each in descriptors}
+            mine.add(os.readlink(f"/proc/{plugin_pid}/fd/1"))
             try:
                 supervisor.scan()
             except extframe.ExtframeError as error:
-                print(os.getpid(), pipe in held, error, flush=True)
+                supervisor.why(spec, ConnectionResetError())
+                print(os.getpid(), mine & found or "nothing", error, flush=True)
             pm.close()
+            print("closed", flush=True)
             os.closerange(1, 3)  # which the test reads to their end
+            signal.alarm(0)
         time.sleep(100)
     """
     with host(plugins, then, "photos") as program:
         started = pids(program)
         child, _, message = program.process.stdout.readline().partition(" ")
-        assert message.startswith("False this Supervisor belongs to the process that created it")
+        assert message.startswith("nothing this Supervisor belongs to the process that created it")
         try:
+            assert program.process.stdout.readline() == "closed\n"
             assert all(map(runs, started))  # the child closed nothing
             program.process.kill()
             eventually(lambda: not any(map(runs, started)))
             assert runs(int(child))
+            eventually(lambda: live_directories(str(plugins.run)) == [])
         finally:
             os.kill(int(child), signal.SIGKILL)
 

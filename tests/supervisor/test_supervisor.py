@@ -97,10 +97,8 @@ def test_a_plugin_runs_once_its_process_has_answered_and_is_known(plugins, super
         eventually(lambda: kept and processes.plugins["photos"]._policy.is_good)
         assert (supervisor.status("photos").state, supervisor.status("photos").pid) == (ProcessState.STARTING, None)
     processes.loop.call(lambda: processes.plugins["photos"].started(kept[0]["pid"]))
-    assert (supervisor.status("photos").state, supervisor.status("photos").pid) == (
-        ProcessState.RUNNING,
-        kept[0]["pid"],
-    )
+    status = supervisor.status("photos")
+    assert (status.state, status.pid) == (ProcessState.RUNNING, kept[0]["pid"])
 
 
 def test_a_failed_start_is_reported_with_status_and_last_line(plugins, pm):
@@ -304,6 +302,19 @@ def test_lines_over_the_limit_are_counted_and_the_last_ones_kept(monkeypatch):
     assert lines.feed(b"the rest of it", 2.7) == []
     assert lines.feed(b" is cut\nnine", 2.8) == []
     assert lines.end() == ["nine"]
+
+
+def test_a_reader_that_is_closed_closes_no_other_file_after_a_fork(short_path):
+    reader = output.OutputReader()
+    end, stray = os.pipe()  # a process that left the plugin's group may keep it open
+    process = output.ProcessOutput("photos", end, str(short_path / "log"))
+    reader.add(process)
+    reader.close(30)
+    assert process.ended.is_set()
+    os.dup2(stray, end)  # another file with its number
+    reader.forget()
+    os.close(end)
+    os.close(stray)
 
 
 # --- restart --------------------------------------------------------------------------------------------
