@@ -96,7 +96,7 @@ def without_blocking() -> Iterator[None]:
     try:
         yield
     finally:
+        for handler, stream in replaced:  # first: a thread that logs after the end must not write to what is closed
+            handler.setStream(stream)
         for background in streams.values():
             background.close()
-        for handler, stream in replaced:
-            handler.setStream(stream)
