@@ -25,7 +25,7 @@ from .asgi import App
 from .connection import UNAVAILABLE, Connection
 from .connections import Connections
 from .limits import ServerLimits
-from .sockets import Listener
+from .sockets import BACKLOG, Listener
 
 ACCEPTED_AT_ONCE = 100
 HANDSHAKE_TIMEOUT = 30.0  # seconds, for TLS
@@ -142,7 +142,7 @@ class HTTPServer:
             self._note_stop()
         for each in self._listener.sockets:
             each.setblocking(False)
-            loop.add_reader(each, self._accept, each)
+            loop.add_reader(each, self._accept, each, ACCEPTED_AT_ONCE)
         watch = loop.create_task(self._connections.watch())
         self._ready.set()
         await self._stopped.wait()
@@ -152,7 +152,7 @@ class HTTPServer:
         for each in self._listener.sockets:
             loop.remove_reader(each)
             if is_ours:
-                self._accept(each)
+                self._accept(each, BACKLOG)
             each.close()
         if self._tls is None and self._handshakes:
             await asyncio.wait(self._handshakes.values(), timeout=1.0)  # a step or two of the loop
@@ -161,8 +161,8 @@ class HTTPServer:
         await self._connections.shut_down(self._drain, self._hurry)
         watch.cancel()
 
-    def _accept(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
+    def _accept(self, listening: socket.socket, limit: int) -> None:
+        for _ in range(limit):
             try:
                 accepted, _ = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -201,7 +201,7 @@ class HTTPServer:
 
     def _resume_accepting(self, listening: socket.socket) -> None:
         if self._loop is not None and listening.fileno() >= 0:
-            self._loop.add_reader(listening, self._accept, listening)
+            self._loop.add_reader(listening, self._accept, listening, ACCEPTED_AT_ONCE)
 
     def _connect(self, accepted: socket.socket) -> None:
         assert self._loop is not None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
+import threading
 
 import pytest
 from event_loops import NEW_LOOP, run_in
+from lab import AsyncLab
+from wire import Wire
 
+from extframe.server import http_server, serving
 from extframe.server.asgi import Receive, Scope, Send
 from extframe.server.connection import Connection
 from extframe.server.connections import Connections
@@ -61,3 +66,29 @@ def test_a_request_that_was_sent_before_the_client_could_notice_the_end_is_answe
     assert b"connection: close\r\n" in answer.lower()
     assert nothing == b""
     assert is_refused or family == socket.AF_INET
+
+
+@pytest.mark.parametrize("options", [{}, {"address": "tcp://127.0.0.1:0"}], ids=["unix", "tcp"])
+def test_all_connections_that_wait_at_the_socket_when_a_server_stops_are_answered(monkeypatch, options):
+    begun, stopping = threading.Event(), threading.Event()
+    stop = http_server.HTTPServer.stop
+
+    def block_the_loop() -> str:
+        begun.set()
+        assert stopping.wait(30)
+        return ""
+
+    def stop_and_go_on(server: http_server.HTTPServer) -> None:
+        stop(server)
+        stopping.set()
+
+    monkeypatch.setattr(http_server, "ACCEPTED_AT_ONCE", 1)
+    monkeypatch.setattr(http_server.HTTPServer, "stop", stop_and_go_on)
+    with contextlib.ExitStack() as stack:
+        with serving(AsyncLab(block_the_loop), **options) as plugin:
+            wires = [stack.enter_context(Wire(plugin.address)) for _ in range(40)]
+            wires[0].request("POST", "/Lab.Work", b"{}")
+            assert begun.wait(30)
+            for wire in wires[1:]:
+                wire.request("POST", "/Lab.Rest", b"{}")
+        assert [wire.answer().status for wire in wires] == [200] * 40
