@@ -35,6 +35,7 @@ class RegistryChain:
             raise TypeError("RegistryChain needs at least one registry")
         self.registries = registries
         self._owners: dict[str, int] = {}  # name -> the registry that has it
+        self._found: dict[str, int] = {}  # the same, by `find` since the last scan began
         self._last: dict[int, list[str]] = {}  # what the last scan of each registry returned
 
     def __repr__(self) -> str:
@@ -56,10 +57,11 @@ class RegistryChain:
             ExtframeError: a registry cannot be searched, and has never been.
         """
         owners: dict[str, int] = {}
+        found = self._found = {}
         for index, registry in enumerate(self.registries):
             for name in self._scan(index, registry):
                 owners.setdefault(name, index)
-        self._owners = owners
+        self._owners = {**owners, **found}  # a registry that was scanned first may have a plugin by now
         return sorted(owners)
 
     def _scan(self, index: int, registry: Registry) -> list[str]:
@@ -90,13 +92,16 @@ class RegistryChain:
                     spec = registry.find(name)
             except ExtframeError as error:  # noqa: PERF203 - few registries, and each has its turn
                 if _has_plugin(name, error):
-                    self._owners[name] = index
+                    self._note_owner(name, index)
                     raise
                 errors.append(error)
             else:
-                self._owners[name] = index
+                self._note_owner(name, index)
                 return replace(spec, stamp=(index, spec.stamp))
         raise _not_found(name, errors)
+
+    def _note_owner(self, name: str, index: int) -> None:
+        self._found[name] = self._owners[name] = index
 
     @never_waits
     def stamp(self, spec: PluginSpec) -> Hashable:
