@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
+import random
 import signal
 import socket
 import ssl
 import subprocess
 import time
+import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 
 def free_ports(count: int) -> list[int]:
-    listening = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in listening]
-    for each in listening:
-        each.close()
-    return ports
+    """Return ports that the system gives to no other socket, also while a node does not run."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    candidates = random.sample(range(min(10_000, lowest - 1), lowest), min(lowest - 1024, 1000))
+    return list(itertools.islice(filter(_is_free, candidates), count))
+
+
+def _is_free(port: int) -> bool:
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
 
 
 class EtcdCluster:
@@ -104,9 +113,17 @@ class EtcdCluster:
         request = urllib.request.Request(
             f"{self._scheme}://127.0.0.1:{self.clients[node]}/v3/{path}", json.dumps(arguments).encode(), headers
         )
-        with urllib.request.urlopen(request, timeout=timeout, context=self._tls) as response:
-            found: dict[str, Any] = json.load(response)
-            return found
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=timeout, context=self._tls) as response:
+                    found: dict[str, Any] = json.load(response)
+                    return found
+            except urllib.error.HTTPError as failed:  # noqa: PERF203 - each request may fail
+                # On a busy machine the nodes elect another leader at any moment, and answer 503 meanwhile.
+                if failed.code not in (503, 504) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
 
     def put(self, key: str, value: object, *, node: int = 0, **headers: str) -> int:
         text = value if isinstance(value, str) else json.dumps(value)

@@ -53,7 +53,7 @@ class FakeEngine:
             self._server.server_close()
             Path(self.address.removeprefix("unix://")).unlink()
             self._server = None
-        for follower in self._followers:
+        for follower in [*self._followers]:
             follower.put(None)
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class FakeEngine:
         actor = {"ID": plugin["Id"], "Attributes": {"name": plugin["Name"]}}
         event = {"Type": "plugin", "Action": action, "Actor": actor, "timeNano": time.time_ns()}
         self._events.append(event)
-        for follower in self._followers:
+        for follower in [*self._followers]:
             follower.put(event)
 
     # In the threads of the server.

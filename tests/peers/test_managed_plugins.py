@@ -116,9 +116,12 @@ class Host:
             self._events.append(line)
         return line.removeprefix("= ")
 
-    def event(self) -> str:
-        """Return the next event."""
-        return self._events.popleft() if self._events else self._line()
+    def event(self, plugin: str) -> str:
+        """Return the next event of a plugin. Those of others come in any order, and are dropped."""
+        while True:
+            event, name = (self._events.popleft() if self._events else self._line()).split()
+            if name == plugin:
+                return event
 
     def _line(self) -> str:
         assert self._process.stdout is not None
@@ -147,14 +150,14 @@ def process_of(socket: str) -> int:
                 continue
             if words[:2] == [b"/managed", socket.encode()]:
                 return int(directory.name)
-    return 0
+    raise AssertionError(f"no plugin listens at {socket}")
 
 
 def test_a_managed_plugin_is_found_used_and_restarted(engine, create, host):
     create("acme/vol", "vol.sock")
     create("acme/other:2", "other.sock", "handshake")
     engine("plugin", "enable", "acme/vol")
-    assert host.event() == "activated acme/vol:latest"
+    assert host.event("acme/vol:latest") == "activated"
     assert host.ask("mount", "acme/vol") == '"a picture"'  # read by the host, at the host's path
     plugin_id = engine("plugin", "inspect", "--format", "{{.Id}}", "acme/vol")
     directory = engine.directory / "data" / "plugins" / plugin_id
@@ -163,8 +166,7 @@ def test_a_managed_plugin_is_found_used_and_restarted(engine, create, host):
     os.kill(process_of("vol.sock"), signal.SIGKILL)
     assert eventually(lambda: host.ask("mountpoints", "acme/vol:latest") == "{}")
     engine("plugin", "enable", "acme/other:2")
-    while host.event() != "activated acme/other:2":
-        pass
+    assert host.event("acme/other:2") == "activated"
     assert host.ask("mountpoints", "acme/other") == "{}"
     refused = host.ask("as_nobody", "acme/other")
     assert refused.startswith("SpecError managed plugin acme/other:2: only root may enter /run/docker/plugins")
@@ -189,26 +191,25 @@ def test_plugins_that_are_disabled_upgraded_and_replaced_are_noticed(engine, cre
         engine("plugin", "push", f"{images}/acme/up:{tag}")
         engine("plugin", "rm", f"{images}/acme/up:{tag}")
     engine("plugin", "install", "--grant-all-permissions", "--alias=acme/up", f"{images}/acme/up:1")
-    while host.event() != "activated acme/up:latest":
-        pass
+    assert host.event("acme/up:latest") == "activated"
     assert json.loads(host.ask("points", "acme/up")) == ["VolumeDriver"]
     engine("plugin", "disable", "acme/up")
-    assert host.event() == "removed acme/up:latest"
+    assert host.event("acme/up:latest") == "removed"
     command = f"docker --host {engine.address} plugin enable acme/up:latest"
     assert host.ask("mountpoints", "acme/up").endswith(f"acme/up:latest is disabled; enable it with: {command}")
     # The same id, with another configuration.
     upgrade = ("--grant-all-permissions", "--skip-remote-check", "acme/up", f"{images}/acme/up:2")
     engine("plugin", "upgrade", *upgrade)
     engine("plugin", "enable", "acme/up")
-    assert host.event() == "activated acme/up:latest"
+    assert host.event("acme/up:latest") == "activated"
     assert json.loads(host.ask("points", "acme/up")) == ["VolumeDriver", "LogDriver"]
     # The same name, with another id.
     engine("plugin", "disable", "acme/up")
     engine("plugin", "rm", "acme/up")
-    assert host.event() == "removed acme/up:latest"
+    assert host.event("acme/up:latest") == "removed"
     create("acme/up", "up.sock")
     engine("plugin", "enable", "acme/up")
-    assert host.event() == "activated acme/up:latest"
+    assert host.event("acme/up:latest") == "activated"
     assert host.ask("mountpoints", "acme/up") == "{}"
 
 

@@ -172,9 +172,10 @@ def test_an_expired_stamp_is_refreshed_in_the_background(server, registry):
 
 
 def test_while_dns_fails_the_last_records_are_used(server, registry, caplog):
-    found = registry(timeout=0.1)
+    found = registry()
     spec = found.find("rclone")
     assert found.scan() == ["rclone"]
+    found._lookup._timeout = 0.1  # not before, as a busy machine may need longer for an answer
     for mode, words in {"fail": "SERVFAIL", "silent": "did not answer SRV rclone.plugins.example within 0.1 s"}.items():
         server.mode = mode
         assert eventually(lambda words=words: found.stamp(spec) == spec.stamp and words in caplog.text)
@@ -258,7 +259,7 @@ def test_after_a_refused_connection_dns_is_asked_before_the_records_expire(serve
         announce(server, second.address)
 
         def moves() -> bool:
-            with suppress(ConnectError):
+            with suppress(ConnectError, CallTimeout):
                 plugin.client.call("VolumeDriver.List", timeout=0.2)
             return pm.get("rclone").address == second.address
 
