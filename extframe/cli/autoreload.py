@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,19 @@ def _stop(process: subprocess.Popen[bytes]) -> int:
 def _snapshot(directory: Path) -> dict[Path, tuple[int, int]]:
     """Return the time and size of each file. The size too, as two writes can get the same timestamp."""
     seen = {}
-    for path in directory.rglob("*.py"):
-        if not any(part.startswith(".") or part in _SKIPPED for part in path.relative_to(directory).parts):
-            try:
-                status = path.stat()
-                seen[path] = status.st_mtime_ns, status.st_size
-            except FileNotFoundError:
-                continue
+    for parent, directories, names in os.walk(directory):  # which passes over what is removed meanwhile
+        directories[:] = filter(_is_searched, directories)
+        for name in filter(_is_searched, names):
+            if name.endswith(".py"):
+                path = Path(parent, name)
+                with suppress(OSError):
+                    status = path.stat()
+                    seen[path] = status.st_mtime_ns, status.st_size
     return seen
+
+
+def _is_searched(name: str) -> bool:
+    return not name.startswith(".") and name not in _SKIPPED
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from faultserver import eventually
 
 import extframe
 from extframe import Client, LocalRegistry, PluginNotFound, RemoteError, TransportError
+from extframe.cli import autoreload
 from extframe.cli.program import program
 from extframe.cli.serve_limits import LIMITS
 from extframe.server.limits import ServerLimits
@@ -362,6 +363,22 @@ def test_with_reload_a_change_is_served_and_a_mistake_waits_for_the_next(serve, 
     process.terminate()
     assert process.wait(30) == 0
     assert list(short_path.iterdir()) == []
+
+
+def test_with_reload_a_directory_may_disappear_while_it_is_searched(tmp_path, monkeypatch):
+    for name in ("photos.py", "old/music.py", "venv/lib/films.py", ".git/hook.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    scan = os.scandir
+
+    def remove_and_scan(path):
+        if str(path).endswith("old"):
+            shutil.rmtree(path)
+        return scan(path)
+
+    assert list(autoreload._snapshot(tmp_path)) == [tmp_path / "photos.py", tmp_path / "old" / "music.py"]
+    monkeypatch.setattr(os, "scandir", remove_and_scan)
+    assert list(autoreload._snapshot(tmp_path)) == [tmp_path / "photos.py"]
 
 
 def test_with_reload_nothing_is_left_of_a_command_that_was_killed(serve, short_path):
