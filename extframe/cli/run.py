@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
+from ..concurrency.event import Event
 from ..errors import ExtframeError
 from .location import Location
 from .options import location_options, verbose_option
@@ -63,11 +63,11 @@ def run(location: Location) -> None:
     name. Starts, exits and restarts are reported on stderr. A file that changes restarts its plugin. Ctrl-C or SIGTERM
     stops all of them.
     """
-    stop = threading.Event()
+    stop = Event()  # not threading.Event, whose lock the signal handler would wait for while `wait` holds it
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     prefix = LinePrefix()
     with _events_as_notes(), location.supervisor(prefix.write) as supervisor:
-        known: set[str] = set()
+        known: dict[str, str] = {}
         note(f"running the plugins in {', '.join(supervisor.directories)}; press Ctrl-C to stop")
         while True:
             _start_new(supervisor, known, prefix)
@@ -76,15 +76,27 @@ def run(location: Location) -> None:
             check_reader()
 
 
-def _start_new(supervisor: Supervisor, known: set[str], prefix: LinePrefix) -> None:
+def _start_new(supervisor: Supervisor, known: dict[str, str], prefix: LinePrefix) -> None:
+    """Start the plugins that are not in ``known``, or there with the error for which they were not started."""
     names = supervisor.scan()
-    known.intersection_update(names)
+    for name in known.keys() - set(names):
+        del known[name]
     prefix.widen(names)
     for name in names:
-        if name not in known:
-            known.add(name)
-            try:
-                supervisor.start(name)
-                note(f"plugin {name!r} listens at {supervisor.find(name).address}")
-            except ExtframeError as error:
-                note(str(error))
+        if known.get(name) != "":
+            known[name] = _start(supervisor, name, known.get(name, ""))
+
+
+def _start(supervisor: Supervisor, name: str, last_error: str) -> str:
+    """Start a plugin, and return the error if that is not possible: its file may be only half written."""
+    try:
+        supervisor.start(name)
+    except ExtframeError as error:
+        if str(error) != last_error:
+            note(str(error))
+        return str(error)
+    try:
+        note(f"plugin {name!r} listens at {supervisor.find(name).address}")
+    except ExtframeError as error:
+        note(str(error))
+    return ""

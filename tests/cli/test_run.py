@@ -14,11 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from program import Program
 from supervised import Plugins, eventually, runs
 
 import extframe
 from extframe.cli import logs as logs_command
-from extframe.cli.program import program
+from extframe.cli.program import program as extframe_program
 from extframe.supervisor.directories import default_run_directory
 from extframe.supervisor.output import LOG_FILE_LIMIT, append_lines
 from extframe.supervisor.run_directory import RunDirectory
@@ -77,6 +78,10 @@ def test_plugins_run_in_the_foreground_until_they_are_stopped(plugins, running):
     assert (missing.returncode, missing.stdout) == (3, "")
     assert "no running host has started plugin 'films'" in missing.stderr
 
+    (plugins.directory / "bad.toml").unlink()
+    plugins.write("bad", "say:corrected")  # as one that was half written
+    eventually(lambda: " corrected\n" in logs("bad", "--dir", directory).stdout)
+
     running.send_signal(signal.SIGTERM)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 0
@@ -112,6 +117,30 @@ def test_lines_are_followed_until_the_host_ends(plugins, running):
     assert following.returncode == 0
 
 
+def test_a_signal_while_the_command_begins_to_wait_stops_it(plugins):
+    """The signal handler runs in the thread that waits, and may do so while that holds the event's lock."""
+    source = """
+        import signal, sys, threading
+        from extframe.cli import main
+
+        def trace(frame, event, argument):
+            if frame.f_code is threading.Condition.wait.__code__ and caller(frame).endswith("cli/run.py"):
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGTERM)
+
+        def caller(frame):
+            while frame.f_code.co_filename.endswith(("threading.py", "event.py")):
+                frame = frame.f_back
+            return frame.f_code.co_filename
+
+        sys.settrace(trace)
+        sys.argv[:] = ["extframe", "run", "--dir", sys.argv[1]]
+        main()
+    """
+    with Program(source, plugins.directory, measured=False) as program:
+        assert program.end(30)[0] == 0
+
+
 @pytest.fixture
 def log(plugins: Plugins) -> Iterator[Path]:
     """The path of a log of a host that runs."""
@@ -122,7 +151,7 @@ def log(plugins: Plugins) -> Iterator[Path]:
 
 def printed(log: Path, *options: str) -> str:
     directory = (log.parent / "configuration").read_bytes().rstrip(b"\0").decode()
-    return CliRunner().invoke(program, ["logs", "photos", "--dir", directory, *options]).stdout
+    return CliRunner().invoke(extframe_program, ["logs", "photos", "--dir", directory, *options]).stdout
 
 
 def test_the_last_lines_before_the_host_ends_are_followed_too(log, monkeypatch):
