@@ -24,6 +24,8 @@ HOST = """
     pm = extframe.PluginManager(supervisor, groups=())
     for name in names:
         pm.get(name)
+        while supervisor.status(name).state.value != "running":  # its process id is known
+            time.sleep(0.01)
         print(supervisor.status(name).pid, flush=True)
         while not (lines := [each for each in supervisor.status(name).last_lines if each.startswith("child")]):
             if not has_children:

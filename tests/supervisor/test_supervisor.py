@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from program import Program
-from supervised import Plugins, eventually, runs
+from supervised import PATIENCE, Plugins, eventually, runs
 
 import extframe
 from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
@@ -34,6 +34,13 @@ from extframe.supervisor.status_files import RunningHosts
 @pytest.fixture
 def plugins(short_path: Path) -> Plugins:
     return Plugins(short_path)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for how a process ended, and for its last output, also on a machine that stalls."""
+    monkeypatch.setattr("extframe.supervisor.supervisor.SETTLE", PATIENCE)
+    monkeypatch.setattr("extframe.supervisor.process_run.OUTPUT_TIMEOUT", PATIENCE)
 
 
 @pytest.fixture
@@ -148,12 +155,16 @@ def test_a_mistake_in_the_file_is_a_spec_error(plugins, pm, keys, expected):
         pm.get("../photos")
 
 
-def test_a_process_that_never_accepts_is_an_error_that_says_so(plugins, pm):
+def test_a_process_that_never_accepts_is_an_error_that_says_so(plugins, supervisor, pm):
     plugins.write("photos", "say:I think", "sleep:600")
+    supervisor.start("photos")
+    eventually(lambda: supervisor.status("photos").last_lines)
     with pytest.raises(ActivationError, match="runs as process .* has not accepted a connection .*LISTEN_FDS"):
         pm.get("photos", timeout=1.0)
     own = [sys.executable, "-c", "import time; print('mine is {socket}', flush=True); time.sleep(600)"]
     plugins.write("music", command=own, socket="own")
+    supervisor.start("music")
+    eventually(lambda: supervisor.status("music").last_lines)
     with pytest.raises(
         ActivationError, match=r"has not accepted a connection .*\{socket\} in 'command'.*it said: mine"
     ):
@@ -272,8 +283,12 @@ def test_what_a_process_says_is_logged_line_by_line(plugins, pm, caplog):
     caplog.set_level(logging.INFO, "extframe.plugin.photos")
     plugins.write("photos", "say:one\n\x1b[31mtwo\x1b[0m\a", "say:" + 10_000 * "x")
     volumes(pm)
-    eventually(lambda: len(caplog.records) >= 4)
-    lines = [record.getMessage() for record in caplog.records if record.name == "extframe.plugin.photos"]
+
+    def logged() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "extframe.plugin.photos"]
+
+    eventually(lambda: len(logged()) >= 4)
+    lines = logged()
     assert lines[:2] == ["one", "two"]
     assert (len(lines[2]), lines[2][-4:]) == (8196, " ...")
 
@@ -401,6 +416,7 @@ def test_restarts_end_after_too_many_failures_until_the_file_changes(plugins, su
 def test_a_call_of_a_plugin_that_is_not_restarted_says_how_it_ended(plugins, supervisor):
     plugins.write("photos", restart="never")
     with extframe.PluginManager(supervisor, groups=(), timeout=0.5) as pm:
+        pm.get("photos", timeout=30)
         driver = volumes(pm)
         os.kill(running(supervisor).pid, signal.SIGKILL)
         eventually(lambda: supervisor.status("photos").state is ProcessState.FAILED)
@@ -424,10 +440,10 @@ def test_a_process_that_exits_well_is_started_by_the_next_connection(plugins, su
 def test_a_changed_file_restarts_the_process_and_a_removed_one_stops_it(plugins, supervisor, pm):
     path = plugins.write("photos")
     volumes(pm)
-    first = supervisor.status("photos").pid
+    first = running(supervisor).pid
     plugins.write("photos", "say:version 2")
     volumes(pm)
-    second = supervisor.status("photos").pid
+    second = running(supervisor).pid
     assert second != first
     assert "version 2" in supervisor.status("photos").last_lines
     assert not runs(first)
@@ -574,7 +590,7 @@ def test_an_async_host_has_the_same(plugins, supervisor):
 def test_stop_ends_the_whole_group_and_kills_what_ignores_it(plugins, supervisor, pm):
     plugins.write("photos", "deaf", "child", stop_timeout=0.2)
     volumes(pm)
-    status = supervisor.status("photos")
+    status = running(supervisor)
     eventually(lambda: any("child" in line for line in supervisor.status("photos").last_lines))
     child = next(int(line.split()[1]) for line in supervisor.status("photos").last_lines if "child" in line)
     supervisor.stop("photos")
@@ -591,7 +607,7 @@ def test_stop_ends_the_whole_group_and_kills_what_ignores_it(plugins, supervisor
 def test_a_second_stop_does_not_spare_a_process_that_ignores_the_first(plugins, supervisor, pm):
     plugins.write("photos", "deaf", stop_timeout=1)
     volumes(pm)
-    pid = supervisor.status("photos").pid
+    pid = running(supervisor).pid
     first = threading.Thread(target=supervisor.stop, args=("photos",))
     first.start()
     eventually(lambda: supervisor.status("photos").state is ProcessState.STOPPING)
@@ -638,7 +654,7 @@ def test_closing_the_manager_stops_everything_and_leaves_nothing(plugins, short_
         supervisor = plugins.supervisor()
         with extframe.PluginManager([supervisor, extframe.LocalRegistry(short_path / "none")], groups=()) as pm:
             assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["a", "b", "c"]
-            pids = [supervisor.status(name).pid for name in "abc"]
+            pids = [running(supervisor, name).pid for name in "abc"]
         assert not any(map(runs, pids))
         with pytest.raises(ExtframeError, match="this Supervisor is closed"):
             supervisor.find("a")
