@@ -19,6 +19,7 @@ from extframe import ExtframeError, PluginNotFound, SpecError
 from extframe.supervisor.config import PythonPlugin
 from extframe.supervisor.config_files import ConfigFiles
 from extframe.supervisor.environments import installers
+from extframe.supervisor.environments.commands import Commands
 from extframe.supervisor.environments.installers import Sources
 from extframe.supervisor.environments.lock_file import Lock, Package, parse_lock
 from extframe.supervisor.environments.operations import Environments, Options
@@ -370,3 +371,14 @@ def test_a_lock_file_is_read_as_it_was_written():
 def test_a_lock_file_with_anything_but_hashed_packages_is_refused(text, said):
     with pytest.raises(SpecError, match=rf"^x\.lock: {said}"):
         parse_lock(f"# python: 3.12\n{text}\n", "x.lock")
+
+
+def test_a_program_that_is_interrupted_has_ended_before_what_it_wrote_is_removed(tmp_path):
+    program = "import pathlib, sys, time; print(flush=True); time.sleep(1); pathlib.Path(sys.argv[1]).touch()"
+
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with open(tmp_path / "lock", "w") as lock, pytest.raises(KeyboardInterrupt):
+        Commands(lock.fileno()).run([sys.executable, "-c", program, str(tmp_path / "end")], "wait", line=interrupt)
+    assert (tmp_path / "end").exists()

@@ -12,6 +12,7 @@ from ...errors import ExtframeError
 from ...text import cut, printable
 
 _LIMIT = 800  # characters of an error message of pip or uv
+_INTERRUPT_TIMEOUT = 5.0  # seconds
 # They change where and what pip installs, or which modules the interpreters find.
 _DROPPED = ("PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_REQUIREMENT", "PIP_CONSTRAINT")
 
@@ -58,7 +59,11 @@ class Commands:
             except OSError as error:
                 raise ExtframeError(f"cannot {act}: cannot run {command[0]}: {error.strerror}") from error
             with process:
-                written = "".join(_each(process, line))
+                try:
+                    written = "".join(_each(process, line))
+                except BaseException:
+                    _wait_for_end(process)
+                    raise
             if process.returncode:
                 errors.seek(0)
                 raise ExtframeError(f"cannot {act}: {_last_words(errors.read(), process.returncode)}")
@@ -77,6 +82,15 @@ def _each(process: subprocess.Popen[str], line: Callable[[str], None]) -> Sequen
         line(each)
         lines.append(each)
     return lines
+
+
+def _wait_for_end(process: subprocess.Popen[str]) -> None:
+    """Wait for the end of a program that Ctrl-C interrupts, too: the caller removes the directory that it writes to."""
+    try:
+        process.wait(_INTERRUPT_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _last_words(said: str, status: int) -> str:
