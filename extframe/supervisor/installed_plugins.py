@@ -25,8 +25,8 @@ class InstalledPlugins:
     """
 
     def __init__(self) -> None:
-        self._read_at: Hashable = None
-        self._found: dict[str, ConfigFile | SpecError] = {}
+        # When and what was read, as one value: threads would store those of two readings.
+        self._read: tuple[Hashable, dict[str, ConfigFile | SpecError]] = (None, {})
 
     def scan(self) -> list[str]:
         """Return the names of all plugins, sorted."""
@@ -56,9 +56,11 @@ class InstalledPlugins:
 
     def _plugins(self) -> dict[str, ConfigFile | SpecError]:
         now = tuple(map(_modified, sys.path))
-        if now != self._read_at:
-            self._found, self._read_at = _plugins_of(entry_points((PLUGIN_GROUP,))), now
-        return self._found
+        read_at, found = self._read
+        if now != read_at:
+            found = _plugins_of(entry_points((PLUGIN_GROUP,)))
+            self._read = now, found
+        return found
 
 
 def _plugins_of(entries: Iterable[EntryPoint]) -> dict[str, ConfigFile | SpecError]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from packages import install
 
 from extframe import PluginNotFound, SpecError
+from extframe.supervisor import installed_plugins
 from extframe.supervisor.config import PythonPlugin
 from extframe.supervisor.installed_plugins import InstalledPlugins
 
@@ -37,6 +39,35 @@ def test_an_entry_point_is_a_plugin_at_once_and_is_not_imported(site):
     )  # fmt: skip
     assert plugins.stamp("photos") == plugins.read("photos").stamp
     assert "acme_photos" not in sys.modules
+
+
+def test_a_thread_that_read_before_an_installation_does_not_hide_it(site):
+    read, other = threading.Event(), threading.Event()
+
+    class Paused(InstalledPlugins):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if threading.current_thread().name == "later" and not other.is_set():  # between two attributes, say
+                other.set()
+                read.wait(30)
+
+    plugins = Paused()
+    reading = installed_plugins.entry_points
+
+    def install_and_read(groups: object) -> object:
+        installed_plugins.entry_points = reading
+        found = list(reading(groups))
+        add(site, "acme-photos", photos="acme_photos:Photos")
+        later.start()
+        assert other.wait(30)
+        return found
+
+    later = threading.Thread(target=plugins.scan, name="later")
+    installed_plugins.entry_points = install_and_read
+    assert "photos" not in plugins.scan()
+    read.set()
+    later.join(30)
+    assert "photos" in plugins.scan()
 
 
 def test_handlers_are_not_plugins(site):
