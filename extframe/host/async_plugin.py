@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from time import monotonic
@@ -199,13 +200,17 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         made: asyncio.Task[R] = asyncio.get_running_loop().create_task(calls)
         self._call = made
         try:
-            return await made
-        except asyncio.CancelledError:
-            if self.state is State.CLOSED:
-                raise closed_error(self.name) from None
-            raise
+            # Not `await made`: if this task is cancelled, too, that must not be taken for the end of the plugin.
+            await done_by(made, math.inf)
+            if made.cancelled() and self.state is State.CLOSED:
+                raise closed_error(self.name)
+            return made.result()
         finally:
             self._call = None
+            if made.cancel():
+                await done_by(made, math.inf)
+            if not made.cancelled():
+                made.exception()  # else one that came as this task was cancelled would be logged
 
     async def _approved(self, task: asyncio.Task[Any] | None, manifest: Manifest, deadline: float) -> Approval:
         """Return as what the plugin may be used."""

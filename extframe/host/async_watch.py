@@ -52,7 +52,7 @@ class AsyncWatch:
         self._table = activator.table
         self._timeout = check_timeout(timeout)
         self._events: deque[PluginEvent] = deque(maxlen=REMEMBERED)
-        self._news: asyncio.Future[None] | None = None  # of the caller that waits for an event
+        self._arrival: asyncio.Future[None] | None = None  # of the caller that waits for an event
         self._tasks = OwnedTasks()
         self._handshakes: dict[AsyncPlugin, asyncio.Task[None] | None] = {}
         self._plan = WatchPlan(
@@ -132,8 +132,8 @@ class AsyncWatch:
         while not self._events:
             if self._is_closed:
                 raise StopAsyncIteration
-            news = self._news = asyncio.get_running_loop().create_future()
-            await news
+            arrival = self._arrival = asyncio.get_running_loop().create_future()
+            await arrival
         return self._events.popleft()
 
     # What happens meanwhile, on the loop.
@@ -142,8 +142,8 @@ class AsyncWatch:
         if len(self._events) == REMEMBERED:
             logger.warning("a watch has %d events that were not read; the oldest is dropped", REMEMBERED)
         self._events.append(event)
-        if self._news is not None:
-            set_done(self._news)
+        if self._arrival is not None:
+            set_done(self._arrival)
 
     def _note_change(self) -> None:
         if self._changes is not None and self._changes.has_changed():
@@ -170,8 +170,8 @@ class AsyncWatch:
         self._plan.close()
         if self._changes is not None:
             self._changes.close()
-        if self._news is not None:
-            set_done(self._news)
+        if self._arrival is not None:
+            set_done(self._arrival)
 
     # The task.
 

@@ -390,6 +390,31 @@ def test_closing_ends_waits_handlers_and_watches(pm: AsyncPluginManager, photos:
     assert cancelled == ["music"]
 
 
+def test_a_task_that_is_cancelled_as_the_manager_is_closed_is_cancelled(
+    pm: AsyncPluginManager, photos: FakePlugin
+) -> None:
+    photos.answer("Plugin.Activate", Fault.HANG)
+
+    async def use_again_and_again() -> None:
+        while True:
+            try:
+                await pm.get("photos")
+            except ExtframeError:  # noqa: PERF203
+                await asyncio.sleep(0.01)
+
+    async def main() -> None:
+        using = asyncio.ensure_future(use_again_and_again())
+        assert await eventually(lambda: photos.calls)
+        using.cancel()
+        await pm.aclose()
+        await asyncio.wait({using}, timeout=30)  # it would go on forever
+        is_cancelled = using.cancelled()
+        using.cancel()
+        assert is_cancelled
+
+    run(main)
+
+
 def test_a_manager_that_was_never_used_is_closed_without_a_loop_of_its_own(pm: AsyncPluginManager) -> None:
     run(pm.aclose)
 
