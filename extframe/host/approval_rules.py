@@ -25,6 +25,7 @@ from ..handlers.hook_context import HookContext
 from ..handlers.hooks import is_lifecycle_hook
 from ..protocol import Manifest, PluginSpec
 from ..text import cut, printable, text_of
+from .lifecycle import State
 from .plugin_contracts import Approval
 from .plugin_errors import left_out_error
 
@@ -140,8 +141,10 @@ class ApprovalRules(Generic[H]):
         """Have plugins activated again that were narrowed, perhaps by a handler that was unregistered."""
         for plugin in plugins:
             self.protect(plugin)
-            if plugin.left_out:
-                plugin.require_approval(f"a handler of {HOOK} was unregistered")
+            with plugin.lock:  # the handshake under way may be about to leave something out
+                was_asked = plugin.question is not None and plugin.state is State.ACTIVATING
+                if plugin.left_out or was_asked:
+                    plugin.require_approval(f"a handler of {HOOK} was unregistered")
 
     def protect(self, plugin: Any) -> None:
         """Have each call of a plugin checked as long as there is a handler that decides."""

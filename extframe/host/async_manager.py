@@ -351,11 +351,13 @@ class AsyncPluginManager(BaseManager):
         deadline = deadlines.after(timeout)
         activator = self._bound() if self._is_used() else None
         self._is_closed = True
-        if activator is not None:
-            activator.close()
-            await activator.tasks.close(deadline)
-        if hasattr(self._registry, "close") or self._cache_argument is not None:
-            await call_in_thread(self._close_registry, "extframe registry.close")
+        try:
+            if activator is not None:
+                activator.close()
+                await activator.tasks.close(deadline)
+        finally:  # also where this task is cancelled
+            if hasattr(self._registry, "close") or self._cache_argument is not None:
+                await call_in_thread(self._close_registry, "extframe registry.close")
 
     def _close_from_outside(self) -> None:
         """Close the manager where its event loop does not run, and may be closed already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from contextlib import suppress
 from contextvars import Context
@@ -52,7 +53,7 @@ class AsyncWatch:
         self._table = activator.table
         self._timeout = check_timeout(timeout)
         self._events: deque[PluginEvent] = deque(maxlen=REMEMBERED)
-        self._arrival: asyncio.Future[None] | None = None  # of the caller that waits for an event
+        self._arrival: asyncio.Future[None] | None = None  # of the callers that wait for an event
         self._tasks = OwnedTasks()
         self._handshakes: dict[AsyncPlugin, asyncio.Task[None] | None] = {}
         self._plan = WatchPlan(
@@ -132,8 +133,9 @@ class AsyncWatch:
         while not self._events:
             if self._is_closed:
                 raise StopAsyncIteration
-            arrival = self._arrival = asyncio.get_running_loop().create_future()
-            await arrival
+            if self._arrival is None or self._arrival.done():
+                self._arrival = asyncio.get_running_loop().create_future()
+            await done_by(self._arrival, math.inf)  # other readers wait for it, too, when this one is cancelled
         return self._events.popleft()
 
     # What happens meanwhile, on the loop.

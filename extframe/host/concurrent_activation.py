@@ -101,8 +101,7 @@ class ConcurrentActivation:
             until = min(until, monotonic() + TICK)
         for plugin, failure, deadline in self._handshakes.wait(until):
             if failure is None:
-                self._activator.table.record_success(plugin.name)
-                self._hand_over(plugin, deadline)
+                self._succeed(plugin, deadline)
             else:
                 self._done(plugin.name, failure)
         while self._not_begun and len(self._handshakes) < self._limit:
@@ -121,6 +120,13 @@ class ConcurrentActivation:
         self._not_begun.clear()
         self._handshakes.close()
         self._threads.cancel_pending()
+
+    def _succeed(self, plugin: Plugin, deadline: float) -> None:
+        try:
+            self._activator.table.record_success(plugin.name)
+            self._hand_over(plugin, deadline)
+        except Exception as error:  # noqa: BLE001 - of a log handler of the host's; the other results count
+            self._done(plugin.name, error)
 
     def _hand_over(self, plugin: Plugin, deadline: float) -> None:
         is_due = self._activator.dispatcher.is_due(plugin)

@@ -239,8 +239,11 @@ class PluginTable(Generic[P]):
         return self._failures.exception(("plugin", name))
 
     def record_success(self, name: str) -> None:
-        """Note that a plugin can be used."""
-        self._failures.clear(("plugin", name))
+        """Note that a plugin can be used, unless it was lost meanwhile: a failure that was noted since is newer."""
+        with self._state_lock(name):
+            plugin = self._plugins.get(name)
+            if plugin is None or plugin.is_reported_active:
+                self._failures.clear(("plugin", name))
 
     def record_search(self, error: ExtframeError | None) -> None:
         """Note whether the registry could be searched, which says nothing about any plugin; log a new error once."""
@@ -256,6 +259,7 @@ class PluginTable(Generic[P]):
         if state is State.ACTIVE:
             with self._lock:
                 self._removed.pop(plugin.name, None)  # it went during the handshake: the next search reports it again
+                self._failures.clear(("plugin", plugin.name))  # now, as the next one is an event again
                 self._events.publish("plugin_activated", name=plugin.name, plugin=plugin)
         elif state is State.LOST:
             with self._lock:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 from collections import deque
 from collections.abc import Hashable
@@ -16,6 +15,7 @@ from ..concurrency import deadlines
 from ..concurrency.deadlines import check_timeout
 from ..concurrency.event import Event
 from ..concurrency.locks import signal_safe_lock
+from ..concurrency.system import READABLE, Poll
 from ..concurrency.threads import start
 from ..concurrency.wake_pipe import WakePipe
 from ..errors import ExtframeError
@@ -71,6 +71,8 @@ class Watch:
             self._plugins.listen(self._changes.descriptor)
         if self._registry_changes is not None:
             self._plugins.listen(self._registry_changes.fileno())
+            self._registry_poll = Poll()
+            self._registry_poll.register(self._registry_changes.fileno(), READABLE)
         self._stop_listening = self._table.listen(self._note_loss)
         self._thread = threading.Thread(target=self._run, name="extframe watch", daemon=True)
         try:
@@ -169,7 +171,7 @@ class Watch:
 
     def _registry_has_changed(self) -> bool:
         changes = self._registry_changes
-        if changes is None or not select.select([changes], [], [], 0)[0]:
+        if changes is None or not self._registry_poll.poll(0):
             return False
         changes.drain()
         return True

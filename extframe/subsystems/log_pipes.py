@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import stat
 import threading
 from collections.abc import Iterator
 
-from ..concurrency.system import OPEN_AT_ONCE, require_unix
+from ..concurrency.system import OPEN_AT_ONCE, READABLE, Poll, require_unix
 from ..errors import ProtocolError
 from ..logs import get_logger
 from .log_entries import RECORD_LIMIT, LogEntry, pack_entry, unpack_entries
@@ -40,6 +39,8 @@ class LogPipeReader:
         if not stat.S_ISFIFO(os.fstat(self._descriptor).st_mode):
             os.close(self._descriptor)
             raise ValueError(f"{file} is not a pipe")
+        self._poll = Poll()
+        self._poll.register(self._descriptor, READABLE)
         self._stopping = threading.Event()
         self._file = file
 
@@ -66,8 +67,7 @@ class LogPipeReader:
         """Return ``size`` bytes, or fewer once the reader stops and the pipe is empty."""
         data = b""
         while len(data) < size:
-            ready, _, _ = select.select([self._descriptor], [], [], 0 if self._stopping.is_set() else POLL)
-            if ready:
+            if self._poll.poll(0 if self._stopping.is_set() else POLL * 1000):
                 data += os.read(self._descriptor, size - len(data))
                 if not whole:
                     break

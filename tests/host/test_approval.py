@@ -28,6 +28,7 @@ from extframe import (
     VolumeDriver,
     hookimpl,
 )
+from extframe.host.plugin import Plugin
 from extframe.testing import FakePlugin
 
 POINTS = ["VolumeDriver", "authz"]
@@ -195,6 +196,23 @@ def test_a_handler_that_is_registered_late_decides_about_active_plugins_and_held
     with pytest.raises(ActivationVetoed, match="'late'"):
         volumes.list()
     assert photos.calls_of("VolumeDriver.List") == []
+
+
+def test_a_handler_that_is_unregistered_during_a_handshake_narrows_nothing(
+    pm: PluginManager, photos: FakePlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = Policy(["authz"])
+    pm.register(policy)
+    configure = Plugin._configure
+
+    def unregister_and_configure(self: Plugin, *args: Any) -> None:
+        if policy in pm.get_plugins():
+            pm.unregister(policy)  # after its decision, before this is recorded
+        configure(self, *args)
+
+    monkeypatch.setattr(Plugin, "_configure", unregister_and_configure)
+    pm.get("photos")
+    assert pm.get("photos").implements("VolumeDriver")
 
 
 def test_a_handler_that_hangs_is_a_veto_at_the_deadline_and_costs_one_thread(

@@ -224,6 +224,27 @@ def test_a_registry_without_directories_is_scanned_and_one_that_cannot_be_loses_
         run(main)
 
 
+def test_several_tasks_may_read_one_watch_and_all_end_with_it(pm: AsyncPluginManager, short_path: Path) -> None:
+    async def main() -> None:
+        async with pm:
+            async with pm.watch() as events:
+                readers: list[Any] = [asyncio.ensure_future(anext(events)) for _ in range(3)]
+                await asyncio.sleep(0)
+                readers.pop().cancel()
+                with FakePlugin(short_path, "photos"):
+                    done, waiting = await asyncio.wait(readers, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+                    assert [reader.result().kind for reader in done] == ["activated"]
+                await asyncio.wait(waiting, timeout=30)
+                assert [reader.result().kind for reader in waiting] == ["lost"]
+                await next_of(events, "removed")
+                readers = [asyncio.ensure_future(anext(events)) for _ in range(2)]
+                await asyncio.sleep(0)
+            await asyncio.wait(readers, timeout=30)
+            assert [type(reader.exception()) for reader in readers] == [StopAsyncIteration] * 2
+
+    run(main)
+
+
 class SlowRegistry(LocalRegistry):
     """One whose scans return when they are released."""
 

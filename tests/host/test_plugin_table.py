@@ -134,6 +134,17 @@ def test_the_failure_of_an_attempt_that_is_outdated_is_not_reported(table):
     assert table.events == ["activated", "lost", "removed"]
 
 
+def test_a_plugin_that_is_lost_and_fails_again_before_its_user_noted_the_success_has_failed(table):
+    table.found(SPEC)
+    table.record_failure("photos", REFUSED)
+    plugin = table.activate()
+    plugin.mark_lost()
+    assert table.record_failure("photos", REFUSED)
+    assert table.events == ["failed", "activated", "lost", "failed"]
+    table.record_success("photos")  # by the thread that activated it
+    assert table.failure("photos") is REFUSED
+
+
 def test_the_failure_of_an_outdated_attempt_is_not_reported_while_an_empty_manifest_is_asked_for_again(table):
     table.lead()._record_success("leader", Manifest())
     table.lead()
@@ -199,9 +210,9 @@ def test_a_late_handler_of_an_active_plugin_is_a_failure_and_no_event(table):
 def test_a_failure_is_reported_once_until_the_plugin_works_or_fails_otherwise(table):
     table.found(SPEC)
     assert [table.record_failure("photos", each) for each in (REFUSED, REFUSED, SpecError("a"))] == [True, False, True]
-    table.record_success("photos")
+    table.activate().mark_lost()
     assert table.record_failure("photos", SpecError("a"))
-    assert table.events == ["failed"] * 3
+    assert table.events == ["failed", "failed", "activated", "lost", "failed"]
 
 
 def test_names_that_do_not_exist_and_errors_of_a_closed_manager_are_not_failures(table):

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from extframe import (
     VolumeDriver,
     hookimpl,
 )
+from extframe.concurrency.wake_pipe import WakePipe
 from extframe.host.watch import Watch
 from extframe.testing import Error, FakePlugin
 
@@ -496,6 +497,31 @@ def test_a_registry_without_directories_is_looked_at_every_half_second(directory
             time.sleep(0.2)
             with FakePlugin(directory, "photos", ["VolumeDriver"]):
                 assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
+
+
+def test_a_registry_that_reports_changes_is_followed_by_a_host_with_many_files(directory: Path) -> None:
+    class Notified:
+        def __init__(self) -> None:
+            self.local = LocalRegistry(directory, [])
+            self.scan, self.find, self.stamp = self.local.scan, self.local.find, self.local.stamp
+            self.pipe = WakePipe()
+
+        def changes(self) -> WakePipe:
+            return self.pipe
+
+    directory.mkdir(parents=True)
+    with ExitStack() as stack:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, before[0]), max(2048, before[1])))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        for _ in range(1024):  # select() takes no descriptors from there on
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        registry = Notified()
+        pm = stack.enter_context(PluginManager(registry, groups=()))
+        pm.register(event_log := EventLog())
+        with pm.watch(), FakePlugin(directory, "photos", ["VolumeDriver"]):
+            registry.pipe.up()
+            assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
 
 
 @pytest.mark.usefixtures("scanned_often")
