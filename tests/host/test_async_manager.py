@@ -415,6 +415,36 @@ def test_a_task_that_is_cancelled_as_the_manager_is_closed_is_cancelled(
     run(main)
 
 
+def test_a_close_that_is_cancelled_while_it_waits_for_tasks_closes_the_registry(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closable(LocalRegistry):
+        is_closed = False
+
+        def close(self) -> None:
+            self.is_closed = True
+
+    registry = Closable(short_path, [])
+    is_waiting = threading.Event()
+
+    async def wait_long(deadline: float) -> None:
+        is_waiting.set()
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        pm = AsyncPluginManager(registry, groups=())
+        assert await pm.scan() == []
+        monkeypatch.setattr(pm._activator.tasks, "close", wait_long)
+        closing = asyncio.ensure_future(pm.aclose())
+        assert await eventually(is_waiting.is_set)
+        closing.cancel()
+        await asyncio.wait({closing})
+        assert closing.cancelled()
+        assert registry.is_closed
+
+    run(main)
+
+
 def test_a_manager_that_was_never_used_is_closed_without_a_loop_of_its_own(pm: AsyncPluginManager) -> None:
     run(pm.aclose)
 

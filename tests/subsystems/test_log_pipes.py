@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
+from contextlib import ExitStack
 
 import pytest
 from leftovers import nothing_left_over
@@ -29,6 +32,21 @@ def test_entries_come_out_as_they_were_written(short_path):
         writer.close()
     assert found == sent
     assert [*short_path.iterdir()] == []
+
+
+def test_a_pipe_is_read_by_a_plugin_with_many_open_files(short_path):
+    with ExitStack() as stack:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, before[0]), max(2048, before[1])))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        for _ in range(1024):  # select() takes no descriptors from there on
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        writer = LogPipeWriter(f"{short_path}/pipe")
+        reader = LogPipeReader(writer.file)
+        assert writer.write(entry(1))
+        reader.stop()
+        assert [*reader] == [entry(1)]
+        writer.close()
 
 
 def test_a_plugin_that_does_not_read_costs_entries_and_never_a_block(short_path):
