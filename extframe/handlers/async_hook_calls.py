@@ -123,11 +123,14 @@ async def _await(run: HookRun, impl: HookImpl, coroutine: Coroutine[Any, Any, ob
     task.add_done_callback(lambda _: coroutine.close())  # it was never awaited if its task was cancelled before
     try:
         await asyncio.wait({task})
-    finally:
-        if task.done():  # also where this task was cancelled in the step in which the handler returned
+    except asyncio.CancelledError:
+        if task.done():  # this task was cancelled in the step in which the handler returned
             _note(run, impl, task)
         else:
             task.cancel()
+            await asyncio.wait({task})  # `aclose` waits for this task, and so for what the handler does at its end
+        raise
+    _note(run, impl, task)
 
 
 def _note(run: HookRun, impl: HookImpl, task: asyncio.Task[tuple[object, BaseException | None]]) -> None:

@@ -32,6 +32,7 @@ from extframe import (
     PluginSpec,
     State,
     VolumeDriver,
+    hookimpl,
 )
 from extframe.testing import Call, Error, FakePlugin, Fault
 
@@ -411,6 +412,32 @@ def test_a_task_that_is_cancelled_as_the_manager_is_closed_is_cancelled(
         is_cancelled = using.cancelled()
         using.cancel()
         assert is_cancelled
+
+    run(main)
+
+
+def test_a_close_waits_for_what_a_handler_does_at_its_end(pm: AsyncPluginManager, photos: FakePlugin) -> None:
+    class Writer:
+        is_running = has_written = False
+
+        @hookimpl
+        async def volume_driver(self, name: str, client: object) -> None:
+            self.is_running = True
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.1)
+                self.has_written = True
+
+    writer = Writer()
+
+    async def main() -> None:
+        pm.register(writer)
+        using = asyncio.ensure_future(pm.get("photos"))
+        assert await eventually(lambda: writer.is_running)
+        await pm.aclose(timeout=30)
+        assert writer.has_written
+        await asyncio.gather(using, return_exceptions=True)
 
     run(main)
 
