@@ -111,7 +111,7 @@ def _new_lines(path: str, descriptor: int) -> Iterator[bytes]:
 
 
 def _follower(path: str, descriptor: int) -> int | None:
-    """Open the file that follows an open one; None if there is none (yet)."""
+    """Open the file that follows an open one; None if it was not created yet."""
     for each in (path, f"{path}.1"):
         with suppress(FileNotFoundError):
             if os.path.samestat(os.stat(each), os.fstat(descriptor)):

@@ -240,10 +240,13 @@ class PluginTable(Generic[P]):
 
     def record_success(self, name: str) -> None:
         """Note that a plugin can be used, unless it was lost meanwhile: a failure that was noted since is newer."""
+        subject = ("plugin", name)
+        if subject not in self._failures:  # as in almost every use of a plugin
+            return
         with self._state_lock(name):
             plugin = self._plugins.get(name)
             if plugin is None or plugin.is_reported_active:
-                self._failures.clear(("plugin", name))
+                self._failures.clear(subject)
 
     def record_search(self, error: ExtframeError | None) -> None:
         """Note whether the registry could be searched, which says nothing about any plugin; log a new error once."""

@@ -12,13 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from faultserver import FaultServer, Request, answer, answer_with, eventually, hang, reply, send_and_close
 from leftovers import nothing_left_over
+from open_files import many_open_files
 
 from extframe import (
     ActivationError,
@@ -510,18 +511,13 @@ def test_a_registry_that_reports_changes_is_followed_by_a_host_with_many_files(d
             return self.pipe
 
     directory.mkdir(parents=True)
-    with ExitStack() as stack:
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, before[0]), max(2048, before[1])))
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
-        for _ in range(1024):  # select() takes no descriptors from there on
-            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+    with many_open_files():
         registry = Notified()
-        pm = stack.enter_context(PluginManager(registry, groups=()))
-        pm.register(event_log := EventLog())
-        with pm.watch(), FakePlugin(directory, "photos", ["VolumeDriver"]):
-            registry.pipe.up()
-            assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
+        with PluginManager(registry, groups=()) as pm:
+            pm.register(event_log := EventLog())
+            with pm.watch(), FakePlugin(directory, "photos", ["VolumeDriver"]):
+                registry.pipe.up()
+                assert soon(lambda: event_log.events == ["photos activated: VolumeDriver"])
 
 
 @pytest.mark.usefixtures("scanned_often")

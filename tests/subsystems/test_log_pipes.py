@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import threading
-from contextlib import ExitStack
 
 import pytest
 from leftovers import nothing_left_over
+from open_files import many_open_files
 
 from extframe.subsystems.log import LogPipeReader, LogPipeWriter
 from extframe.subsystems.log_entries import RECORD_LIMIT, LogEntry
@@ -35,12 +33,7 @@ def test_entries_come_out_as_they_were_written(short_path):
 
 
 def test_a_pipe_is_read_by_a_plugin_with_many_open_files(short_path):
-    with ExitStack() as stack:
-        before = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(2048, before[0]), max(2048, before[1])))
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, before)
-        for _ in range(1024):  # select() takes no descriptors from there on
-            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+    with many_open_files():
         writer = LogPipeWriter(f"{short_path}/pipe")
         reader = LogPipeReader(writer.file)
         assert writer.write(entry(1))
