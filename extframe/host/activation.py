@@ -78,6 +78,7 @@ class Activator:
             events=events,
             is_closed=closed.is_set,
             why=self.registry.why if self.registry.explains else None,
+            has_changed=self.registry.has_changed,
         )
 
     def use(self, name: str, implements: str | type[Interface] | None, deadline: float) -> Plugin:
@@ -103,10 +104,12 @@ class Activator:
         """
         plugin = self.find(name, deadline)
         try:
-            plugin.activate(deadline)
+            is_active = plugin.activate(deadline, unless_outdated=True)
         except ActivationError:
             if not self._has_restarted(plugin, deadline):
                 raise
+            is_active = False
+        if not is_active:
             plugin = self.find(name, deadline)
             plugin.activate(deadline)
         self.table.record_success(name)
@@ -142,7 +145,7 @@ class Activator:
             if usable is None:
                 raise
             return usable
-        return table.found(spec)
+        return table.found(spec, seen)
 
     def suspects(self, names: Sequence[str]) -> list[str]:
         """Return which plugins were dead or hung in the last run: nothing but a request for them waits for them."""

@@ -94,6 +94,7 @@ class AsyncActivator:
             events=events,
             is_closed=lambda: self._is_closed,
             why=found_in.why if found_in.explains else None,
+            has_changed=found_in.has_changed,
         )
 
     async def use(
@@ -120,10 +121,12 @@ class AsyncActivator:
         """
         plugin = await self.find(name, deadline)
         try:
-            await plugin.activate(deadline)
+            is_active = await plugin.activate(deadline, unless_outdated=True)
         except ActivationError:
             if not await self._has_restarted(plugin, deadline):
                 raise
+            is_active = False
+        if not is_active:
             plugin = await self.find(name, deadline)
             await plugin.activate(deadline)
         self.table.record_success(name)
@@ -155,7 +158,7 @@ class AsyncActivator:
             if usable is None:
                 raise
             return usable
-        return table.found(spec)
+        return table.found(spec, seen)
 
     async def suspects(self, names: Sequence[str]) -> list[str]:
         """Return which plugins were dead or hung in the last run; see ``Activator.suspects``."""

@@ -98,13 +98,17 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         """
         return driver_of(self, interface)
 
-    async def activate(self, deadline: float) -> None:
+    async def activate(self, deadline: float, *, unless_outdated: bool = False) -> bool:
         """Make the handshake if it is due: one task makes it, others wait for the result.
 
         If the task that makes it is cancelled, or its deadline passes, another one takes over.
 
         Args:
             deadline: a ``time.monotonic()`` value.
+            unless_outdated: end the handshake without a result if the source changed while it was made.
+
+        Returns:
+            Whether the plugin is active. If not, its source is another now, and has to be found again.
 
         Raises:
             ActivationError: the handshake failed, or the plugin refused its settings; the cause is chained.
@@ -112,12 +116,14 @@ class AsyncPlugin(PluginBase[AsyncClient]):
             PluginNotFound, SpecError: the source of the plugin disappeared, or became unusable, during the handshake.
         """
         if self.is_made:
-            return
+            return True
         task = asyncio.current_task()
         try:
             if await self._wait_for_turn(task, deadline) is Turn.LEAD:
                 settings = await self._attempt(task, self._configurator.prepare_async())
                 manifest = await self._shake_hands(task, deadline)
+                if unless_outdated and self._is_outdated():
+                    return False
                 approval = await self._approved(task, manifest, deadline)
                 await self._attempt(task, self._configure(settings, approval.manifest, deadline))
                 with self.lock:
@@ -125,6 +131,7 @@ class AsyncPlugin(PluginBase[AsyncClient]):
                     self._record_success(task, approval.manifest, approval.left_out)
         finally:
             self._fail(task, None)
+        return True
 
     async def ping(self, timeout: float = 5.0) -> float:
         """Make a handshake that changes nothing, to find out if the plugin responds; see ``Plugin.ping``.

@@ -225,7 +225,10 @@ class AsyncWatch:
                 deadline = deadlines.after(self._timeout)
                 plugin = await self._activator.find(name, deadline)
                 self._plan.begun(name)
-                await self._shake_hands(plugin, deadline)
+                if not await self._shake_hands(plugin, deadline, unless_outdated=True):
+                    plugin = await self._activator.find(name, deadline)
+                    self._plan.begun(name)
+                    await self._shake_hands(plugin, deadline)
             is_current = await self._activator.is_current(name, deadline)
         except Exception as raised:  # noqa: BLE001 - noted by the plan
             error = raised
@@ -243,13 +246,16 @@ class AsyncWatch:
         self._plan.pinged(plugin.name, monotonic())
         self._wake_up()
 
-    async def _shake_hands(self, plugin: AsyncPlugin, deadline: float) -> None:
-        self._handshakes[plugin] = asyncio.current_task()
+    async def _shake_hands(self, plugin: AsyncPlugin, deadline: float, *, unless_outdated: bool = False) -> bool:
+        self._handshakes[plugin] = task = asyncio.current_task()
         try:
-            await plugin.activate(deadline)
+            is_active = await plugin.activate(deadline, unless_outdated=unless_outdated)
         finally:
-            self._handshakes.pop(plugin, None)
-        self._table.record_success(plugin.name)
+            if self._handshakes.get(plugin) is task:  # not that of a task that has replaced this one
+                del self._handshakes[plugin]
+        if is_active:
+            self._table.record_success(plugin.name)
+        return is_active
 
     def _abandon(self, plugin: AsyncPlugin) -> bool:
         task = self._handshakes.get(plugin)

@@ -123,6 +123,9 @@ class ConcurrentActivation:
 
     def _succeed(self, plugin: Plugin, deadline: float) -> None:
         try:
+            if not plugin.is_reported_active:  # it was replaced during the handshake, or lost since
+                self._threads.submit(partial(self._activate, plugin.name, deadline))
+                return
             self._activator.table.record_success(plugin.name)
             self._hand_over(plugin, deadline)
         except Exception as error:  # noqa: BLE001 - of a log handler of the host's; the other results count

@@ -90,11 +90,15 @@ class Plugin(PluginBase[Client]):
         """
         return driver_of(self, interface)
 
-    def activate(self, deadline: float) -> None:
+    def activate(self, deadline: float, *, unless_outdated: bool = False) -> bool:
         """Make the handshake if it is due: one thread makes it, others wait for the result.
 
         Args:
             deadline: a ``time.monotonic()`` value.
+            unless_outdated: end the handshake without a result if the source changed while it was made.
+
+        Returns:
+            Whether the plugin is active. If not, its source is another now, and has to be found again.
 
         Raises:
             ActivationError: the handshake failed, or the plugin refused its settings; the cause is chained.
@@ -102,17 +106,20 @@ class Plugin(PluginBase[Client]):
             PluginNotFound, SpecError: the source of the plugin disappeared, or became unusable, during the handshake.
         """
         if self.is_made:
-            return
+            return True
         # Ctrl-C may arrive between any two steps: `finally` hands the lead on, whichever step it interrupted.
         try:
             if self._wait_for_turn(deadline) is Turn.LEAD:
                 settings = self._attempt(self._configurator.prepare)
                 manifest = self._shake_hands(deadline)
+                if unless_outdated and self._is_outdated():
+                    return False
                 approval = self._approved(manifest, deadline)
                 self._attempt(lambda: self._configure(settings, approval.manifest, deadline))
                 self._succeed(approval.manifest, approval.left_out)
         finally:
             self.abandon()
+        return True
 
     def begin(self) -> PendingHandshake | None:
         """Begin the handshake without waiting; return None if that is not possible, and call `activate` then.
@@ -246,6 +253,8 @@ class PendingHandshake:
     def advance(self) -> bool:
         """Read what arrived, and return whether the handshake has ended.
 
+        It ends without a result if the source changed while it was made.
+
         Raises:
             ActivationError: it failed.
             PluginNotFound, SpecError: as `Plugin.activate` does.
@@ -273,9 +282,13 @@ class PendingHandshake:
                 self.plugin._configurator.request(None, manifest)  # raises if it requires settings
         except ExtframeError as failure:
             raise self.plugin._fail(failure) from cause_of(failure)
-        if manifest is not None:
+        if manifest is None:
+            return False
+        if self.plugin._is_outdated():
+            self.plugin.abandon()
+        else:
             self.plugin._succeed(self.plugin._note_manifest(manifest))
-        return manifest is not None
+        return True
 
     def expire(self) -> ExtframeError:
         """End the handshake because its deadline has passed, and return the error."""

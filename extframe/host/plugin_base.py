@@ -255,9 +255,16 @@ class PluginBase(Generic[C]):
 
     # What happens to it.
 
-    def renew(self, spec: PluginSpec) -> None:
-        """Use what the registry found after the source changed. A handshake under way ends first."""
+    def renew(self, spec: PluginSpec, seen: PluginSpec | None) -> None:
+        """Use what the registry found after the source changed. A handshake under way ends first.
+
+        Args:
+            spec: what it found.
+            seen: the spec before the search. Nothing changes if another search has ended since, which may be newer.
+        """
         with self.lock:
+            if seen is not self._spec:
+                return
             if self.state is State.ACTIVATING:
                 self._pending_spec = spec
             elif self.state is not State.CLOSED:
@@ -353,6 +360,18 @@ class PluginBase(Generic[C]):
                 self._lifecycle.mark_lost(reason)
                 self._lifecycle.discard(error, reason)
                 self._retarget(self._spec)  # closes its idle connections
+
+    def _is_outdated(self) -> bool:
+        """Return whether the source changed during the handshake, so that an earlier process may have answered it.
+
+        Any instance may answer for several.
+        """
+        if len(self._spec.endpoints) > 1:
+            return False
+        pending = self._pending_spec
+        if pending is not None and pending.stamp != self._spec.stamp:
+            return True
+        return self._listener is not None and self._listener.has_changed(self._spec)
 
     def _apply_spec(self, spec: PluginSpec) -> None:
         if spec == self._spec and spec.stamp == self._spec.stamp:

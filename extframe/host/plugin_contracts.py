@@ -54,6 +54,9 @@ class PluginListener(Protocol):
     def state_changed(self, plugin: Any, state: State, reason: str) -> object:
         """Handle a new state. Called under the plugin's lock, so that changes arrive in order; returns at once."""
 
+    def has_changed(self, spec: PluginSpec) -> bool:
+        """Return whether the source is another than ``spec`` was made from, where the registry says so at once."""
+
     @property
     def explains(self) -> bool:
         """Whether the registry explains failures."""

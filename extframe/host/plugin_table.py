@@ -53,6 +53,7 @@ class PluginTable(Generic[P]):
         events: receives the lifecycle events.
         is_closed: returns whether the manager is closed.
         why: returns the registry's reason for a failure, or None; None if the registry gives none.
+        has_changed: returns whether the source is another than a spec was made from.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class PluginTable(Generic[P]):
         events: Events,
         is_closed: Callable[[], bool],
         why: Callable[[PluginSpec, Exception], str | None] | None = None,
+        has_changed: Callable[[PluginSpec], bool] = lambda spec: False,
     ) -> None:
         self._why = why
+        self.has_changed = has_changed
         self._planned_tries: dict[str, float] = {}
         self._create = create
         self._failures = failures
@@ -91,7 +94,7 @@ class PluginTable(Generic[P]):
         return None if name in self._removed else self._plugins.get(name)
 
     def seen(self, name: str) -> PluginSpec | None:
-        """Return the spec of a known plugin, which `not_found` needs after a search."""
+        """Return the spec of a known plugin, which `found` and `not_found` need after a search."""
         plugin = self._plugins.get(name)
         return None if plugin is None else plugin.spec
 
@@ -123,19 +126,27 @@ class PluginTable(Generic[P]):
 
     # What a search found.
 
-    def found(self, spec: PluginSpec) -> P:
-        """Return the plugin for what a registry found, created or renewed."""
+    def found(self, spec: PluginSpec, seen: PluginSpec | None) -> P:
+        """Return the plugin for what a registry found, created or renewed.
+
+        Args:
+            spec: what it found.
+            seen: the spec of the known plugin before the search. Where another search has renewed it since, that one
+                counts: this one may be older.
+        """
         self.record_search(None)
         with self._lock:
             self.check_open(spec.name)  # `close` takes the plugins from the table after it set this
             if spec.name in self._removed:
                 self._removed[spec.name] = False
-            plugin = self._plugins.get(spec.name) or self._recall(spec.name)
+            plugin = self._plugins.get(spec.name)
+            if plugin is None and (plugin := self._recall(spec.name)) is not None:
+                seen = plugin.spec
             if plugin is None:
                 plugin = self._create(spec, self)
                 self._plugins[spec.name] = plugin
                 return plugin
-        plugin.renew(spec)
+        plugin.renew(spec, seen)
         return plugin
 
     def to_check_again(self, name: str, error: ExtframeError) -> PluginSpec | None:

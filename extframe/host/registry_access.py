@@ -94,6 +94,16 @@ class RegistryAccess:
         except ExtframeError:
             return None
 
+    def has_changed(self, spec: PluginSpec) -> bool:
+        """Return whether the source of a plugin was replaced. Never waits: False where the registry might."""
+        if not self.is_local("stamp"):
+            return False
+        try:
+            with errors_of(self.registry, "check", spec.name):
+                return self.registry.stamp(spec) not in (None, spec.stamp)
+        except ExtframeError:  # the next search reports it
+            return False
+
     # What a registry may have. An error here is logged, as nothing depends on it.
 
     def changes(self) -> Any:

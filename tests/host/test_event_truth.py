@@ -6,7 +6,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -19,15 +19,18 @@ from faultserver import FaultServer, Request, answer_with, eventually, reply
 
 from extframe import (
     AsyncPluginManager,
+    ConnectError,
     ExtframeError,
     LocalRegistry,
     Plugin,
     PluginManager,
     PluginNotFound,
+    PluginSpec,
     hookimpl,
 )
 from extframe.host.plugin import State
 from extframe.host.plugin_table import PluginTable
+from extframe.registry.base import never_waits
 from extframe.testing import FakePlugin
 
 AFTER = {  # the events that may follow each event of one plugin
@@ -37,6 +40,8 @@ AFTER = {  # the events that may follow each event of one plugin
     "failed": {"activated", "failed", "removed"},
     "removed": {"activated", "failed"},
 }
+
+USES = ["get", "get_all", "watch"]
 
 SEEDS = [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))]
 
@@ -122,6 +127,91 @@ def test_a_plugin_that_is_removed_during_a_handshake_is_lost_and_removed_and_no_
         pm.get("photos")
     assert eventually(lambda: delivered() and log.events["photos"] == ["activated", "lost", "removed"], 30)
     assert plugin.state is State.FAILED
+
+
+class RestartedBeforeTheHandshake(LocalRegistry):
+    """A registry whose plugin, once it has crashed, is back between the last look for it and the handshake."""
+
+    def __init__(self, fake: FakePlugin) -> None:
+        super().__init__(fake.path.parent, [])
+        self._fake = fake
+        self._looks = 0
+        self._lock = threading.Lock()
+
+    def crash(self, looks: int) -> None:
+        """Have the plugin refuse connections, until the manager has looked for it so often."""
+        with self._lock:
+            self._fake.refuse()
+            self._looks = looks
+
+    @never_waits
+    def stamp(self, spec: PluginSpec) -> Hashable:
+        with self._lock:
+            stamp = super().stamp(spec)
+            self._looks -= 1
+            if self._looks == 0:
+                self._fake.accept()
+            return stamp
+
+
+def watch_for_a_while(pm: PluginManager) -> None:
+    with pm.watch():
+        assert eventually(lambda: all(plugin.is_made for plugin in pm._activator.table.plugins()), 30)
+
+
+@pytest.mark.parametrize(
+    ("use", "looks"),
+    [(lambda pm: pm.get("fake"), 1), (lambda pm: pm.get_all("VolumeDriver"), 2), (watch_for_a_while, 2)],
+    ids=USES,
+)
+def test_a_restart_between_the_search_and_the_handshake_is_reported_once(
+    short_path: Path, log: EventLog, use: Callable[[PluginManager], object], looks: int
+) -> None:
+    fake = FakePlugin(short_path, implements=["VolumeDriver"])
+    registry = RestartedBeforeTheHandshake(fake)
+    with fake, PluginManager(registry, groups=()) as pm:
+        pm.register(log)
+        plugin = pm.get("fake")
+        registry.crash(looks)
+        with pytest.raises(ConnectError):
+            plugin.ping()
+        use(pm)
+        assert [pm.get("fake"), *pm.get_all("VolumeDriver")] == [plugin, plugin]
+        assert eventually(delivered, 30)
+        assert log.events["fake"] == ["activated", "lost", "activated"]
+    fake.assert_called("Plugin.Activate", times=3)  # twice, as the first may have been with the process before
+
+
+async def watch_for_a_while_in_a_task(pm: AsyncPluginManager) -> None:
+    async with pm.watch():
+        assert await eventually_async(lambda: all(plugin.is_made for plugin in pm._activator.table.plugins()))
+
+
+@pytest.mark.parametrize(
+    ("use", "looks"),
+    [(lambda pm: pm.get("fake"), 1), (lambda pm: pm.get_all("VolumeDriver"), 2), (watch_for_a_while_in_a_task, 2)],
+    ids=USES,
+)
+def test_a_restart_between_the_search_and_the_handshake_is_reported_once_to_tasks(
+    short_path: Path, log: EventLog, use: Callable[[AsyncPluginManager], Awaitable[object]], looks: int
+) -> None:
+    async def main() -> None:
+        fake = FakePlugin(short_path, implements=["VolumeDriver"])
+        registry = RestartedBeforeTheHandshake(fake)
+        with fake:
+            async with AsyncPluginManager(registry, groups=()) as pm:
+                pm.register(log)
+                plugin = await pm.get("fake")
+                registry.crash(looks)
+                with pytest.raises(ConnectError):
+                    await plugin.ping()
+                await use(pm)
+                assert [await pm.get("fake"), *await pm.get_all("VolumeDriver")] == [plugin, plugin]
+                assert await eventually_async(lambda: not pm._activator.events._is_delivering)
+                assert log.events["fake"] == ["activated", "lost", "activated"]
+            fake.assert_called("Plugin.Activate", times=3)
+
+    run(main)
 
 
 class Churn:

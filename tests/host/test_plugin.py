@@ -48,7 +48,7 @@ def test_a_life_from_new_to_closed(fault_server: Any) -> None:
         lambda: plugin.activate(soon()),
         plugin.mark_lost,
         lambda: plugin.activate(soon()),
-        lambda: plugin.renew(replace(plugin.spec, stamp="another")),
+        lambda: plugin.renew(replace(plugin.spec, stamp="another"), plugin.spec),
         plugin.close,
     ):
         step()

@@ -36,9 +36,13 @@ class Table(PluginTable[Plugin]):
     def publish(self, hook: str, **arguments: object) -> None:
         self.events.append(hook.removeprefix("plugin_"))
 
+    def find(self, spec: PluginSpec) -> Plugin:
+        """Have a search end that nothing has come between."""
+        return self.found(spec, self.seen(spec.name))
+
     def lead(self, spec: PluginSpec = SPEC) -> Plugin:
         """Find a plugin, and begin its handshake."""
-        plugin = self.found(spec)
+        plugin = self.find(spec)
         plugin._lifecycle.ask("leader")
         return plugin
 
@@ -57,7 +61,26 @@ def test_a_plugin_that_is_found_again_is_the_same(table):
     plugin = table.activate()
     assert table.not_found("photos", SPEC, GONE) is None
     assert table.candidate("photos") is None  # its source has to be searched
-    assert table.found(replace(SPEC, stamp=2)) is plugin
+    assert table.find(replace(SPEC, stamp=2)) is plugin
+
+
+def test_a_search_that_another_has_overtaken_renews_nothing(table):
+    plugin = table.activate()
+    seen = table.seen("photos")
+    assert table.activate(replace(SPEC, stamp=3)) is plugin
+    assert table.found(replace(SPEC, stamp=2), seen) is plugin  # it began earlier, and was slow to end
+    assert plugin.spec.stamp == 3
+    assert plugin.is_made
+    assert table.events == ["activated", "lost", "activated"]
+
+
+def test_a_plugin_that_was_forgotten_and_is_found_again_is_renewed(table):
+    plugin = table.activate()
+    assert table.not_found("photos", SPEC, GONE) is None
+    table._forget(["photos"])
+    assert table.seen("photos") is None
+    assert table.found(replace(SPEC, stamp=2), None) is plugin
+    assert plugin.spec.stamp == 2
 
 
 def test_a_failed_search_loses_no_plugin_that_is_active(table):
@@ -96,7 +119,7 @@ def test_an_outdated_search_does_not_discard_the_handshake_with_the_plugin_that_
 def test_a_search_that_fails_while_a_newer_source_waits_for_a_handshake_discards_nothing(table):
     table.activate()
     plugin = table.lead(replace(SPEC, stamp=2))
-    table.found(replace(SPEC, stamp=3))
+    table.find(replace(SPEC, stamp=3))
     table.not_found("photos", plugin.spec, GONE)
     plugin._record_success("leader", MANIFEST)
     assert plugin.spec.stamp == 3
@@ -116,10 +139,10 @@ def test_a_removal_is_reported_once_and_again_after_another_event(table):
     table.activate()
     for _ in range(2):
         table.not_found("photos", SPEC, GONE)
-    table.found(SPEC)  # and gone before its handshake
+    table.find(SPEC)  # and gone before its handshake
     table.not_found("photos", SPEC, GONE)
     assert table.events == ["activated", "lost", "removed"]
-    table.found(SPEC)
+    table.find(SPEC)
     table.record_failure("photos", REFUSED)
     table.not_found("photos", SPEC, GONE)
     assert table.events[3:] == ["failed", "removed"]
@@ -135,7 +158,7 @@ def test_the_failure_of_an_attempt_that_is_outdated_is_not_reported(table):
 
 
 def test_a_plugin_that_is_lost_and_fails_again_before_its_user_noted_the_success_has_failed(table):
-    table.found(SPEC)
+    table.find(SPEC)
     table.record_failure("photos", REFUSED)
     plugin = table.activate()
     plugin.mark_lost()
@@ -208,7 +231,7 @@ def test_a_late_handler_of_an_active_plugin_is_a_failure_and_no_event(table):
 
 
 def test_a_failure_is_reported_once_until_the_plugin_works_or_fails_otherwise(table):
-    table.found(SPEC)
+    table.find(SPEC)
     assert [table.record_failure("photos", each) for each in (REFUSED, REFUSED, SpecError("a"))] == [True, False, True]
     table.activate().mark_lost()
     assert table.record_failure("photos", SpecError("a"))
@@ -221,6 +244,6 @@ def test_names_that_do_not_exist_and_errors_of_a_closed_manager_are_not_failures
     table.closed = True
     assert not table.record_failure("photos", REFUSED)
     with pytest.raises(ExtframeError, match="closed"):
-        table.found(SPEC)
+        table.find(SPEC)
     assert table.events == []
     assert table.failures.list() == []

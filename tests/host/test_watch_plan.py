@@ -62,7 +62,8 @@ class World:
         due = self.plan.due(self.now)
         for name in due:
             if name in self.sources:
-                self.table.found(PluginSpec(name, f"unix:///nowhere/{name}.sock", stamp=self.sources[name]))
+                found = PluginSpec(name, f"unix:///nowhere/{name}.sock", stamp=self.sources[name])
+                self.table.found(found, self.table.seen(name))
             self.plan.begun(name)
             if name in self.sources:
                 self.known(name)._lifecycle.ask("leader")
