@@ -67,11 +67,13 @@ class LogPipeReader:
         """Return ``size`` bytes, or fewer once the reader stops and the pipe is empty."""
         data = b""
         while len(data) < size:
-            if self._poll.poll(0 if self._stopping.is_set() else POLL * 1000):
+            # Read before the poll: what was written between that and `stop` is still in the pipe.
+            is_stopping = self._stopping.is_set()
+            if self._poll.poll(0 if is_stopping else POLL * 1000):
                 data += os.read(self._descriptor, size - len(data))
                 if not whole:
                     break
-            elif self._stopping.is_set():
+            elif is_stopping:
                 break
         return data
 

@@ -32,6 +32,27 @@ def test_entries_come_out_as_they_were_written(short_path):
     assert [*short_path.iterdir()] == []
 
 
+def test_what_is_written_just_before_the_stop_is_read(short_path):
+    writer = LogPipeWriter(f"{short_path}/pipe")
+    reader = LogPipeReader(writer.file)
+    poll = reader._poll.poll
+
+    class StopsAfterThePoll:
+        """The thread is interrupted after it has found the pipe empty: an entry is written, and the reader stopped."""
+
+        @staticmethod
+        def poll(milliseconds: float) -> list[tuple[int, int]]:
+            found = poll(milliseconds)
+            if not reader._stopping.is_set():
+                assert writer.write(entry(1))
+                reader.stop()
+            return found
+
+    reader._poll = StopsAfterThePoll()
+    assert [*reader] == [entry(1)]
+    writer.close()
+
+
 def test_a_pipe_is_read_by_a_plugin_with_many_open_files(short_path):
     with many_open_files():
         writer = LogPipeWriter(f"{short_path}/pipe")
