@@ -145,7 +145,7 @@ class Activator:
             if usable is None:
                 raise
             return usable
-        return table.found(spec, seen)
+        return table.found(name, spec, seen)
 
     def suspects(self, names: Sequence[str]) -> list[str]:
         """Return which plugins were dead or hung in the last run: nothing but a request for them waits for them."""

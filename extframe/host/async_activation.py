@@ -158,7 +158,7 @@ class AsyncActivator:
             if usable is None:
                 raise
             return usable
-        return table.found(spec, seen)
+        return table.found(name, spec, seen)
 
     async def suspects(self, names: Sequence[str]) -> list[str]:
         """Return which plugins were dead or hung in the last run; see ``Activator.suspects``."""

@@ -126,26 +126,28 @@ class PluginTable(Generic[P]):
 
     # What a search found.
 
-    def found(self, spec: PluginSpec, seen: PluginSpec | None) -> P:
+    def found(self, name: str, spec: PluginSpec, seen: PluginSpec | None) -> P:
         """Return the plugin for what a registry found, created or renewed.
 
         Args:
-            spec: what it found.
-            seen: the spec of the known plugin before the search. Where another search has renewed it since, that one
-                counts: this one may be older.
+            name: what was searched for, which may be another name of the plugin.
+            spec: what was found.
+            seen: the spec of the known plugin of that name before the search. Where another search has renewed it
+                since, that one counts: this one may be older.
         """
         self.record_search(None)
         with self._lock:
             self.check_open(spec.name)  # `close` takes the plugins from the table after it set this
             if spec.name in self._removed:
                 self._removed[spec.name] = False
-            plugin = self._plugins.get(spec.name)
-            if plugin is None and (plugin := self._recall(spec.name)) is not None:
-                seen = plugin.spec
+            known = self._plugins.get(spec.name)
+            plugin = known or self._recall(spec.name)
             if plugin is None:
                 plugin = self._create(spec, self)
                 self._plugins[spec.name] = plugin
                 return plugin
+        if known is None or spec.name != name:  # `seen` says nothing about it
+            seen = plugin.spec
         plugin.renew(spec, seen)
         return plugin
 

@@ -38,7 +38,7 @@ class Table(PluginTable[Plugin]):
 
     def find(self, spec: PluginSpec) -> Plugin:
         """Have a search end that nothing has come between."""
-        return self.found(spec, self.seen(spec.name))
+        return self.found(spec.name, spec, self.seen(spec.name))
 
     def lead(self, spec: PluginSpec = SPEC) -> Plugin:
         """Find a plugin, and begin its handshake."""
@@ -68,7 +68,7 @@ def test_a_search_that_another_has_overtaken_renews_nothing(table):
     plugin = table.activate()
     seen = table.seen("photos")
     assert table.activate(replace(SPEC, stamp=3)) is plugin
-    assert table.found(replace(SPEC, stamp=2), seen) is plugin  # it began earlier, and was slow to end
+    assert table.found("photos", replace(SPEC, stamp=2), seen) is plugin  # it began earlier, and was slow to end
     assert plugin.spec.stamp == 3
     assert plugin.is_made
     assert table.events == ["activated", "lost", "activated"]
@@ -79,7 +79,7 @@ def test_a_plugin_that_was_forgotten_and_is_found_again_is_renewed(table):
     assert table.not_found("photos", SPEC, GONE) is None
     table._forget(["photos"])
     assert table.seen("photos") is None
-    assert table.found(replace(SPEC, stamp=2), None) is plugin
+    assert table.found("photos", replace(SPEC, stamp=2), None) is plugin
     assert plugin.spec.stamp == 2
 
 

@@ -63,7 +63,7 @@ class World:
         for name in due:
             if name in self.sources:
                 found = PluginSpec(name, f"unix:///nowhere/{name}.sock", stamp=self.sources[name])
-                self.table.found(found, self.table.seen(name))
+                self.table.found(name, found, self.table.seen(name))
             self.plan.begun(name)
             if name in self.sources:
                 self.known(name)._lifecycle.ask("leader")

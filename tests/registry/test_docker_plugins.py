@@ -128,6 +128,30 @@ def test_other_names_of_a_plugin_are_the_same_plugin_which_is_activated_once(eng
     assert handled == [SSHFS]
 
 
+def test_a_plugin_that_is_installed_again_is_renewed_under_each_of_its_names(engine, registry, sshfs):
+    def reinstall(number: int) -> str:
+        engine.disable(SSHFS)
+        engine.install(SSHFS, VOLUMES, plugin_id=f"{number:02x}" * 32)
+        engine.enable(SSHFS, List={"Volumes": []})
+        return registry.find(SSHFS).address
+
+    async def use(name: str) -> None:
+        async with AsyncPluginManager(registry, groups=()) as pm:
+            plugin = await pm.get(name)
+            address = reinstall(78)
+            assert await pm.get(name) is plugin
+            assert plugin.address == address
+
+    with PluginManager(registry, groups=()) as pm:
+        for number, name in enumerate(("vieux/sshfs", SSHFS), 76):
+            plugin = pm.get(name)
+            address = reinstall(number)
+            assert pm.get(name) is plugin
+            assert plugin.address == address
+            assert pm.driver(name, VolumeDriver).list() == []
+    asyncio.run(use("vieux/sshfs"))
+
+
 def test_rules_for_a_plugin_hold_for_its_other_names(engine, registry, sshfs):
     with PluginManager(registry, groups=(), block=[SSHFS]) as pm, pytest.raises(PluginBlocked, match=SSHFS):
         pm.get("vieux/sshfs")
