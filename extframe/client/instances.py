@@ -26,8 +26,8 @@ class Instance:
     """One instance of a plugin, and what the calls to it showed. Only `Instances` changes it."""
 
     __slots__ = (
-        "address", "calls", "circuit", "delay", "endpoint", "failure", "handshake_at", "is_left_out", "is_ready",
-        "lacks", "manifest", "points", "under_way_until",
+        "address", "calls", "circuit", "delay", "endpoint", "failure", "handshake_at", "is_left_out", "is_outdated",
+        "is_ready", "lacks", "manifest", "points", "under_way_until",
     )  # fmt: skip
 
     def __init__(self, endpoint: Endpoint, breaker: Breaker | None) -> None:
@@ -44,6 +44,8 @@ class Instance:
         self.is_ready = False
         """Whether its last handshake succeeded, and it has neither refused nor lost a connection since."""
         self.is_left_out = False
+        self.is_outdated = False
+        """Whether an earlier process may answer the handshake under way, as the registry has found a change since."""
         self.failure: ExtframeError | None = None
         """Why its last handshake failed."""
         self.delay = 0.0
@@ -133,6 +135,7 @@ class Instances:
             for instance, endpoint in new.items():
                 instance.endpoint = endpoint
                 instance.handshake_at = -math.inf  # it may be another process by now
+                instance.is_outdated = instance.under_way_until > -math.inf
                 instance.delay = 0.0
             self._all = tuple(new)
             is_changed = self._refresh()
@@ -187,7 +190,9 @@ class Instances:
             if not instance.is_left_out:
                 instance.is_ready = False
                 instance.is_left_out = True
-                self._delay(instance, now)
+                instance.delay = _next_delay(instance.delay)
+                instance.handshake_at = now + instance.delay
+                self._refresh()
 
     def due(self, now: float, *, everyone: bool = False) -> list[Instance]:
         """Return the instances with which the caller is to make a handshake now; it records how each ended.
@@ -206,6 +211,7 @@ class Instances:
             ]
             for instance in found:
                 instance.handshake_at = instance.under_way_until = now + HANDSHAKE_TIMEOUT + 1
+                instance.is_outdated = False
             self._refresh()
         return found
 
@@ -216,13 +222,11 @@ class Instances:
             instance.is_ready = True
             instance.is_left_out = False
             instance.failure = None
-            instance.under_way_until = -math.inf
             instance.lacks.clear()
             instance.circuit.record_response()
             is_empty = manifest is not None and not manifest.implements  # then it is asked for again
             instance.delay = _next_delay(instance.delay) if is_empty else 0.0
-            instance.handshake_at = now + instance.delay if is_empty else math.inf
-            is_changed = self._refresh()
+            is_changed = self._end_handshake(instance, now + instance.delay if is_empty else math.inf)
         if is_changed and self._changed is not None:
             self._changed()
 
@@ -232,8 +236,8 @@ class Instances:
             instance.failure = failure
             instance.is_ready = False
             instance.is_left_out = True
-            instance.under_way_until = -math.inf
-            self._delay(instance, now)
+            instance.delay = _next_delay(instance.delay)
+            self._end_handshake(instance, now + instance.delay)
 
     def abandon_handshake(self, instance: Instance) -> None:
         """Record that a handshake was not made to its end."""
@@ -283,10 +287,11 @@ class Instances:
             if instance.under_way_until > -math.inf:
                 self.abandon_handshake(instance)
 
-    def _delay(self, instance: Instance, now: float) -> None:
-        instance.delay = _next_delay(instance.delay)
-        instance.handshake_at = now + instance.delay
-        self._refresh()
+    def _end_handshake(self, instance: Instance, next_at: float) -> bool:
+        """Plan the next handshake, which is due at once if an earlier process may have answered; see `_refresh`."""
+        instance.under_way_until = -math.inf
+        instance.handshake_at = -math.inf if instance.is_outdated else next_at
+        return self._refresh()
 
     def _refresh(self) -> bool:
         """Compute what follows from the state of the instances; return whether their joint manifest has changed."""

@@ -82,6 +82,7 @@ class PluginBase(Generic[C]):
         self.question: object = None  # the record of the last calls of that hook
         self._cache: ManifestCache | None = None
         self._is_remembered = False  # whether the manifest is that of an earlier run: the plugin was not contacted yet
+        self._offered: Manifest | None = None  # what the last handshake returned, before handlers left something out
         self._must_be_approved = False  # by a handler that was registered during the handshake under way
         self.hook_calls: dict[str, HookRecord] = {}  # by hook; the dispatcher fills it
         self._spec = spec
@@ -318,13 +319,14 @@ class PluginBase(Generic[C]):
         """Return the manifest, where no handshake is to be made; None if one is."""
         if self._spec.manifest is not None:  # this plugin has no handshake
             return self._spec.manifest
-        remembered = self._remembered()
+        self._offered = remembered = self._remembered()
         self._is_remembered = remembered is not None
         return remembered
 
     def _note_manifest(self, manifest: Manifest) -> Manifest:
         """Remember what a handshake returned, and return it."""
         self._is_remembered = False
+        self._offered = manifest
         if self._cache is not None:
             self._cache.record_success(self._spec, manifest)
         return manifest
@@ -340,10 +342,18 @@ class PluginBase(Generic[C]):
             self._lifecycle.mark_lost(reason)
 
     def manifest_changed(self) -> None:
-        """Handle that its instances together implement something else: the next use makes a new handshake."""
+        """Handle that its instances together implement something else: the next use makes a new handshake.
+
+        During a handshake nothing happens, as its end compares them again.
+        """
         with self.lock:
-            if self._spec.manifest is None:
-                self._lifecycle.mark_lost("its instances implement something else now")
+            self._compare_instances()
+
+    def _compare_instances(self) -> None:
+        """Lose the plugin if its instances together implement something else than its last handshake returned."""
+        instances = self.client.endpoint.instances
+        if instances is not None and self._spec.manifest is None and instances.manifest not in (None, self._offered):
+            self._lifecycle.mark_lost("its instances implement something else now")
 
     def mark_missing(self, seen: PluginSpec, error: ExtframeError, reason: str) -> None:
         """Record that its source is gone or cannot be used. The plugin keeps its drivers for when it is back.
@@ -403,6 +413,7 @@ class PluginBase(Generic[C]):
                 for gone in self.hook_calls.keys() - {hook_name(point) for point in manifest.implements}:
                     self.hook_calls.pop(gone, None)
             self._apply_pending_spec()
+            self._compare_instances()
         if discarded is not None:
             raise copy.copy(discarded)
         if counts:

@@ -141,6 +141,26 @@ def test_calls_go_to_the_instances_that_have_the_method_or_the_version():
     assert len(seen) == changes + 2
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_handshake_during_which_the_registry_found_a_change_is_made_again(fails):
+    instances = ready(A, B)
+    instances.update([A, B])
+    a, b = instances.due(1.0)
+    instances.record_handshake(a, MANIFEST, 1.0)
+    instances.update([A, B])  # the process that answers b's handshake may be gone
+    if fails:
+        instances.record_failed_handshake(b, refused(), 2.0)
+    else:
+        instances.record_handshake(b, MANIFEST, 2.0)
+    assert instances.next_handshake == -math.inf
+    assert instances.due(2.0) == [a, b]
+    new = Manifest(("VolumeDriver", "LogDriver"))
+    for each in (a, b):
+        instances.record_handshake(each, new, 3.0)
+    assert instances.due(4.0) == []
+    assert instances.manifest == new
+
+
 @pytest.mark.parametrize("begins_with_a_call", [True, False])
 def test_a_forked_child_forgets_the_calls_and_handshakes_of_its_parent(begins_with_a_call):
     instances = Instances([A, B])

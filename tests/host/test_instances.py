@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import threading
 from collections import Counter
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
-from faultserver import answer_with, eventually
+from event_loops import eventually as eventually_async
+from faultserver import Request, answer_with, eventually
 from program import Program
 from scripted_plugin import answers, ok, scripted
 
@@ -212,6 +215,56 @@ def test_a_plugin_is_not_lost_while_one_of_its_instances_remains(fault_server, t
         assert pm.driver("photos", VolumeDriver).list() == []
         assert driver.list() == []
         assert eventually(lambda: events.seen == ["activated", "its source changed", "activated"], 30)
+
+
+class SlowDecision:
+    """Decides about a plugin only when all of its instances have answered their handshakes."""
+
+    def __init__(self, late: threading.Event) -> None:
+        self.plugin: Any = None
+        self._late = late
+
+    @hookimpl
+    def plugin_activating(self) -> None:
+        self._late.set()
+        instances = self.plugin.client.endpoint.instances
+        assert eventually(lambda: all(each.is_ready for each in instances), 30)
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_instance_that_answers_late_but_before_the_plugin_is_active_counts(fault_server, tmp_path, kind):
+    late = threading.Event()
+
+    def answer_late(request: Request) -> bytes:
+        assert late.wait(60)
+        return ok({"Implements": ["VolumeDriver", "LogDriver"]})
+
+    servers = [fault_server(scripted()), fault_server(scripted({"Plugin.Activate": answer_late}))]
+    spec = tmp_path / "photos.json"
+    spec.write_text(json.dumps({"Addrs": [each.address for each in servers]}))
+    decision = SlowDecision(late)
+    events = Events()
+
+    async def use() -> None:
+        async with AsyncPluginManager(LocalRegistry(tmp_path), groups=()) as pm:
+            for handler in (decision, events):
+                pm.register(handler)
+            decision.plugin = await pm._activator.find("photos", math.inf)
+            assert (await pm.get("photos")).implements("VolumeDriver")
+            assert (await pm.get("photos", "LogDriver")) is decision.plugin
+            assert await eventually_async(lambda: len(events.seen) == 3)
+
+    if kind == "async":
+        asyncio.run(use())
+    else:
+        with PluginManager(LocalRegistry(tmp_path), groups=()) as pm:
+            for handler in (decision, events):
+                pm.register(handler)
+            decision.plugin = pm._activator.find("photos", math.inf)
+            assert pm.get("photos").implements("VolumeDriver")
+            assert pm.get("photos", "LogDriver") is decision.plugin
+            assert eventually(lambda: len(events.seen) == 3, 30)
+    assert events.seen == ["activated", "its instances implement something else now", "activated"]
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
