@@ -210,14 +210,13 @@ class ControlGroups:
         self.path = ""
         self.fault = ""
         self._count = 0
+        self._ended: list[str] = []  # groups that were killed, and had processes when they were to be removed
         try:
             base = _own_control_group()
             for name in os.listdir(base):
                 if name.startswith(GROUP_PREFIX):
                     _remove_stale_group(f"{base}/{name}")
-            path = f"{base}/{GROUP_PREFIX}{os.getpid()}"
-            os.mkdir(path)
-            self._lock = _locked(path)
+            path, self._lock = _locked_group(f"{base}/{GROUP_PREFIX}{os.getpid()}")
             if not os.access(f"{path}/cgroup.kill", os.W_OK):  # before Linux 5.14
                 os.rmdir(path)
                 raise OSError(0, "no cgroup.kill")
@@ -242,7 +241,8 @@ class ControlGroups:
         """Kill every process of a group, and remove the group once they are gone."""
         if path:
             _kill_group(path)
-            self._remove_empty()
+            # No others: one that is empty may be that of a child that has not entered it yet.
+            self._ended = [each for each in (*self._ended, path) if not _rmdir(each)]
 
     def close(self) -> None:
         """Kill every process of every group."""
@@ -251,12 +251,9 @@ class ControlGroups:
             _remove_group(self.path)
             os.close(self._lock)
 
-    def _remove_empty(self) -> None:
-        for path in _subgroups(self.path):
-            _rmdir(path)
-
 
 GROUP_PREFIX = "extframe-"
+GROUP_ATTEMPTS = 20  # each fails by another launcher that starts at the same moment
 
 
 def _own_control_group() -> str:
@@ -281,6 +278,25 @@ def _locked(path: str) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _locked_group(path: str) -> tuple[str, int]:
+    """Create a group, and return its directory and the lock on it.
+
+    Another launcher that starts takes it for one that was left, until it is locked: it is then created under another
+    name.
+    """
+    for attempt in range(GROUP_ATTEMPTS):
+        created = f"{path}.{attempt}" if attempt else path
+        try:
+            os.mkdir(created)
+            descriptor = _locked(created)
+        except (FileExistsError, FileNotFoundError, BlockingIOError):
+            continue
+        if os.path.isdir(created):  # it may have been removed before the lock
+            return created, descriptor
+        os.close(descriptor)
+    raise OSError(0, "other launchers removed it")
 
 
 def _remove_stale_group(path: str) -> None:
@@ -317,11 +333,16 @@ def _subgroups(path: str) -> list[str]:
 
 
 def _rmdir(path: str) -> bool:
-    """Remove a group and those below it, which a plugin may have made; return whether they had no processes."""
+    """Remove a group and those below it, which a plugin may have made; return whether they are gone.
+
+    They are not as long as they have processes.
+    """
     for each in _subgroups(path):
         _rmdir(each)
     try:
         os.rmdir(path)
+    except FileNotFoundError:
+        return True
     except OSError:
         return False
     return True
