@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ..concurrency.locks import signal_safe_lock
 from ..errors import PluginLoadWarning
 
 if TYPE_CHECKING:
@@ -31,20 +32,23 @@ class DeferredHandlers(Generic[E]):
         self._pending: dict[str, list[E]] = {}
         self._known: set[Hashable] = set()
         self._imported: dict[str, Sequence[object]] = {}
+        self._guard = signal_safe_lock()  # held while entry points are added and discarded
         self._locks: dict[str, threading.RLock] = {}  # per hook; held while modules are imported
         self._loading: set[str] = set()
 
     def add(self, hook: str, entry: E, identity: Hashable) -> bool:
         """Add an entry point; return False if one with this identity was added before."""
-        if identity in self._known:
-            return False
-        self._known.add(identity)
-        self._pending.setdefault(hook, []).append(entry)
+        with self._guard:
+            if identity in self._known:
+                return False
+            self._known.add(identity)
+            self._pending.setdefault(hook, []).append(entry)
         return True
 
     def discard(self, hook: str) -> None:
         """Forget the entry points of a hook, as they were loaded otherwise."""
-        self._pending.pop(hook, None)
+        with self._guard:
+            self._pending.pop(hook, None)
 
     def __bool__(self) -> bool:
         return bool(self._pending)
@@ -64,19 +68,36 @@ class DeferredHandlers(Generic[E]):
         """
         if hook not in self._pending:
             return self._imported.get(hook, ())
-        handlers: Sequence[object] = ()
+        handlers: list[object] = []
         with self._locks.setdefault(hook, threading.RLock()):
             if hook in self._pending and hook not in self._loading:
                 self._loading.add(hook)
                 try:
-                    with suppress(PluginLoadWarning):  # is in the log and in failures()
-                        handlers = self._imported[hook] = self._load(self._pending[hook])
-                    self.discard(hook)
+                    self._import(hook, handlers)
                 finally:
                     self._loading.discard(hook)
         for handler in handlers:
             self._loaded(hook, handler)
         return self._imported.get(hook, ())
+
+    def _import(self, hook: str, handlers: list[object]) -> None:
+        """Import the entry points of a hook, and those that are added meanwhile."""
+        begun: list[E] = []
+        while entries := self._others(hook, begun):
+            begun += entries
+            with suppress(PluginLoadWarning):  # is in the log and in failures()
+                found = self._load(entries)
+                handlers += found
+                self._imported[hook] = [*self._imported.get(hook, ()), *found]
+
+    def _others(self, hook: str, begun: Sequence[E]) -> list[E]:
+        """Return the entry points of a hook that were not begun. If there are none, its import has ended."""
+        known = {id(entry) for entry in begun}
+        with self._guard:
+            entries = [entry for entry in self._pending.get(hook, ()) if id(entry) not in known]
+            if not entries:
+                self._pending.pop(hook, None)
+        return entries
 
 
 def insert_imported(

@@ -151,14 +151,26 @@ class EntryPointLoader:
     def _add_specs(self, entry: EntryPoint, found: Any) -> bool:
         if self._is_hosts(entry):
             return True
-        if any(not self._is_from(hook, found) for hook in self._spec_names(found)):
+        names = self._spec_names(found)
+        if not self._are_from(names, found):
             self._check_points(found)
-            self._manager.add_hookspecs(found)
+            self._specify(found, lambda: self._are_from(names, found))
         for hook, interface in interfaces_of(found):
             self._claim(hook, interface)
             if not has_spec(self._manager, hook):
-                self._manager.add_hookspecs(make_hookspec(hook, interface.__doc__))
+                self._specify(make_hookspec(hook, interface.__doc__), partial(has_spec, self._manager, hook))
         return True
+
+    def _specify(self, namespace: Any, is_specified: Callable[[], bool]) -> None:
+        """Add hook specifications. Another thread, which loads what brings the same ones, may have been first."""
+        try:
+            self._manager.add_hookspecs(namespace)
+        except ValueError:
+            if not is_specified():
+                raise
+
+    def _are_from(self, hooks: Iterable[str], namespace: Any) -> bool:
+        return all(self._is_from(hook, namespace) for hook in hooks)
 
     def _is_hosts(self, entry: EntryPoint) -> bool:
         """Return whether an entry point extends the host as on pluggy: it brings hookimpls, and no hookspecs."""
@@ -214,10 +226,18 @@ class EntryPointLoader:
             return False
         if known is not None:
             raise ValueError(f"another handler is named {entry.name!r}: {known!r}")
-        registered = register(handler, entry.name) is not None
+        registered = self._register(register, entry, handler)
         if registered and entry.distribution is not None:
             self._loaded(handler, entry.distribution)
         return registered
+
+    def _register(self, register: Callable[[object, str], object], entry: EntryPoint, handler: Any) -> bool:
+        try:
+            return register(handler, entry.name) is not None
+        except ValueError:
+            if self._manager.get_plugin(entry.name) is not handler:  # else another thread was first
+                raise
+            return False
 
     def _check_kind(self, entry: EntryPoint, found: Any) -> None:
         module = entry.value.partition(":")[0].strip()

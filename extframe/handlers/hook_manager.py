@@ -295,7 +295,8 @@ class HookManager(MarkedManager):
         return self._access.unmatched(variable, plugins)
 
     def _note_distribution(self, handler: object, distribution: Distribution) -> None:
-        self._distributions.append((handler, distribution))
+        with self._lock:
+            self._distributions.append((handler, distribution))
 
     def list_plugin_distinfo(self) -> list[tuple[Any, Any]]:
         """Return the handlers that were loaded from entry points, each with its distribution."""
@@ -384,12 +385,14 @@ class HookManager(MarkedManager):
     def add_hookcall_monitoring(self, before: Callable[..., None], after: Callable[..., None]) -> Callable[[], None]:
         """Call ``before`` and ``after`` around every hook call, including dispatch. Return a function that stops it."""
         monitor = (before, after)
-        undo = super().add_hookcall_monitoring(before, after)
-        self._monitors = [*self._monitors, monitor]
+        with self._lock:
+            undo = super().add_hookcall_monitoring(before, after)
+            self._monitors = [*self._monitors, monitor]
 
         def undo_both() -> None:
-            undo()
-            self._monitors = [each for each in self._monitors if each is not monitor]
+            with self._lock:
+                undo()
+                self._monitors = [each for each in self._monitors if each is not monitor]
 
         return undo_both
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import textwrap
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +152,64 @@ def test_an_interface_may_be_imported_and_extended_by_other_packages(site: Path)
     extended = "import extframe, ext_a\nclass More(ext_a.Backup, implements='Backup'):\n    '''More.'''\n"
     put(site, "ext_c", extended)
     assert texts(PluginManager()) == []
+
+
+def together(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that is called only once two threads want to call it, and then by both."""
+    both = threading.Barrier(2)
+
+    def wait(*arguments: Any) -> Any:
+        both.wait(60)
+        return function(*arguments)
+
+    return wait
+
+
+def in_two_threads(*functions: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+
+SPECIFIES = """
+    import extframe
+
+    @extframe.hookspec
+    def thumbnailed(name):
+        '''A thumbnail was drawn.'''
+"""
+
+
+@pytest.mark.parametrize("shared", [BACKUP, SPECIFIES], ids=["interface", "hookspec"])
+def test_two_threads_may_import_handlers_that_bring_the_same_hook(
+    site: Path, monkeypatch: pytest.MonkeyPatch, shared: str
+) -> None:
+    (site / "shared.py").write_text(textwrap.dedent(shared))
+    for hook in ("volume_driver", "log_driver"):
+        source = GOOD.replace("volume_driver", hook)
+        points = {hook: hook, f"{hook}.shared": "shared"}
+        install(site, hook, module=hook, source=source, entry_points=points, group=f"extframe.{hook}")
+    with PluginManager() as pm:
+        monkeypatch.setattr(pm, "add_hookspecs", together(pm.add_hookspecs))
+        results: list[object] = []
+        in_two_threads(
+            lambda: results.append(pm.hook.volume_driver(name="a", client=None)[0]),
+            lambda: results.append(pm.hook.log_driver(name="a", client=None)[0]),
+        )
+        assert texts(pm) == []
+        assert results == ["good", "good"]
+
+
+def test_two_threads_may_load_the_same_handlers(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with PluginManager() as pm:
+        put(site, "good", GOOD)
+        monkeypatch.setattr(pm, "register", together(pm.register))
+        counts: list[int] = []
+        in_two_threads(*[lambda: counts.append(pm.load_handlers("extframe"))] * 2)
+        assert texts(pm) == []
+        assert sorted(counts) == [0, 1]
 
 
 def test_an_interface_for_async_code_brings_its_hook_too(site: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,42 @@ def test_handle_registers_a_function_under_a_name_of_its_own() -> None:
     pm.unregister(name=first)
     assert pm.hook.backup(name="a", client=None) == ["kept a"]
     assert pm.handle("Backup", keep) == first
+
+
+class Meanwhile(list[Any]):
+    """A list during whose first iteration another thread does something, or begins to wait for its turn."""
+
+    def __init__(self, items: list[Any], act: Callable[[], object]) -> None:
+        super().__init__(items)
+        self.thread = threading.Thread(target=act)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from super().__iter__()
+        if self.thread.ident is None:
+            self.thread.start()
+            self.thread.join(0.2)
+
+
+def test_a_handler_that_is_loaded_while_another_is_unregistered_keeps_its_distribution() -> None:
+    first, second = object(), object()
+    with PluginManager(groups=()) as pm:
+        pm.register(first)
+        pm.register(second)
+        pm._distributions = meanwhile = Meanwhile(
+            [], lambda: pm._note_distribution(second, metadata.distribution("pluggy"))
+        )
+        pm.unregister(first)
+        meanwhile.thread.join(60)
+        assert pm._origin(second)[0] == "pluggy"
+
+
+def test_monitors_that_are_added_in_two_threads_both_see_dispatches() -> None:
+    monitor = (print, print)
+    with PluginManager(groups=()) as pm:
+        pm._monitors = meanwhile = Meanwhile(pm._monitors, lambda: pm.add_hookcall_monitoring(*monitor))
+        pm.add_hookcall_monitoring(*monitor)
+        meanwhile.thread.join(60)
+        assert list(pm._current_monitors()) == [monitor, monitor]
 
 
 def test_many_threads_register_and_unregister_at_once() -> None:

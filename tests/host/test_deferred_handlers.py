@@ -231,6 +231,44 @@ def events(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.
     return both
 
 
+WAITING_WHEN_REGISTERED = """
+    import sys
+    import extframe
+
+    @extframe.hookimpl
+    def volume_driver(name, client):
+        return "waited"
+
+    def __dir__():  # is called when its hookimpls are searched
+        begun, go_on = sys.test_events
+        begun.set()
+        assert go_on.wait(60)
+        return ["volume_driver"]
+"""
+
+
+@pytest.mark.parametrize("source", [WAITING, WAITING_WHEN_REGISTERED], ids=["imported", "registered"])
+def test_a_handler_that_is_installed_while_others_are_imported_and_registered_is_not_lost(
+    site: Site, events: tuple[threading.Event, threading.Event], source: str
+) -> None:
+    begun, go_on = events
+    site.put("volume_driver", "waiting", source)
+    results: list[list[str]] = []
+    with PluginManager() as pm:
+        call = threading.Thread(target=lambda: results.append(words(pm.hook.volume_driver(name="a", client=None))))
+        call.start()
+        assert begun.wait(60)
+        site.put("volume_driver", "installed")
+        pm.load_handlers()
+        waiter = threading.Thread(target=lambda: results.append(words(pm.hook.volume_driver(name="a", client=None))))
+        waiter.start()
+        go_on.set()
+        for thread in (call, waiter):
+            thread.join(60)
+        assert words(pm.hook.volume_driver(name="a", client=None)) == ["installed", "waited"]
+    assert results == [["installed", "waited"]] * 2
+
+
 def test_callers_that_come_during_the_import_wait_for_it_each_with_its_deadline(
     site: Site, photos: LocalRegistry, events: tuple[threading.Event, threading.Event]
 ) -> None:
@@ -243,6 +281,7 @@ def test_callers_that_come_during_the_import_wait_for_it_each_with_its_deadline(
         for thread in threads:
             thread.start()
         assert begun.wait(60)
+        assert eventually(lambda: (plugin := pm._activator.table.known("photos")) is not None and plugin.is_made)
         with pytest.raises(CallTimeout, match="the handlers of volume_driver are still being imported"):
             pm.get("photos", "VolumeDriver", timeout=0.3)
         go_on.set()
@@ -439,6 +478,7 @@ def test_the_metadata_of_packages_are_not_read_when_nothing_is_reported(
     site.put("log_driver", "later")
     read: list[str] = []
     monkeypatch.setattr(EntryPoint, "origin", property(lambda entry: read.append(entry.name) or (None, None)))
+    monkeypatch.setattr(entry_importer, "SLOW", 60.0)
     logging.getLogger("extframe.handlers.entry_importer").setLevel(logging.INFO)
     try:
         with PluginManager() as pm:
