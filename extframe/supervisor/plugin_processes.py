@@ -100,7 +100,7 @@ class PluginProcesses:
             config.name,
             plugin.address,
             source=config.source,
-            stamp=(plugin.file.stamp, plugin.generation),
+            stamp=(plugin.file.stamp, plugin.found_generation),
             peer_uids=uids,
             settings=config.settings,
         )

@@ -6,7 +6,7 @@ Everything here runs in the thread of the event loop, except where it says other
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from time import monotonic
 
@@ -73,6 +73,22 @@ class SupervisedPlugin:
         """Whether it does not run, and only a connection starts it. Any thread may ask."""
         is_down = self.state in (ProcessState.IDLE, ProcessState.WAITING, ProcessState.STOPPED, ProcessState.FAILED)
         return is_down and self.config.start == "on-demand"
+
+    @property
+    def found_generation(self) -> int:
+        """The generation of the process that answers a connection that is made now: the next one if this one ends."""
+        is_replaced = self.state is ProcessState.STOPPING and self._after_end != self._rest
+        return self.generation + is_replaced
+
+    def current_generation(self, found: Hashable) -> int:
+        """Return what `found_generation`, at the time of a search, is compared with. Any thread may ask.
+
+        As long as a process ends, clients that it has answered go on with it, and those that look for the plugin wait
+        for the next one.
+        """
+        is_ending = self.state is ProcessState.STOPPING  # before the generation, which changes before the state
+        generation = self.generation
+        return generation + 1 if is_ending and found == generation + 1 else generation
 
     def status(self) -> PluginStatus:
         """Return what is known."""

@@ -177,7 +177,7 @@ class Supervisor:
         plugin = None if running is None else running.plugins.get(spec.name)
         if plugin is None or plugin.state is ProcessState.FAILED:
             return None
-        return self._files.stamp(spec.name), plugin.generation
+        return self._files.stamp(spec.name), plugin.current_generation(_generation_of(spec))
 
     def sources(self, name: str) -> list[str]:
         """Return the files of a plugin: the one that counts, then those that it hides.
@@ -204,10 +204,11 @@ class Supervisor:
         plugin = None if running is None else running.plugins.get(spec.name)
         if running is None or plugin is None:
             return None
-        seen = spec.stamp[1] if isinstance(spec.stamp, tuple) else plugin.generation
+        seen = _generation_of(spec)
 
         def has_ended() -> bool:
-            return plugin.generation != seen or not plugin.has_process
+            is_other = seen is not None and plugin.generation not in (seen - 1, seen)  # found while one ended
+            return is_other or not plugin.has_process
 
         if not isinstance(error, CallTimeout) and not _runs_event_loop():
             deadline = monotonic() + SETTLE
@@ -350,6 +351,11 @@ class Supervisor:
             signals = list(self._signals)
         for each in signals:
             each.up()
+
+
+def _generation_of(spec: PluginSpec) -> int | None:
+    """Return the generation of the process for which a plugin was found; None if the spec is not a supervisor's."""
+    return spec.stamp[1] if isinstance(spec.stamp, tuple) else None
 
 
 def _runs_event_loop() -> bool:

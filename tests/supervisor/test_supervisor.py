@@ -457,6 +457,36 @@ def test_a_changed_file_restarts_the_process_and_a_removed_one_stops_it(plugins,
         pm.get("photos")
 
 
+def test_a_plugin_that_is_found_while_its_process_ends_has_the_stamp_of_the_next_one(plugins, supervisor):
+    plugins.write("photos", "deaf", start="always")
+    before = supervisor.find("photos")
+    running(supervisor)
+    plugins.write("photos", "say:version 2", start="always", stop_timeout=0.1)
+    found = supervisor.find("photos")
+    with extframe.Client(found.address) as client:
+        client.handshake(PATIENCE)
+    assert "version 2" in supervisor.status("photos").last_lines
+    assert supervisor.stamp(found) == found.stamp == supervisor.find("photos").stamp
+    assert supervisor.stamp(before) == found.stamp
+
+
+def test_a_process_that_ends_is_the_same_until_it_has_ended(plugins, supervisor):
+    plugins.write("photos", start="always", stop_timeout=PATIENCE)
+    before = supervisor.find("photos")
+    pid = running(supervisor).pid
+    os.kill(pid, signal.SIGSTOP)
+    restarting = threading.Thread(target=supervisor.restart, args=("photos",))
+    restarting.start()
+    eventually(lambda: supervisor.status("photos").state is ProcessState.STOPPING)
+    found = supervisor.find("photos")
+    assert supervisor.stamp(before) == before.stamp
+    assert supervisor.stamp(found) == found.stamp != before.stamp
+    os.kill(pid, signal.SIGCONT)
+    restarting.join()
+    running(supervisor)
+    assert supervisor.stamp(found) == supervisor.stamp(before) == found.stamp
+
+
 @pytest.fixture
 def paused(supervisor, monkeypatch) -> Callable[[str, Callable[[], object]], None]:
     """Call a method of the supervisor's files, and pause: do something else, in another thread, before it returns."""
@@ -622,7 +652,8 @@ def test_a_stop_is_not_undone_by_a_change_of_the_file_while_the_process_ends(plu
     volumes(pm)
     stopping = threading.Thread(target=supervisor.stop, args=("photos",))
     stopping.start()
-    eventually(lambda: supervisor.status("photos").state is ProcessState.STOPPING)
+    stop = ProcessState.STOPPING, ProcessState.STOPPED
+    eventually(lambda: supervisor.status("photos").state in stop)
     plugins.write("photos", "deaf", "say:version 2", stop_timeout=1)
     supervisor.scan()
     stopping.join()
