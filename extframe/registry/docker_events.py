@@ -45,7 +45,7 @@ class DockerEvents(WakePipe):
         try:
             start(threading.Thread(target=self._run, name="extframe docker events", daemon=True))
         except BaseException:
-            super().close()
+            self.close()  # Ctrl-C may have come after its start
             raise
 
     def close(self) -> None:

@@ -206,7 +206,7 @@ class CacheChanges(WakePipe):
         try:
             start(threading.Thread(target=self._run, name=name, daemon=True))
         except BaseException:
-            super().close()
+            self.close()  # Ctrl-C may have come after its start
             raise
 
     def close(self) -> None:

@@ -90,7 +90,12 @@ class EventLoop:
         self._ended = Event()
         self._is_ending = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        start(self._thread)
+        try:
+            start(self._thread)
+        except BaseException:
+            self._is_ending = True  # Ctrl-C may have come after its start
+            self._wake.up()
+            raise
 
     # In any thread.
 

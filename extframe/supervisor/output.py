@@ -178,8 +178,13 @@ class OutputReader:
         self._poll = select.poll()
         self._poll.register(self._wake.descriptor, select.POLLIN)
         self._thread = threading.Thread(target=self._run, name="extframe plugin output", daemon=True)
-        start(self._thread)
         _readers.add(self)
+        try:
+            start(self._thread)
+        except BaseException:
+            self._closing = True  # Ctrl-C may have come after its start
+            self._wake.up()
+            raise
 
     def add(self, output: ProcessOutput) -> None:
         """Read an output until its end."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from time import monotonic, sleep
 
@@ -57,19 +57,24 @@ class PluginProcesses:
         self._by_key: dict[int, SupervisedPlugin] = {}
         self._launcher: Launcher | None = None
         self._is_closing = False
-        self._directory = RunDirectory(run_directory, configuration)
-        self._output = OutputReader()
-        self.loop = EventLoop("extframe supervisor", self._release)
-        self._host = ProcessHost(
-            loop=self.loop,
-            launcher=self._running_launcher,
-            output=self._output,
-            run=self._directory.path,
-            environments=environments,
-            python=python,
-            changed=changed,
-            echo=echo,
-        )
+        with ExitStack() as undo:
+            self._directory = RunDirectory(run_directory, configuration)
+            undo.callback(self._directory.close)
+            self._output = OutputReader()
+            undo.callback(self._output.close, STOP_GRACE)
+            self.loop = EventLoop("extframe supervisor", self._release)
+            undo.callback(self.loop.end, STOP_GRACE)
+            self._host = ProcessHost(
+                loop=self.loop,
+                launcher=self._running_launcher,
+                output=self._output,
+                run=self._directory.path,
+                environments=environments,
+                python=python,
+                changed=changed,
+                echo=echo,
+            )
+            undo.pop_all()
         self.loop.submit(self._running_launcher)  # it starts while the first plugin is looked up
 
     def close(self) -> None:

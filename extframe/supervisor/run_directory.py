@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from ..concurrency.system import after_fork, lock, share_lock_now
 from ..errors import SpecError
@@ -35,13 +35,11 @@ class RunDirectory:
         try:
             os.makedirs(base, 0o755, exist_ok=True)
             check_writers(base, os.stat(base))
-            with _locked(os.path.join(base, ".lock")):
-                _remove_stale(base)
-                self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
-                self._lock = _open_lock(os.path.join(self.path, _LOCK))
-                lock(self._lock)  # waits for a program that looks at this moment whether the lock is held
-            with open(os.path.join(self.path, _CONFIGURATION), "wb") as file:
-                file.writelines(os.fsencode(each) + b"\0" for each in configuration)
+            with ExitStack() as undo:
+                self._create(base, undo)
+                with open(os.path.join(self.path, _CONFIGURATION), "wb") as file:
+                    file.writelines(os.fsencode(each) + b"\0" for each in configuration)
+                undo.pop_all()
         except SpecError as unsafe:
             raise SpecError(f"run directory {base}: {unsafe}", source=base, remedy=unsafe.remedy) from unsafe
         except OSError as refused:
@@ -49,6 +47,15 @@ class RunDirectory:
             raise SpecError(message, source=base) from refused
         _directories_of_this_process.add(self)
         os.chmod(self.path, 0o711)  # plugins of other users have directories in it
+
+    def _create(self, base: str, undo: ExitStack) -> None:
+        with _locked(os.path.join(base, ".lock")):
+            _remove_stale(base)
+            self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=base)
+            undo.callback(shutil.rmtree, self.path, ignore_errors=True)
+            self._lock = _open_lock(os.path.join(self.path, _LOCK))
+            undo.callback(os.close, self._lock)
+            lock(self._lock)  # waits for a program that looks at this moment whether the lock is held
 
     def close(self) -> None:
         """Remove it."""

@@ -331,10 +331,9 @@ class Supervisor:
         if self._is_forked:
             raise ExtframeError("this Supervisor belongs to the process that created it; create one after the fork")
         with self._lock:
-            if self._is_closed:
-                raise ExtframeError("this Supervisor is closed; create a new one")
-            if self._running is None:
-                self._running = PluginProcesses(
+            running = self._running
+            if running is None and not self._is_closed:
+                self._running = running = PluginProcesses(
                     self.run_directory,
                     self.directories,
                     environments=self.environments,
@@ -343,7 +342,11 @@ class Supervisor:
                     echo=self._echo,
                 )
                 atexit.register(self._at_exit)
-            return self._running
+            is_closed = self._is_closed
+        if running is None or is_closed:
+            self.close()  # what was created while a signal handler closed this
+            raise ExtframeError("this Supervisor is closed; create a new one")
+        return running
 
     def _note_change(self) -> None:
         with self._lock:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import select
 import threading
+from typing import NoReturn
 
 import pytest
 from faultserver import eventually
 
 from extframe import ExtframeError
+from extframe.registry.docker_events import DockerEvents
 from extframe.registry.refreshing_cache import CacheChanges, RefreshingCache
 
 
@@ -22,6 +24,9 @@ class Source:
         self.cache = RefreshingCache(
             self.load, "test cache", keeps_fresh=lambda name, value: name != "stale", clock=lambda: self.now
         )
+
+    def follow(self, since: float) -> NoReturn:
+        raise ExtframeError("no engine")
 
     def load(self, name: str) -> tuple[str, float]:
         self.loads += 1
@@ -208,6 +213,28 @@ def test_changes_are_reported_when_values_expire(source):
     assert not select.select([changes], [], [], 0)[0]
     changes.close()
     assert eventually(lambda: not [each for each in threading.enumerate() if each.name == "test changes"])
+
+
+@pytest.mark.parametrize(
+    ("module", "follow"),
+    [
+        ("refreshing_cache", lambda source: CacheChanges(source.cache, "test changes")),
+        ("docker_events", lambda source: DockerEvents(source.follow)),
+    ],
+    ids=["cache", "docker"],
+)
+def test_a_thread_that_ctrl_c_interrupts_as_it_starts_ends(source, monkeypatch, module, follow):
+    def start(thread: threading.Thread) -> None:
+        threads.append(thread)
+        thread.start()
+        raise KeyboardInterrupt
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(f"extframe.registry.{module}.start", start)
+    with pytest.raises(KeyboardInterrupt):
+        follow(source)
+    threads[0].join(30)
+    assert not threads[0].is_alive()
 
 
 @pytest.mark.parametrize("refreshed_by", ["get", "peek"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from extframe import SpecError
 from extframe.supervisor import run_directory
 from extframe.supervisor.run_directory import RunDirectory, live_directories
 
@@ -52,6 +56,26 @@ def test_a_host_starts_while_another_program_looks_which_hosts_run(short_path, m
     monkeypatch.setattr(run_directory, "_open_lock", create_and_pause)
     with closing(RunDirectory(str(short_path), [])) as directory:
         assert live_directories(str(short_path)) == [directory.path]
+
+
+@pytest.mark.parametrize("step", ["_open_lock", "lock", "os.fsencode"])
+def test_a_host_that_cannot_create_its_directory_leaves_nothing(short_path, monkeypatch, step):
+    before = len(os.listdir("/proc/self/fd"))
+    owner, _, name = f"extframe.supervisor.run_directory.{step}".rpartition(".")
+    calls = []
+
+    def fail(*arguments: object) -> object:
+        calls.append(arguments)
+        if step == "os.fsencode" or len(calls) == 2:  # the first call is for the lock of all hosts
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return real(*arguments)
+
+    real = getattr(sys.modules.get(owner, os), name)
+    monkeypatch.setattr(f"{owner}.{name}", fail)
+    with pytest.raises(SpecError, match="no space left on device"):
+        RunDirectory(str(short_path), ["/etc/plugins.d"])
+    assert [path.name for path in short_path.iterdir()] == [".lock"]
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_host_that_has_ended_runs_for_no_program_while_another_looks(short_path, paused):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import hashlib
 import logging
 import marshal
@@ -28,6 +29,7 @@ from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessStat
 from extframe.supervisor import output
 from extframe.supervisor.launcher import Launcher
 from extframe.supervisor.plugin_socket import PluginSocket
+from extframe.supervisor.run_directory import RunDirectory
 from extframe.supervisor.status_files import RunningHosts
 
 
@@ -693,6 +695,43 @@ def test_closing_the_manager_stops_everything_and_leaves_nothing(plugins, short_
     assert [path.name for path in plugins.run.iterdir()] == [".lock"]
     eventually(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before)
     assert not [line for line in children() if "Z" in line.split()[2:3]]
+
+
+@pytest.mark.parametrize("missing", ["output", "event_loop"])
+@pytest.mark.parametrize("error", [ExtframeError, KeyboardInterrupt])
+def test_a_supervisor_that_could_not_begin_leaves_nothing(plugins, supervisor, monkeypatch, missing, error):
+    before = (len(os.listdir("/proc/self/fd")), threading.active_count())
+
+    def start(thread: threading.Thread) -> None:
+        if error is KeyboardInterrupt:  # it may come after the start of the thread
+            thread.start()
+        raise error("no thread")
+
+    other = plugins.supervisor()
+    with monkeypatch.context() as patch:
+        patch.setattr(f"extframe.supervisor.{missing}.start", start)
+        with pytest.raises(error, match="no thread"):
+            other.scan()
+    assert len(list(plugins.run.glob("host-*"))) == 1  # of the fixture
+    gc.collect()
+    eventually(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before)
+    with other:
+        assert other.scan() == []
+
+
+def test_a_supervisor_that_a_signal_handler_closes_as_it_begins_leaves_nothing(plugins, monkeypatch):
+    before = (len(os.listdir("/proc/self/fd")), threading.active_count())
+
+    def begin(*arguments: object) -> RunDirectory:
+        supervisor.close()
+        return RunDirectory(*arguments)
+
+    supervisor = plugins.supervisor()
+    monkeypatch.setattr("extframe.supervisor.plugin_processes.RunDirectory", begin)
+    with pytest.raises(ExtframeError, match="this Supervisor is closed"):
+        supervisor.scan()
+    assert [path.name for path in plugins.run.iterdir()] == [".lock"]
+    eventually(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before)
 
 
 def test_a_stop_right_after_the_start_is_not_lost_and_starts_and_stops_leave_nothing(plugins, supervisor):
