@@ -54,14 +54,14 @@ async def reading(stream) -> None:
 def test_a_log_that_is_followed_may_be_silent_for_longer_than_any_deadline(run, fault_server):
     def behaviour(peer: Peer) -> None:
         peer.read_request()
-        peer.wait(1.2)
+        peer.wait(2.7)
         record = pack_entry(ENTRY)
         peer.send(HEAD + b"%x\r\n%b\r\n0\r\n\r\n" % (len(record), record))
 
     server = fault_server(behaviour)
 
     async def main():
-        async with AsyncClient(server.address, timeout=1) as client:
+        async with AsyncClient(server.address, timeout=2.5) as client:
             assert await entries_of(client) == [ENTRY]
 
     run(main)
@@ -70,10 +70,10 @@ def test_a_log_that_is_followed_may_be_silent_for_longer_than_any_deadline(run, 
 def test_quiet_followers_do_not_open_the_circuit_breaker_and_are_cancelled(run, quiet_log):
     async def main():
         breaker = Breaker(failures=2, initial_delay=60, max_delay=60)
-        async with AsyncClient(quiet_log.address, timeout=1, breaker=breaker) as client:
+        async with AsyncClient(quiet_log.address, timeout=2.5, breaker=breaker) as client:
             followers = [asyncio.create_task(entries_of(client)) for _ in range(5)]
             await started(quiet_log, 5)
-            await asyncio.sleep(1.2)  # longer than the timeout of the client
+            await asyncio.sleep(2.7)  # longer than the timeout of the client
             assert client.next_try is None
             assert await client.call("A.B", timeout=30) == {}
             for follower in followers:

@@ -317,7 +317,7 @@ def test_a_call_that_timed_out_is_not_sent_again(client_of):
     client = client_of(read_and_hang, retry=Retry(refused=(0.0,) * 9, lost=(0.0,) * 9))
     with pytest.raises(CallTimeout):
         client.call("A.B", timeout=0.5, idempotent=True)
-    assert len(client.server.requests) == 1
+    assert len(client.server.requests) <= 1  # none where a machine stalls until the deadline
 
 
 def test_infinity_is_no_deadline(client_of):

@@ -184,10 +184,15 @@ def test_a_wait_that_would_pass_the_deadline_is_not_begun(short_path):
 
 
 def test_after_a_wait_that_took_longer_than_the_deadline_the_error_is_that_of_the_last_attempt(short_path):
-    client = Client(f"unix://{short_path}/none.sock", retry=Retry(refused=(0.3,)), timeout=0.4)
-    before = signal.signal(signal.SIGALRM, lambda number, frame: time.sleep(0.5))  # as if the machine stalled
+    class Stalling(Restarting):
+        def connection_refused(self, began: float) -> None:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # in the wait
+
+    client = Client(
+        f"unix://{short_path}/none.sock", retry=Retry(refused=(2.0,)), timeout=2.5, listener=Stalling(), plugin="x"
+    )
+    before = signal.signal(signal.SIGALRM, lambda number, frame: time.sleep(2.6))  # as if the machine stalled
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
         with pytest.raises(ConnectError, match="no such socket"):
             client.call("A.B")
     finally:

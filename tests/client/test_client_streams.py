@@ -92,10 +92,10 @@ def test_a_stream_without_a_timeout_may_last_longer_than_the_clients(client_of):
     def behaviour(peer: Peer) -> None:
         peer.read_request()
         peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-        peer.wait(1.2)
+        peer.wait(2.7)
         peer.send(b"late")
 
-    with client_of(behaviour, timeout=1).stream("GraphDriver.Diff") as reader:
+    with client_of(behaviour, timeout=2.5).stream("GraphDriver.Diff") as reader:
         assert reader.read() == b"late"
 
 

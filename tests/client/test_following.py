@@ -83,7 +83,7 @@ def is_reading(stream: Any) -> bool:
 # --- no deadline for silence ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("timeout", "pauses"), [(None, (1.2, 0)), (1, (0, 1.2))])
+@pytest.mark.parametrize(("timeout", "pauses"), [(None, (2.7, 0)), (2.5, (0, 2.7))])
 def test_a_log_that_is_followed_may_be_silent_for_longer_than_any_deadline(client_of, timeout, pauses):
     def behaviour(peer: Peer) -> None:
         peer.read_request()
@@ -92,7 +92,7 @@ def test_a_log_that_is_followed_may_be_silent_for_longer_than_any_deadline(clien
         peer.wait(pauses[1])
         peer.send(chunked(pack_entry(ENTRY)).partition(b"\r\n\r\n")[2])
 
-    client = client_of(behaviour, timeout=1)
+    client = client_of(behaviour, timeout=2.5)
     assert list(LogDriver.remote(client, timeout=timeout).read_logs(LogInfo(), FOLLOW)) == [ENTRY]
 
 
@@ -113,10 +113,10 @@ def test_connecting_and_sending_have_the_deadline(client_of, kind):
 
 
 def test_quiet_followers_do_not_open_the_circuit_breaker(client_of):
-    client = served_log(client_of, timeout=1, breaker=Breaker(failures=2, initial_delay=60, max_delay=60))
+    client = served_log(client_of, timeout=2.5, breaker=Breaker(failures=2, initial_delay=60, max_delay=60))
     followers = [LogDriver.remote(client).read_logs(LogInfo(), FOLLOW) for _ in range(5)]
     reads = [in_thread(lambda each=each: list(each)) for each in followers]
-    time.sleep(1.2)  # longer than the timeout of the client
+    time.sleep(2.7)  # longer than the timeout of the client
     assert client.next_try is None
     assert client.call("A.B", timeout=30) == {}
     assert not any(read.done() for read in reads)

@@ -104,9 +104,9 @@ def test_a_plugin_behind_a_forwarder_is_waited_for_with_pauses(short_path: Path)
                 pm.get("photos")  # not without being asked to
             before = len(accepted)
             getter = threading.Thread(target=get)
+            began = monotonic()
             getter.start()
             assert eventually(lambda: len(accepted) > before, 30)
-            began = monotonic()
             ready.wait(1.0)
             tries = (len(accepted) - before) / 3  # an attempt is retried twice
             assert tries < 10 + (monotonic() - began) / LONGEST_PAUSE  # without pauses some thousand

@@ -29,7 +29,7 @@ def cluster(need, tmp_path_factory):
 
 @pytest.fixture
 def registrar(cluster):
-    made = EtcdRegistrar(cluster.url, ttl=3)
+    made = EtcdRegistrar(cluster.url, ttl=9)  # a machine that stalls for less than 6 seconds loses no lease
     yield made
     made.withdraw()
 

@@ -52,7 +52,7 @@ def etcd() -> Etcd:
 def registrar(etcd: Etcd, fault_server: Callable[..., FaultServer]):
     paths = "lease/grant", "lease/keepalive", "lease/revoke", "kv/put"
     server = fault_server(scripted({f"v3/{path}": etcd.answer(path) for path in paths}), kind="tcp")
-    made = EtcdRegistrar(server.address.replace("tcp:", "etcd:"), ttl=1)
+    made = EtcdRegistrar(server.address.replace("tcp:", "etcd:"), ttl=1, timeout=30)
     yield made
     made.withdraw()
 

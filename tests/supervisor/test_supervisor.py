@@ -162,7 +162,7 @@ def test_a_process_that_never_accepts_is_an_error_that_says_so(plugins, supervis
     supervisor.start("photos")
     eventually(lambda: supervisor.status("photos").last_lines)
     with pytest.raises(ActivationError, match="runs as process .* has not accepted a connection .*LISTEN_FDS"):
-        pm.get("photos", timeout=1.0)
+        pm.get("photos", timeout=2.5)
     own = [sys.executable, "-c", "import time; print('mine is {socket}', flush=True); time.sleep(600)"]
     plugins.write("music", command=own, socket="own")
     supervisor.start("music")
@@ -170,7 +170,7 @@ def test_a_process_that_never_accepts_is_an_error_that_says_so(plugins, supervis
     with pytest.raises(
         ActivationError, match=r"has not accepted a connection .*\{socket\} in 'command'.*it said: mine"
     ):
-        pm.get("music", timeout=1.0)
+        pm.get("music", timeout=2.5)
 
 
 def test_a_program_may_make_its_socket_itself(plugins, supervisor, pm):
