@@ -103,10 +103,11 @@ class Activator:
                 records them.
         """
         plugin = self.find(name, deadline)
+        seen = plugin.spec
         try:
             is_active = plugin.activate(deadline, unless_outdated=True)
-        except ActivationError:
-            if not self._has_restarted(plugin, deadline):
+        except ActivationError as failure:
+            if not self.has_restarted(plugin, seen, failure, deadline):
                 raise
             is_active = False
         if not is_active:
@@ -115,9 +116,18 @@ class Activator:
         self.table.record_success(name)
         return plugin
 
-    def _has_restarted(self, plugin: Plugin, deadline: float) -> bool:
-        """Return whether the source of a plugin that was active has changed since it was found."""
-        return plugin.was_active and self.registry.stamp(plugin.spec, deadline) not in (None, plugin.spec.stamp)
+    def has_restarted(self, plugin: Plugin, seen: PluginSpec, failure: Exception, deadline: float) -> bool:
+        """Return whether a handshake that failed is to be made again, as the plugin was active and has restarted.
+
+        Args:
+            plugin: the plugin.
+            seen: its spec before the handshake. That of now is another where another caller has noticed the restart.
+            failure: of the handshake.
+            deadline: for a registry that may wait.
+        """
+        if not isinstance(failure, ActivationError) or not plugin.was_active:
+            return False
+        return plugin.spec is not seen or self.registry.stamp(seen, deadline) not in (None, seen.stamp)
 
     def find(self, name: str, deadline: float | None = None) -> Plugin:
         """Return the plugin with the address that its source contains now.

@@ -120,10 +120,11 @@ class AsyncActivator:
             PluginNotFound, SpecError, ActivationError: the caller that gives up records them.
         """
         plugin = await self.find(name, deadline)
+        seen = plugin.spec
         try:
             is_active = await plugin.activate(deadline, unless_outdated=True)
         except ActivationError:
-            if not await self._has_restarted(plugin, deadline):
+            if not await self._has_restarted(plugin, seen, deadline):
                 raise
             is_active = False
         if not is_active:
@@ -132,9 +133,11 @@ class AsyncActivator:
         self.table.record_success(name)
         return plugin
 
-    async def _has_restarted(self, plugin: AsyncPlugin, deadline: float) -> bool:
-        """Return whether the source of a plugin that was active has changed since it was found."""
-        return plugin.was_active and await self.registry.stamp(plugin.spec, deadline) not in (None, plugin.spec.stamp)
+    async def _has_restarted(self, plugin: AsyncPlugin, seen: PluginSpec, deadline: float) -> bool:
+        """Return whether a handshake that failed is to be made again; see ``Activator.has_restarted``."""
+        if not plugin.was_active:
+            return False
+        return plugin.spec is not seen or await self.registry.stamp(seen, deadline) not in (None, seen.stamp)
 
     async def find(self, name: str, deadline: float) -> AsyncPlugin:
         """Return the plugin with the address that its source contains now.

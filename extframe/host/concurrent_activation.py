@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 
@@ -11,8 +12,9 @@ from ..client.connection_pool import affordable
 from ..concurrency.deadlines import left
 from ..concurrency.event import Event
 from ..concurrency.threads import TICK, ThreadPool
-from ..errors import HandlerError
+from ..errors import ActivationError, HandlerError
 from ..interface.declarations import Interface
+from ..protocol import PluginSpec
 from .activation import Activator
 from .handshake_pool import HandshakePool
 from .pauses import POLL, SUSPECT_GRACE
@@ -38,6 +40,8 @@ class ConcurrentActivation:
         wait_for_handlers: whether ``done`` is called after the handlers of a plugin have returned, or before they
             are called.
         find_in_threads: whether a registry that may be slow is searched in the thread pool.
+        follow_restarts: whether a handshake that fails as the plugin is restarted is made again. The caller does so
+            otherwise.
     """
 
     def __init__(
@@ -49,11 +53,13 @@ class ConcurrentActivation:
         again: str = "",
         wait_for_handlers: bool = True,
         find_in_threads: bool = False,
+        follow_restarts: bool = False,
     ) -> None:
         self._activator = activator
         self._done = done
         self._again = again
         self._wait_for_handlers = wait_for_handlers
+        self._follow_restarts = follow_restarts
         self._find_here = not find_in_threads or activator.registry.is_local("find")
         self._handshakes = HandshakePool()
         self._limit = affordable()  # on handshakes: each has a file descriptor
@@ -76,10 +82,17 @@ class ConcurrentActivation:
     def _begin(self, name: str, deadline: float) -> None:
         try:
             plugin = self._activator.find(name)
+            seen = plugin.spec
             if plugin.is_made:
                 self._hand_over(plugin, deadline)
-            elif not self._handshakes.begin(plugin, deadline):
-                self._threads.submit(partial(self._activate, name, deadline))
+                return
+            try:
+                has_begun = self._handshakes.begin(plugin, deadline)
+            except ActivationError as failure:
+                self._fail(plugin, seen, failure, deadline)
+            else:
+                if not has_begun:
+                    self._threads.submit(partial(self._activate, name, deadline))
         except Exception as error:  # noqa: BLE001 - reported to the caller
             self._done(name, error)
 
@@ -99,11 +112,11 @@ class ConcurrentActivation:
         """Do what can be done, after waiting for something to happen until then at the latest."""
         if self._threads.grow():
             until = min(until, monotonic() + TICK)
-        for plugin, failure, deadline in self._handshakes.wait(until):
+        for plugin, seen, failure, deadline in self._handshakes.wait(until):
             if failure is None:
                 self._succeed(plugin, deadline)
             else:
-                self._done(plugin.name, failure)
+                self._fail(plugin, seen, failure, deadline)
         while self._not_begun and len(self._handshakes) < self._limit:
             self._begin(*self._not_begun.popleft())
 
@@ -130,6 +143,15 @@ class ConcurrentActivation:
             self._hand_over(plugin, deadline)
         except Exception as error:  # noqa: BLE001 - of a log handler of the host's; the other results count
             self._done(plugin.name, error)
+
+    def _fail(self, plugin: Plugin, seen: PluginSpec, failure: Exception, deadline: float) -> None:
+        is_due_again = False
+        with suppress(Exception):  # of the registry; the next search reports it
+            is_due_again = self._follow_restarts and self._activator.has_restarted(plugin, seen, failure, deadline)
+        if is_due_again:
+            self._threads.submit(partial(self._activate, plugin.name, deadline))
+        else:
+            self._done(plugin.name, failure)
 
     def _hand_over(self, plugin: Plugin, deadline: float) -> None:
         is_due = self._activator.dispatcher.is_due(plugin)
@@ -214,7 +236,9 @@ def _activate_all(
         if gathering.is_complete:
             complete.set()
 
-    activation = ConcurrentActivation(activator, done, "extframe get_all", again=point, find_in_threads=True)
+    activation = ConcurrentActivation(
+        activator, done, "extframe get_all", again=point, find_in_threads=True, follow_restarts=True
+    )
     try:
         for name in names:
             (activation.begin_in_thread if name in gathering.suspects else activation.begin)(name, deadline)

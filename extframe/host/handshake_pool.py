@@ -10,20 +10,25 @@ from typing import NamedTuple
 
 from ..client.connection import LONGEST_WAIT
 from ..concurrency.system import READABLE, Poll
+from ..protocol import PluginSpec
 from .plugin import PendingHandshake, Plugin
-
-
-class _Pending(NamedTuple):
-    handshake: PendingHandshake
-    deadline: float
 
 
 class Ended(NamedTuple):
     """A handshake that has ended. ``failure`` is None if it succeeded."""
 
     plugin: Plugin
+    spec: PluginSpec  # with which it was made
     failure: Exception | None
     deadline: float
+
+
+class _Pending(NamedTuple):
+    handshake: PendingHandshake
+    deadline: float
+
+    def ended(self, failure: Exception | None) -> Ended:
+        return Ended(self.handshake.plugin, self.handshake.spec, failure, self.deadline)
 
 
 class HandshakePool:
@@ -107,7 +112,7 @@ class HandshakePool:
             failure = error
         if ended or failure is not None:
             self._remove(descriptor)
-            yield Ended(each.handshake.plugin, failure, each.deadline)
+            yield each.ended(failure)
         elif each.handshake.fileno() != descriptor:  # it was sent again, over another connection
             self._add(self._remove(descriptor))
         elif (patience := each.handshake.patience) is not None:
@@ -118,5 +123,5 @@ class HandshakePool:
         for descriptor, each in list(self._pending.items()):
             if each.deadline <= now:
                 self._remove(descriptor)
-                yield Ended(each.handshake.plugin, each.handshake.expire(), each.deadline)
+                yield each.ended(each.handshake.expire())
         self._first_deadline = min((each.deadline for each in self._pending.values()), default=math.inf)

@@ -244,6 +244,7 @@ class PendingHandshake:
 
     def __init__(self, plugin: Plugin, call: PendingCall) -> None:
         self.plugin = plugin
+        self.spec = plugin.spec
         self._call = call
 
     def fileno(self) -> int:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import threading
 from collections.abc import Callable, Hashable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from pathlib import Path
+from typing import Any
 
 import pytest
-from faultserver import FaultServer, answer, eventually, read_and_hang, send_and_hang
+from event_loops import eventually as eventually_async
+from event_loops import run
+from faultserver import FaultServer, Peer, answer, eventually, read_and_hang, send_and_hang
 
 from extframe import (
     ActivationError,
+    AsyncPluginManager,
     ConnectError,
     LocalRegistry,
     Plugin,
@@ -24,6 +30,8 @@ from extframe import (
     hookimpl,
 )
 from extframe.testing import FakePlugin
+
+MANIFEST = b'{"Implements": ["VolumeDriver"]}'
 
 is_late: ContextVar[bool] = ContextVar("is_late", default=False)  # a registry may be called in another thread
 
@@ -227,6 +235,110 @@ def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where
         assert pm.get("photos", "Backup", timeout=30).address == good.address
         assert len(hung.requests) == 1
         leader.join()
+
+
+# --- a restart during a handshake that fails ----------------------------------------------------------
+
+
+class Moving(LocalRegistry):
+    """A registry of one plugin, which is restarted at another address while the handshake that it was asked for fails.
+
+    Args:
+        directory: where its spec file is.
+        hangs: whether the handshake is not refused, and fails when the plugin has moved.
+    """
+
+    def __init__(self, directory: Path, *, hangs: bool) -> None:
+        super().__init__(directory, [directory])
+        self._spec = directory / "photos.spec"
+        self.release = threading.Event()
+        self.before = FaultServer(answer(MANIFEST), path=str(directory / "before"))
+        self.after = FaultServer(answer(MANIFEST), path=str(directory / "after"))
+        self._hangs = hangs
+        self._spec.write_text(self.before.address)
+
+    def crash(self, plugin: Any) -> None:
+        """Have the next handshake fail."""
+        if self._hangs:
+            self.before.behaviour = self._lose
+        else:
+            self.before.close()
+        plugin.mark_lost()
+
+    def _lose(self, peer: Peer) -> None:
+        peer.read_request()
+        self.release.wait(60)
+
+    def move(self) -> None:
+        self._spec.write_text(self.after.address)
+
+    def why(self, spec: PluginSpec, error: Exception) -> None:
+        """Is called between the failure and its report."""
+        if not self._hangs:
+            self.move()
+
+    def close(self) -> None:
+        self.before.close()
+        self.after.close()
+
+
+GET: dict[str, Callable[[PluginManager], object]] = {
+    "get": lambda pm: pm.get("photos"),
+    "get_all": lambda pm: pm.get_all("VolumeDriver")[0],
+}
+
+
+@pytest.mark.parametrize("use", GET.values(), ids=GET)
+def test_a_plugin_that_has_moved_when_its_handshake_fails_is_activated_where_it_is(
+    short_path: Path, use: Callable[[PluginManager], object]
+) -> None:
+    registry = Moving(short_path, hangs=False)
+    with PluginManager(registry, groups=(), keep_alive=False) as pm:
+        plugin = pm.get("photos")
+        registry.crash(plugin)
+        assert use(pm) is plugin
+        assert plugin.address == registry.after.address
+        assert pm.failures() == []
+
+
+@pytest.mark.parametrize("use", GET.values(), ids=GET)
+def test_a_plugin_that_another_thread_has_found_elsewhere_when_its_handshake_fails_is_activated_there(
+    short_path: Path, use: Callable[[PluginManager], object]
+) -> None:
+    registry = Moving(short_path, hangs=True)
+    with PluginManager(registry, groups=(), keep_alive=False) as pm, ThreadPoolExecutor(2) as threads:
+        plugin = pm.get("photos")
+        registry.crash(plugin)
+        first = threads.submit(use, pm)
+        assert eventually(lambda: len(registry.before.requests) == 2, 30)
+        registry.move()
+        second = threads.submit(pm.get, "photos")
+        assert eventually(lambda: plugin._pending_spec is not None, 30)
+        registry.release.set()
+        assert first.result(60) is second.result(60) is plugin
+        assert plugin.address == registry.after.address
+        assert pm.failures() == []
+
+
+def test_a_plugin_that_another_task_has_found_elsewhere_is_activated_there(
+    short_path: Path,
+) -> None:
+    async def main() -> None:
+        registry = Moving(short_path, hangs=True)
+        async with AsyncPluginManager(registry, groups=(), keep_alive=False) as pm:
+            plugin = await pm.get("photos")
+            registry.crash(plugin)
+            first = asyncio.ensure_future(pm.get("photos"))
+            assert await eventually_async(lambda: len(registry.before.requests) == 2)
+            registry.move()
+            second = asyncio.ensure_future(pm.get("photos"))
+            assert await eventually_async(lambda: plugin._pending_spec is not None)
+            registry.release.set()
+            assert await first is await second is plugin
+            assert plugin.address == registry.after.address
+            assert pm.failures() == []
+
+    run(main)
 
 
 # --- handlers -----------------------------------------------------------------------------------------
