@@ -60,9 +60,8 @@ class Approver(ApprovalRules[HookCalls]):
             raise self.broken(spec, error) from error
         return self.verdict(calls, spec, manifest)
 
-    def protect(self, plugin: Plugin) -> None:
-        """Have each call of a plugin checked as long as there is a handler that decides."""
-        plugin.client.endpoint.guard = partial(self._admit, plugin) if self.is_asked else None
+    def _check_calls(self, plugin: Plugin, is_on: bool) -> None:
+        plugin.client.endpoint.guard = partial(self._admit, plugin) if is_on else None
 
     def _admit(self, plugin: Plugin, method: str, deadline: float) -> None:
         """Do nothing if a call may be sent. The plugin is activated again if it has restarted.

@@ -146,8 +146,13 @@ class ApprovalRules(Generic[H]):
                 if plugin.left_out or was_asked:
                     plugin.require_approval(f"a handler of {HOOK} was unregistered")
 
-    def protect(self, plugin: Any) -> None:
+    def protect(self, plugin: AnyPlugin) -> None:
         """Have each call of a plugin checked as long as there is a handler that decides."""
+        with plugin.lock:  # else this could end the checks for a handler that another thread registers meanwhile
+            self._check_calls(plugin, self.is_asked)
+
+    def _check_calls(self, plugin: Any, is_on: bool) -> None:
+        """Begin or end to check each call of a plugin."""
         raise NotImplementedError
 
 

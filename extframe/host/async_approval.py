@@ -72,11 +72,10 @@ class AsyncApprover(ApprovalRules[AsyncHookCalls]):
         task.result()
         return self.verdict(calls, spec, manifest)
 
-    def protect(self, plugin: AsyncPlugin) -> None:
-        """Have each call of a plugin checked as long as there is a handler that decides."""
+    def _check_calls(self, plugin: AsyncPlugin, is_on: bool) -> None:
         endpoint = plugin.client.endpoint
-        endpoint.async_guard = partial(self._admit, plugin) if self.is_asked else None
-        endpoint.guard = partial(self._admit_in_thread, plugin) if self.is_asked else None
+        endpoint.async_guard = partial(self._admit, plugin) if is_on else None
+        endpoint.guard = partial(self._admit_in_thread, plugin) if is_on else None
 
     async def _admit(self, plugin: AsyncPlugin, method: str, deadline: float) -> None:
         """Do nothing if a call may be sent; see ``Approver._admit``."""

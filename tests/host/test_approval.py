@@ -28,6 +28,7 @@ from extframe import (
     VolumeDriver,
     hookimpl,
 )
+from extframe.host.approval_rules import ApprovalRules
 from extframe.host.plugin import Plugin
 from extframe.testing import FakePlugin
 
@@ -213,6 +214,47 @@ def test_a_handler_that_is_unregistered_during_a_handshake_narrows_nothing(
     monkeypatch.setattr(Plugin, "_configure", unregister_and_configure)
     pm.get("photos")
     assert pm.get("photos").implements("VolumeDriver")
+
+
+@pytest.mark.parametrize("kind", [PluginManager, AsyncPluginManager])
+def test_a_handler_that_is_registered_while_another_is_unregistered_decides_about_calls(
+    kind: type[PluginManager | AsyncPluginManager],
+    short_path: Path,
+    photos: FakePlugin,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    registering = threading.Thread(target=lambda: pm.register(Policy(refuse), "second"))
+    impls = ApprovalRules._impls
+
+    def impls_before_the_second_handler(self: ApprovalRules[Any]) -> list[Any]:
+        found = impls(self)
+        if not found and not registering.ident:
+            registering.start()
+            registering.join(2)  # until it is registered, or waits for this thread
+        return found
+
+    async def get() -> Any:
+        return await pm.get("photos") if isinstance(pm, AsyncPluginManager) else pm.get("photos")
+
+    async def main() -> None:
+        plugin = await get()
+        pm.register(Policy(), "first")
+        await get()
+        with monkeypatch.context() as patched:
+            patched.setattr(ApprovalRules, "_impls", impls_before_the_second_handler)
+            pm.unregister(name="first")
+        registering.join(60)
+        with pytest.raises(ActivationVetoed, match="'second'"):
+            called = plugin.client.call("VolumeDriver.List")
+            await called
+        assert photos.calls_of("VolumeDriver.List") == []
+        if isinstance(pm, AsyncPluginManager):
+            await pm.aclose()
+
+    pm = kind(LocalRegistry(short_path), groups=())
+    asyncio.run(main())
+    if isinstance(pm, PluginManager):
+        pm.close()
 
 
 def test_a_handler_that_hangs_is_a_veto_at_the_deadline_and_costs_one_thread(
