@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -216,6 +217,12 @@ def test_a_handler_that_is_unregistered_during_a_handshake_narrows_nothing(
     assert pm.get("photos").implements("VolumeDriver")
 
 
+async def resolved(value: Any) -> Any:
+    """Return what a method returns, of a sync or an async object; one that raises may be given as a function."""
+    value = value() if callable(value) else value
+    return await value if inspect.isawaitable(value) else value
+
+
 @pytest.mark.parametrize("kind", [PluginManager, AsyncPluginManager])
 def test_a_handler_that_is_registered_while_another_is_unregistered_decides_about_calls(
     kind: type[PluginManager | AsyncPluginManager],
@@ -223,6 +230,7 @@ def test_a_handler_that_is_registered_while_another_is_unregistered_decides_abou
     photos: FakePlugin,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pm = kind(LocalRegistry(short_path), groups=())
     registering = threading.Thread(target=lambda: pm.register(Policy(refuse), "second"))
     impls = ApprovalRules._impls
 
@@ -233,28 +241,20 @@ def test_a_handler_that_is_registered_while_another_is_unregistered_decides_abou
             registering.join(2)  # until it is registered, or waits for this thread
         return found
 
-    async def get() -> Any:
-        return await pm.get("photos") if isinstance(pm, AsyncPluginManager) else pm.get("photos")
-
     async def main() -> None:
-        plugin = await get()
+        plugin = await resolved(pm.get("photos"))
         pm.register(Policy(), "first")
-        await get()
+        await resolved(pm.get("photos"))
         with monkeypatch.context() as patched:
             patched.setattr(ApprovalRules, "_impls", impls_before_the_second_handler)
             pm.unregister(name="first")
         registering.join(60)
         with pytest.raises(ActivationVetoed, match="'second'"):
-            called = plugin.client.call("VolumeDriver.List")
-            await called
+            await resolved(lambda: plugin.client.call("VolumeDriver.List"))
         assert photos.calls_of("VolumeDriver.List") == []
-        if isinstance(pm, AsyncPluginManager):
-            await pm.aclose()
+        await resolved(pm.aclose() if isinstance(pm, AsyncPluginManager) else pm.close())
 
-    pm = kind(LocalRegistry(short_path), groups=())
     asyncio.run(main())
-    if isinstance(pm, PluginManager):
-        pm.close()
 
 
 def test_a_handler_that_hangs_is_a_veto_at_the_deadline_and_costs_one_thread(
