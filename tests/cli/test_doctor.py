@@ -539,8 +539,8 @@ def test_two_names_of_one_file_hide_nothing(diagnosed, spec, home):
 def test_a_plugin_that_hangs_is_a_problem_and_costs_the_others_nothing(diagnosed, plugin):
     plugin("good")
     plugin("hung", hang)
-    report = diagnosed("--timeout", "2")
-    row = report.one("hung", "problem", "does not respond within 2 s")
+    report = diagnosed("--timeout", "3")
+    row = report.one("hung", "problem", "does not respond within 3 s")
     if sys.platform == "linux":
         assert f"process {os.getpid()} (" in row["what"]
     assert report.of("good") == []

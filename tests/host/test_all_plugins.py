@@ -129,7 +129,7 @@ def names_of(outcomes: Outcomes[Any]) -> tuple[dict[str, list[str]], dict[str, t
 
 def call_all(directory: Path, **options: Any) -> tuple[Any, Any]:
     with PluginManager(LocalRegistry(directory)) as pm:
-        pm.get_all("VolumeDriver", timeout=1.0)  # the kind of each is known
+        pm.get_all("VolumeDriver", timeout=2.5)  # the kind of each is known
         by_method = pm.call_all(VolumeDriver, VolumeDriver.list, **options)
         by_function = pm.call_all(VolumeDriver, lambda volumes: volumes.list(), **options)
         assert names_of(by_method) == names_of(by_function)
@@ -139,7 +139,7 @@ def call_all(directory: Path, **options: Any) -> tuple[Any, Any]:
 def call_all_async(directory: Path, **options: Any) -> tuple[Any, Any]:
     async def main() -> tuple[Any, Any]:
         async with AsyncPluginManager(LocalRegistry(directory)) as pm:
-            await pm.get_all("VolumeDriver", timeout=1.0)
+            await pm.get_all("VolumeDriver", timeout=2.5)
             by_method = await pm.call_all(AsyncVolumeDriver, AsyncVolumeDriver.list, **options)
             by_function = await pm.call_all(AsyncVolumeDriver, lambda volumes: volumes.list(), **options)
             assert names_of(by_method) == names_of(by_function)
@@ -168,7 +168,7 @@ def test_one_deadline_holds_for_all_and_neither_a_hung_handshake_nor_a_hung_call
 ) -> None:
     plugins["other"].answer("Plugin.Activate", Fault.HANG)
     plugins["beta"].answer("VolumeDriver.List", Fault.HANG)
-    assert call_all(short_path, timeout=2.0) == ({"alpha": ["alpha"]}, {"beta": CallTimeout})
+    assert call_all(short_path, timeout=3.0) == ({"alpha": ["alpha"]}, {"beta": CallTimeout})
 
 
 def test_outcomes_say_what_failed() -> None:

@@ -266,7 +266,7 @@ def test_a_handler_that_hangs_is_a_veto_at_the_deadline_and_costs_one_thread(
     with start(short_path, "music"):
         for _ in range(2):
             with pytest.raises(ActivationVetoed, match="'slow' vetoed it: it did not decide in time") as late:
-                pm.get("photos", timeout=1.0)
+                pm.get("photos", timeout=2.5)
             assert isinstance(late.value.__cause__, CallTimeout)
         assert [plugin.name for plugin in pm.get_all("VolumeDriver", timeout=3.0)] == ["music"]
         assert [name for name, _, _ in policy.asked].count("photos") == 1

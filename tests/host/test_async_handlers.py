@@ -324,7 +324,7 @@ def test_a_late_handler_that_hangs_is_a_failure_of_its_own(photos: FakePlugin, s
 
     async def main() -> None:
         async with AsyncPluginManager(LocalRegistry(short_path), groups=(), timeout=0.1) as pm:
-            await pm.get("photos")
+            await pm.get("photos", timeout=30)
             pm.handle("VolumeDriver", hang)
             assert await eventually(pm.failures)
             [failure] = pm.failures()

@@ -28,7 +28,7 @@ def photos(short_path: Path) -> Iterator[FakePlugin]:
 
 @pytest.fixture
 def pm(short_path: Path, photos: FakePlugin) -> Iterator[PluginManager]:
-    with PluginManager(LocalRegistry(short_path, []), groups=(), timeout=1.0) as manager:
+    with PluginManager(LocalRegistry(short_path, []), groups=(), timeout=2.5) as manager:
         yield manager
 
 
@@ -43,7 +43,7 @@ def test_a_late_handler_that_hangs_blocks_its_registration_until_the_deadline_on
     pm.get("photos")
     began = time.monotonic()
     handler = pm.handle("VolumeDriver", hang)
-    assert 0.9 < time.monotonic() - began < SOON
+    assert 2.4 < time.monotonic() - began < SOON
     [failure] = pm.failures()
     assert failure.what == f"handler {handler!r} on plugin 'photos' (VolumeDriver)"
     assert isinstance(failure.exception, CallTimeout)

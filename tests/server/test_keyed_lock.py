@@ -86,10 +86,10 @@ def test_a_wait_that_expires_at_the_moment_of_a_cancellation_does_not_release_wh
     async def scenario():
         locks = KeyedLock()
         await locks.acquire("a", 30)
-        left = asyncio.create_task(locks.acquire("a", 0.01))
+        left = asyncio.create_task(locks.acquire("a", 0.5))
         await settle()
-        asyncio.get_running_loop().call_later(0.02, left.cancel)
-        time.sleep(0.1)  # so that both are due in one turn of the loop, the end of the wait first
+        asyncio.get_running_loop().call_later(0.6, left.cancel)
+        time.sleep(0.7)  # so that both are due in one turn of the loop, the end of the wait first
         with pytest.raises(asyncio.CancelledError):
             await left
         with pytest.raises(TimeoutError):

@@ -417,7 +417,7 @@ def test_restarts_end_after_too_many_failures_until_the_file_changes(plugins, su
 
 def test_a_call_of_a_plugin_that_is_not_restarted_says_how_it_ended(plugins, supervisor):
     plugins.write("photos", restart="never")
-    with extframe.PluginManager(supervisor, groups=(), timeout=0.5) as pm:
+    with extframe.PluginManager(supervisor, groups=(), timeout=2.5) as pm:
         pm.get("photos", timeout=30)
         driver = volumes(pm)
         os.kill(running(supervisor).pid, signal.SIGKILL)
@@ -642,7 +642,8 @@ def test_a_second_stop_does_not_spare_a_process_that_ignores_the_first(plugins, 
     pid = running(supervisor).pid
     first = threading.Thread(target=supervisor.stop, args=("photos",))
     first.start()
-    eventually(lambda: supervisor.status("photos").state is ProcessState.STOPPING)
+    stop = ProcessState.STOPPING, ProcessState.STOPPED
+    eventually(lambda: supervisor.status("photos").state in stop)
     supervisor.stop("photos")
     first.join()
     assert not runs(pid)
