@@ -34,18 +34,19 @@ P = ParamSpec("P")
 class AsyncClientBase(BaseClient):
     """What makes the attempts of calls and is closed in the end: `AsyncClient` without the calls."""
 
+    _sync: Client | None = None
+
     def _open(self) -> None:
         self._is_closed = False
         self._pauses: set[asyncio.Future[None]] = set()  # of calls that wait for a retry
-        self._sync: Client | None = None
         self._binding = LoopBinding(repr(self), self._bind)
         self._transports: dict[Instance, AsyncTransport] = {}
-        self._handshakes: dict[Instance, asyncio.Task[None]] = {}  # that are under way
+        self._handshakes: set[asyncio.Task[None]] = set()  # that are under way
         self._transport = self._new_transport(AsyncTransport)
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> None:
         self._pauses = set()
-        self._handshakes = {}
+        self._handshakes = set()
         for transport in (self._transport, *self._transports.values()):
             transport.bind(loop)
 
@@ -112,13 +113,15 @@ class AsyncClientBase(BaseClient):
             transport.bind(self._binding.check())
             if self._is_closed:
                 transport.close()
+            elif self._is_outdated(instance, transport):  # since a retarget meanwhile: for this call only
+                self._transports.pop(instance, None)
         return transport
 
     def _begin_handshake(self, instance: Instance) -> None:
         # In an empty context: it belongs to no call.
         task = Context().run(self._binding.check().create_task, self._shake_hands(instance))
-        self._handshakes[instance] = task
-        task.add_done_callback(lambda _: self._handshakes.pop(instance, None))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
 
     async def _shake_hands(self, instance: Instance) -> None:
         """Make the handshake with one instance, and record how it ended."""
@@ -147,7 +150,7 @@ class AsyncClientBase(BaseClient):
 
         for instance in instances.due(monotonic(), everyone=True):
             self._begin_handshake(instance)
-        under_way = list(self._handshakes.values())
+        under_way = list(self._handshakes)
         for until in (min(deadline, monotonic() + GRACE), deadline):
             await done_by_all(under_way, until)
             if instances.is_any_ready:
@@ -160,11 +163,15 @@ class AsyncClientBase(BaseClient):
 
         It is created at the first use, has connections of its own, and is closed with this client.
         """
-        if self._sync is None:
-            self._sync = Client.on(self.endpoint, pool=self._pool)
+        client = self._sync
+        if client is None:
+            made = Client.on(self.endpoint, pool=self._pool)
+            client = vars(self).setdefault("_sync", made)
+            if client is not made:  # another thread was first
+                self.endpoint.unfollow(made._reconnect)
             if self._is_closed:
-                self._sync.close()
-        return self._sync
+                client.close()
+        return client
 
     # Shutdown.
 
@@ -174,8 +181,7 @@ class AsyncClientBase(BaseClient):
             transport.bind(self._binding.loop)
         self._transport = transport
         before.close()
-        for instance in self._outdated(self._transports):
-            self._transports.pop(instance).close()
+        self._close_outdated(self._transports)
         if self._is_closed:
             transport.close()
 
@@ -191,7 +197,7 @@ class AsyncClientBase(BaseClient):
         self._close_streams()
         for transport in (self._transport, *self._transports.values()):
             transport.close()
-        for handshake in list(self._handshakes.values()):
+        for handshake in list(self._handshakes):
             handshake.cancel()
         for pause in self._pauses:
             _end(pause)

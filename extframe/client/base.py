@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
@@ -104,8 +104,11 @@ class BaseClient:
         self._pool = pool
         self._following: set[SupportsClose] = set()
         self._are_streams_closed = False
+        retargets = endpoint.retargets
         self._open()
         endpoint.follow(self._reconnect)
+        if endpoint.retargets != retargets:  # another thread, which did not find this client yet
+            self._reconnect()
 
     def _open(self) -> None:
         """Make a transport to the address of the endpoint."""
@@ -247,14 +250,16 @@ class BaseClient:
             raise ValueError("the plugin has one instance")
         return InstanceHandshake(self.endpoint, self.endpoint.instances, instance, monotonic())
 
-    def _outdated(self, transports: Mapping[Instance, BaseTransport]) -> list[Instance]:
-        """Return the instances whose transports are not used any more."""
-        instances, peer_uids = self.endpoint.instances or (), self.endpoint.peer_uids
-        return [
-            instance
-            for instance, transport in list(transports.items())
-            if instance not in instances or transport.peer_uids != peer_uids
-        ]
+    def _close_outdated(self, transports: dict[Instance, AnyTransport]) -> None:
+        """Close and remove the transports that are not used any more."""
+        for instance, transport in list(transports.items()):
+            if self._is_outdated(instance, transport):
+                transports.pop(instance, None)
+                transport.close()
+
+    def _is_outdated(self, instance: Instance, transport: BaseTransport) -> bool:
+        instances = self.endpoint.instances or ()
+        return instance not in instances or transport.peer_uids != self.endpoint.peer_uids
 
     def _begin_handshake(self, instance: Instance) -> None:
         """Begin a handshake with one instance, in the background."""

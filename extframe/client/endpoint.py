@@ -105,11 +105,17 @@ class PluginEndpoint:
         self._breaker = breaker
         self._choose = choose
         self._followers: list[Callable[[], object]] = []
+        self.retargets = 0
+        """Changes with each `retarget`."""
         self.retarget(address, tls, peer_uids, endpoints)
 
     def follow(self, changed: Callable[[], object]) -> None:
         """Have ``changed`` called after each `retarget`, in the thread that calls it."""
         self._followers.append(changed)
+
+    def unfollow(self, changed: Callable[[], object]) -> None:
+        """Call ``changed`` no longer."""
+        self._followers.remove(changed)
 
     def retarget(
         self,
@@ -133,7 +139,8 @@ class PluginEndpoint:
         elif len(endpoints) > 1:
             self._become_several(endpoints)
         self.address, self.tls, self.peer_uids = parsed, tls, peer_uids
-        for changed in self._followers:
+        self.retargets += 1
+        for changed in tuple(self._followers):
             changed()
 
     def _become_several(self, endpoints: Sequence[Endpoint]) -> None:

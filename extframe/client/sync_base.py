@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
+from ..concurrency.deadlines import left
 from ..concurrency.event import Event
 from ..concurrency.threads import Worker
 from ..errors import ConnectError, ExtframeError, TransportError
 from .base import BaseClient
+from .connection import forks
 from .transport import Transport
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class SyncClientBase(BaseClient):
         self._closed = Event()
         self._sessions: dict[int, PluginSession] = {}  # by process
         self._transports: dict[Instance, Transport] = {}
-        self._handshakes: dict[Instance, Worker[None]] = {}  # that are under way
+        self._handshakes: set[_Handshake] = set()  # that are under way
         self._transport = self._new_transport(Transport)
 
     def _attempt(  # noqa: C901 - one loop, in which `attempts` decides
@@ -87,16 +88,23 @@ class SyncClientBase(BaseClient):
             transport = self._transports.setdefault(instance, self._new_transport(Transport, instance))
             if self._closed.is_set():
                 transport.close()
+            elif self._is_outdated(instance, transport):  # since a retarget meanwhile: for this call only
+                self._transports.pop(instance, None)
         return transport
 
     def _begin_handshake(self, instance: Instance) -> None:
-        worker = Worker(partial(self._shake_hands, instance), f"extframe handshake with {instance.address}")
-        if worker.started:
-            self._handshakes[instance] = worker
-        elif self.endpoint.instances is not None:
-            self.endpoint.instances.abandon_handshake(instance)
+        under_way = _Handshake()
+        self._handshakes.add(under_way)  # before its thread starts, which removes it
+        shake_hands, is_started = partial(self._shake_hands, instance, under_way), False
+        try:
+            is_started = Worker(shake_hands, f"extframe handshake with {instance.address}").started
+        finally:
+            if not is_started:  # the system has no thread, or Ctrl-C came before it started
+                self._handshakes.discard(under_way)
+                if self.endpoint.instances is not None:
+                    self.endpoint.instances.abandon_handshake(instance)
 
-    def _shake_hands(self, instance: Instance) -> None:
+    def _shake_hands(self, instance: Instance, under_way: _Handshake) -> None:
         """Make the handshake with one instance, and record how it ended."""
         handshake = self._new_handshake(instance)
         try:
@@ -109,11 +117,13 @@ class SyncClientBase(BaseClient):
                 except ExtframeError as failure:  # noqa: PERF203 - it is rare, and the loop short
                     if not handshake.is_retried(failure, monotonic()):
                         return None
-        except BaseException:
+        except BaseException as error:
             handshake.abandon()
+            under_way.error = error
             raise
         finally:
-            self._handshakes.pop(instance, None)
+            self._handshakes.discard(under_way)
+            under_way.ended.set()
 
     def _shake_all_hands(self, instances: Instances, deadline: float) -> Manifest:
         """Make the handshakes that are due, and return what the instances that responded implement together.
@@ -125,11 +135,10 @@ class SyncClientBase(BaseClient):
 
         for instance in instances.due(monotonic(), everyone=True):
             self._begin_handshake(instance)
-        under_way = list(self._handshakes.values())
+        under_way = list(self._handshakes)
         for until in (min(deadline, monotonic() + GRACE), deadline):
-            for worker in under_way:
-                with suppress(TimeoutError):
-                    worker.result(until)
+            for each in under_way:
+                each.wait(until)
             if instances.is_any_ready:
                 break
         return joint_manifest(instances)
@@ -147,23 +156,30 @@ class SyncClientBase(BaseClient):
         Its timeouts, per connect and per read, and its errors are those of requests. requests is imported at the
         first use.
         """
-        if self._closed.is_set():
-            raise ConnectError("the client is closed", plugin=self.plugin, address=self.address)
         process = os.getpid()
-        session = self._sessions.get(process)
-        if session is None:
-            from .session import PluginSession
-
+        while True:
+            if self._closed.is_set():
+                raise ConnectError("the client is closed", plugin=self.plugin, address=self.address)
+            session = self._sessions.get(process)
+            if session is not None:
+                return session
             transport = self._transport
-            session = PluginSession(
-                transport.address,
-                tls=transport.tls_context(),
-                timeout=self.timeout,
-                peer_uids=self.endpoint.peer_uids,
-                admit=self._admit,
-            )
-            session = self._sessions.setdefault(process, session)
-        return session
+            session = self._sessions.setdefault(process, self._new_session(transport))
+            if transport is self._transport and not self._closed.is_set():
+                return session
+            if session is self._sessions.get(process):  # the client was retargeted, or closed, meanwhile
+                self._close_session()
+
+    def _new_session(self, transport: Transport) -> PluginSession:
+        from .session import PluginSession
+
+        return PluginSession(
+            transport.address,
+            tls=transport.tls_context(),
+            timeout=self.timeout,
+            peer_uids=transport.peer_uids,
+            admit=self._admit,
+        )
 
     def _admit(self, method: str) -> None:
         """Do nothing if a request that is not a call may be sent."""
@@ -175,8 +191,7 @@ class SyncClientBase(BaseClient):
     def _reconnect(self) -> None:
         before, self._transport = self._transport, self._new_transport(Transport)
         before.close()
-        for instance in self._outdated(self._transports):
-            self._transports.pop(instance).close()
+        self._close_outdated(self._transports)
         self._close_session()
         if self._closed.is_set():
             self._transport.close()
@@ -205,3 +220,17 @@ class SyncClientBase(BaseClient):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Handshake:
+    """A handshake with an instance, which a thread of this process makes."""
+
+    def __init__(self) -> None:
+        self.ended = Event()
+        self.error: BaseException | None = None
+        self._forks = forks()
+
+    def wait(self, until: float) -> None:
+        """Wait for its end, until then at the latest; raise what the thread raised. A parent's is not waited for."""
+        if self._forks == forks() and self.ended.wait(left(until)) and self.error is not None:
+            raise self.error

@@ -368,6 +368,43 @@ def test_a_client_follows_its_endpoint_to_another_address(run, fault_server):
     run(main)
 
 
+def test_two_threads_have_one_sync_client(fault_server, monkeypatch):
+    server = fault_server(answer(b"{}"))
+    both, on = threading.Barrier(2), extframe.Client.on
+
+    def wait_for_the_other(*arguments, **options):
+        both.wait(60)
+        return on(*arguments, **options)
+
+    monkeypatch.setattr(extframe.Client, "on", wait_for_the_other)
+    client = AsyncClient(server.address)
+    found: list[extframe.Client] = []
+    threads = [threading.Thread(target=lambda: found.append(client.sync)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [client.sync] * 2
+    assert len(client.endpoint._followers) == 2  # the other one is kept by nothing
+    asyncio.run(client.aclose())
+    with pytest.raises(ConnectError, match="the client is closed"):
+        found[0].call("A.B")
+
+
+def test_a_client_that_is_made_during_a_retarget_uses_the_new_address(fault_server, monkeypatch):
+    first, second = fault_server(answer(b'{"n": 1}')), fault_server(answer(b'{"n": 2}'))
+    client = AsyncClient(first.address)
+    begin = extframe.Client._open
+
+    def begin_slowly(made):
+        begin(made)
+        client.retarget(second.address)  # in another thread
+
+    monkeypatch.setattr(extframe.Client, "_open", begin_slowly)
+    assert client.sync.call("A.B") == {"n": 2}
+    asyncio.run(client.aclose())
+
+
 def test_ten_thousand_calls_that_start_together_leave_the_loop_to_others(run, fault_server):
     """Every one of them has to connect: without a pause that would stop the loop for half a second."""
     server = fault_server(answer(), backlog=1000)

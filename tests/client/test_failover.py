@@ -6,11 +6,13 @@ import asyncio
 import io
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from event_loops import eventually as eventually_async
 from faultserver import FaultServer, Peer, answer_with, eventually
 from restarting import Restarting
 from scripted_plugin import answers, error, ok
@@ -23,6 +25,7 @@ from extframe import (
     ConnectError,
     ConnectionLost,
     Endpoint,
+    ExtframeError,
     Manifest,
     PluginUnavailable,
     RemoteError,
@@ -32,6 +35,7 @@ from extframe import (
 )
 from extframe.client.endpoint import PluginEndpoint
 from extframe.client.failover import Failover
+from extframe.client.instance_handshake import InstanceHandshake
 from extframe.client.instances import Instance, Instances
 from extframe.client.stream_rules import StreamRules
 
@@ -504,3 +508,127 @@ def test_settings_are_sent_to_each_instance_that_can_be_reached(fault_server, cl
     one = client_of(fault_server(answer_with(answers({"Plugin.Configure": error("no")}))))
     with pytest.raises(RemoteError, match="no"):
         one.run(one.client.call_each("Plugin.Configure"))
+
+
+# --- what happens at the same moment ------------------------------------------------------------------
+
+
+class SecondHandshake:
+    """An instance whose first handshake fails, and whose second one is under way until ``go_on`` is set."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self._handshakes = 0
+
+    def __call__(self, peer: Peer) -> None:
+        while peer.read_request() is not None:
+            self._handshakes += 1
+            if self._handshakes <= 2:  # a connection that is lost is tried again
+                return
+            assert self.go_on.wait(60)
+            peer.send(ok({"Implements": ["VolumeDriver"]}))
+
+
+@pytest.fixture
+def at_first_failure(fault_server, monkeypatch):
+    """Return a function that makes the endpoints of two instances; ``act`` is called as one's handshake fails."""
+
+    def make(act: Callable[[], object]) -> tuple[SecondHandshake, list[Endpoint]]:
+        second = SecondHandshake()
+        server, gone = fault_server(second), fault_server(named("gone"))
+        gone.close()
+        acts = [act]
+        is_retried = InstanceHandshake.is_retried
+
+        def notice(handshake: Any, failure: Any, now: float) -> bool:
+            retried = is_retried(handshake, failure, now)
+            if not retried and handshake._instance.endpoint.address == server.address and acts:
+                acts.pop()()
+            return retried
+
+        monkeypatch.setattr(InstanceHandshake, "is_retried", notice)
+        return second, [Endpoint(server.address), Endpoint(gone.address)]
+
+    return make
+
+
+def test_a_handshake_that_ends_does_not_end_the_wait_for_the_next_one(at_first_failure):
+    began, others = threading.Event(), []
+    handshakes: list[Manifest] = []
+
+    def act() -> None:  # in the thread of the first handshake, which has not ended
+        others.append(threading.Thread(target=lambda: handshakes.append(client.handshake(60.0))))
+        others[0].start()
+        assert eventually(lambda: instance.under_way_until > time.monotonic(), 60)
+        began.set()
+
+    second, endpoints = at_first_failure(act)
+    with Client(endpoints[0].address, endpoints=endpoints) as client:
+        instance = next(iter(client.endpoint.instances))
+        with pytest.raises(ExtframeError):
+            client.handshake(0.2)
+        assert began.wait(60)
+        assert eventually(lambda: not client._handshakes or len(client._handshakes) == 1, 60)
+        waiter = threading.Thread(target=lambda: handshakes.append(client.handshake(60.0)))
+        waiter.start()
+        waiter.join(0.3)
+        second.go_on.set()
+        for thread in (*others, waiter):
+            thread.join(60)
+    assert handshakes == [MANIFEST, MANIFEST]
+
+
+def test_a_handshake_that_ends_does_not_end_the_wait_for_the_next_one_of_tasks(at_first_failure):
+    tasks: list[asyncio.Task[Manifest]] = []
+    second, endpoints = at_first_failure(lambda: tasks.append(asyncio.create_task(client.handshake(60.0))))
+    client = AsyncClient(endpoints[0].address, endpoints=endpoints)
+
+    async def main() -> None:
+        async with client:
+            with pytest.raises(ExtframeError):
+                await client.handshake(0.2)
+            tasks.append(asyncio.create_task(client.handshake(60.0)))
+            await asyncio.wait(tasks, timeout=0.3)
+            second.go_on.set()
+            assert await asyncio.gather(*tasks) == [MANIFEST, MANIFEST]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_instance_that_is_removed_as_it_is_called_leaves_no_connections(fault_server, kind, monkeypatch):
+    a, b = fault_server(named("a")), fault_server(named("b"))
+    client = kind(a.address, endpoints=[Endpoint(a.address), Endpoint(b.address)], choose=First())
+    make, acts = client._new_transport, [lambda: client.retarget(b.address)]
+
+    def make_slowly(*arguments: Any) -> Any:
+        made = make(*arguments)
+        while acts:
+            acts.pop()()  # in another thread
+        return made
+
+    monkeypatch.setattr(client, "_new_transport", make_slowly)
+
+    def is_left(*endpoints: FaultServer) -> bool:
+        return {each.endpoint.address for each in list(client._transports)} == {each.address for each in endpoints}
+
+    async def main() -> None:
+        async with client:
+            await client.call("VolumeDriver.List")
+            assert (await client.call("VolumeDriver.List"))["Name"] == "b"
+            assert await eventually_async(lambda: is_left(b))
+
+    if kind is AsyncClient:
+        asyncio.run(main())
+    else:
+        with client:
+            client.call("VolumeDriver.List")
+            assert client.call("VolumeDriver.List")["Name"] == "b"
+            assert eventually(lambda: is_left(b))
+
+
+class First:
+    """Chooses the first instance."""
+
+    def choose(self, candidates: Any, turn: int) -> Any:
+        return candidates[0]

@@ -19,6 +19,8 @@ from served_client import served_clients
 from urllib3.exceptions import InsecureRequestWarning
 
 from extframe.client.client import Client
+from extframe.client.session import PluginSession
+from extframe.errors import ConnectError
 from extframe.protocol import TLSConfig
 
 
@@ -50,6 +52,28 @@ def test_the_host_header_is_the_one_that_calls_send(client_of, kind):
     by_session, by_call = (dict(request.headers)["Host"] for request in client.server.requests)
     assert by_session == by_call
     assert by_session == ("plugin.moby.localhost" if kind == "unix" else f"localhost:{client.server.port}")
+
+
+@pytest.mark.parametrize("meanwhile", ["retarget", "close"])
+def test_a_session_that_is_made_while_the_client_changes_is_not_kept(fault_server, monkeypatch, meanwhile):
+    here, there = fault_server(answer(b"{}")), fault_server(answer(b"{}"))
+    client = Client(here.address)
+    acts = [client.close if meanwhile == "close" else lambda: client.retarget(there.address)]
+    make = PluginSession.__init__
+
+    def make_slowly(session, *arguments, **options):
+        make(session, *arguments, **options)
+        while acts:
+            acts.pop()()  # in another thread
+
+    monkeypatch.setattr(PluginSession, "__init__", make_slowly)
+    with client:
+        if meanwhile == "close":
+            with pytest.raises(ConnectError, match="the client is closed"):
+                _ = client.session
+        else:
+            client.session.post("A.B")
+            assert (len(here.requests), len(there.requests)) == (0, 1)
 
 
 @BOTH
