@@ -51,6 +51,7 @@ class AsyncResponseStream:
         self._deadline: float | None = None  # of the body, once the headers have arrived
         self._unread: memoryview | None = memoryview(b"")  # None at the end
         self._waiting: Future[bool] | None = None
+        self._failure: Exception | None = None  # of a step, also of one for which no task waited any more
         self._is_reading = False
         self._closed = False
 
@@ -131,7 +132,7 @@ class AsyncResponseStream:
         exchange, rules = self._exchange, self._rules
         # What was received while sending waits to be read: the loop would not report it.
         if not exchange.has_headers and (exchange.connection.in_step or not exchange.advance()):
-            await self._run(exchange.advance, rules.headers_deadline)
+            await self._run(self._advance_headers, rules.headers_deadline)
         rules.record_data()
         self._deadline = rules.body_deadline(exchange.status, monotonic())
         return self._deadline
@@ -142,13 +143,26 @@ class AsyncResponseStream:
             await self._run(self._advance, deadline)
         return piece
 
+    def _advance_headers(self) -> bool:
+        try:
+            return self._exchange.advance()
+        except Exception as failure:
+            self._failure = failure
+            raise
+
     def _advance(self) -> bool:
-        self._exchange.receive()
+        try:
+            self._exchange.receive()
+        except Exception as failure:
+            self._failure = failure
+            raise
         self._rules.record_data()
         return True
 
     async def _run(self, step: Callable[[], bool], deadline: float) -> None:
         self._check_open()  # it may have been closed after the last step, before this task went on
+        if self._failure is not None:  # it came after a read was cancelled
+            raise self._failure
         self._waiting = self._registration.run(step, self._exchange, deadline)
         try:
             await self._waiting

@@ -212,6 +212,46 @@ def test_what_arrives_after_a_read_was_cancelled_is_returned_by_the_next(run, fa
 
 
 @pytest.mark.parametrize(
+    ("first", "then", "error"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\nfirst", None, ConnectionLost),  # its end would be that of the body
+        (b"", b"SSH-2.0-OpenSSH_9.2\r\n", ProtocolError),
+    ],
+    ids=["reset", "headers"],
+)
+def test_an_error_that_comes_after_a_read_was_cancelled_is_raised_by_the_next(run, fault_server, first, then, error):
+    go_on = threading.Event()
+
+    def behaviour(peer: Peer) -> None:
+        peer.read_request()
+        peer.send(first)
+        assert go_on.wait(30)
+        if then is None:
+            peer.reset()
+        else:
+            peer.send(then)
+            peer.hang()
+
+    server = fault_server(behaviour, kind="tcp")
+
+    async def main():
+        async with AsyncClient(server.address) as client, client.stream(READ_LOGS, follow=True) as stream:
+            if first:
+                assert await stream.read() == b"first"
+            reader = asyncio.create_task(stream.read())
+            await reading(stream)
+            reader.cancel()
+            await asyncio.wait({reader})
+            go_on.set()
+            while stream._registration._step is not None:
+                await asyncio.sleep(0.001)
+            with pytest.raises(error):
+                await asyncio.wait_for(stream.read(), 30)
+
+    run(main)
+
+
+@pytest.mark.parametrize(
     ("response", "error", "message"),
     [
         (reply(b'{"Err": "no such container"}', status="500 No"), RemoteError, "no such container"),
