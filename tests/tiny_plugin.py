@@ -4,7 +4,8 @@
 
 Each action is done before it serves: ``say:TEXT``, ``exit:STATUS``, ``sleep:SECONDS`` (and never accepts), ``deaf``
 (ignores SIGTERM), ``polite`` (exits with status 0 at SIGTERM), ``child`` (a child that sleeps), ``stray`` (a child that
-leaves the group), ``report:PATH`` (writes what it was given), ``flood:LINES``, ``own:PATH`` (makes its socket itself).
+leaves the group), ``report:PATH`` (writes what it was given), ``flood:LINES``, ``own:PATH`` (makes its socket itself),
+``unready:COUNT`` (answers so many requests with status 503).
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ import sys
 import time
 
 ANSWERS = {"/Plugin.Activate": '{"Implements": ["VolumeDriver"]}', "/VolumeDriver.List": '{"Volumes": []}'}
+
+
+unready = 0
 
 
 def say(text: str) -> None:
@@ -65,7 +69,13 @@ def own(path: str) -> int:
     return made.detach()
 
 
+def be_unready(count: str) -> None:
+    global unready
+    unready = int(count)
+
+
 ACTIONS = {
+    "unready": be_unready,
     "say": say,
     "exit": lambda status: sys.exit(int(status)),
     "sleep": lambda seconds: time.sleep(float(seconds)),
@@ -95,6 +105,7 @@ def main(actions: list[str]) -> None:
 
 
 def serve(connection: socket.socket) -> None:
+    global unready
     try:
         request = b""
         while b"\r\n\r\n" not in request:
@@ -102,8 +113,11 @@ def serve(connection: socket.socket) -> None:
             if not data:
                 return
             request += data
+        status = b"503 Service Unavailable" if unready else b"200 OK"
+        unready = max(0, unready - 1)
         body = ANSWERS.get(request.split()[1].decode(), "{}").encode()
-        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        head = b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+        connection.sendall(head + body)
     except OSError:
         pass
     finally:

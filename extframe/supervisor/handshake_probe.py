@@ -23,19 +23,24 @@ class HandshakeProbe:
 
     Args:
         path: the plugin's socket.
-        loop: calls ``succeeded`` when there is a response.
+        loop: calls ``succeeded`` when there is a response, or ``failed`` if there will be none that counts.
     """
 
-    def __init__(self, path: str, loop: EventLoop, succeeded: Callable[[], object]) -> None:
+    def __init__(
+        self, path: str, loop: EventLoop, succeeded: Callable[[], object], failed: Callable[[], object]
+    ) -> None:
         self._loop = loop
         self._succeeded = succeeded
-        self._socket: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.setblocking(False)
+        self._failed = failed
+        self._socket: socket.socket | None = None
         try:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._socket.setblocking(False)
             self._socket.connect(path)
             self._socket.sendall(_REQUEST)
-        except OSError:
+        except OSError:  # its backlog is full, or no descriptor is left
             self.close()
+            failed()
         else:
             loop.when_readable(self._socket, self._read)
 
@@ -45,8 +50,8 @@ class HandshakeProbe:
             with suppress(OSError):
                 response = self._socket.recv(65536)
         self.close()
-        if response.startswith(b"HTTP/1.") and response[9:10] in (b"2", b"3", b"4"):
-            self._succeeded()
+        counts = response.startswith(b"HTTP/1.") and response[9:10] in (b"2", b"3", b"4")
+        (self._succeeded if counts else self._failed)()
 
     def close(self) -> None:
         """End it."""

@@ -24,6 +24,7 @@ from .process_environment import launch_request, uid_of
 from .status import said
 
 FIRST_LOOK, LONGEST_LOOK = 0.002, 0.25  # seconds between two looks whether a process that starts accepts connections
+FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds before another handshake with a process that has not answered one
 OUTPUT_TIMEOUT = 0.1  # seconds to wait for the last output of a process that has ended
 
 
@@ -80,6 +81,8 @@ class ProcessRun:
         self._has_accepted = False
         self._output: ProcessOutput | None = None
         self._probe: HandshakeProbe | None = None
+        self._retry: Timer | None = None  # the next handshake, after one that failed
+        self._pause = FIRST_RETRY
         self._timer: Timer | None = None  # the next look, or the end of the time to stop
 
     @property
@@ -157,7 +160,13 @@ class ProcessRun:
         self._timer = self._host.loop.later(FIRST_LOOK, self._look)
 
     def _shake_hands(self) -> None:
-        self._probe = HandshakeProbe(self._socket.path, self._host.loop, self._answered)
+        self._retry = None
+        self._probe = HandshakeProbe(self._socket.path, self._host.loop, self._answered, self._shake_hands_later)
+
+    def _shake_hands_later(self) -> None:
+        """Make another handshake after a while: the process may answer with an error until it is ready."""
+        self._retry = self._host.loop.later(self._pause, self._shake_hands)
+        self._pause = min(2 * self._pause, LONGEST_RETRY)
 
     def _look(self) -> None:
         self._timer = None
@@ -184,11 +193,17 @@ class ProcessRun:
             self._timer.cancel()
             self._timer = None
 
+    def _cancel_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+
     # --- end -----------------------------------------------------------------------------------------------
 
     def terminate(self, timeout: float) -> None:
         """Ask it to end, and kill it after ``timeout`` seconds."""
         self._cancel()
+        self._cancel_retry()
         if not self.is_over:
             self._signal(signal.SIGTERM)
             self._timer = self._host.loop.later(timeout, lambda: self._signal(signal.SIGKILL))
@@ -202,6 +217,7 @@ class ProcessRun:
         now = monotonic()
         uptime = now - self._started
         self._cancel()
+        self._cancel_retry()
         if self._probe is not None:
             self._probe.close()
         self._await_output(now + OUTPUT_TIMEOUT, lambda: then(uptime))

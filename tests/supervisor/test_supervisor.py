@@ -19,6 +19,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from program import Program
@@ -108,6 +109,29 @@ def test_a_plugin_runs_once_its_process_has_answered_and_is_known(plugins, super
     processes.loop.call(lambda: processes.plugins["photos"].started(kept[0]["pid"]))
     status = supervisor.status("photos")
     assert (status.state, status.pid) == (ProcessState.RUNNING, kept[0]["pid"])
+
+
+@pytest.mark.parametrize(("actions", "socket_mode"), [([], "inherited"), (["own:{socket}"], "own")])
+def test_a_plugin_that_answers_with_errors_until_it_is_ready_runs_then(plugins, supervisor, actions, socket_mode):
+    plugins.write("photos", "unready:2", *actions, socket=socket_mode, start="always")
+    supervisor.scan()
+    assert running(supervisor).restarts == 0
+
+
+def test_a_plugin_runs_although_there_was_no_descriptor_for_the_first_handshake(plugins, supervisor, monkeypatch):
+    def refuse_once(*arguments: object) -> socket.socket:
+        refused.append(arguments)
+        if len(refused) == 1:
+            raise OSError(errno.EMFILE, "too many open files")
+        return socket.socket(*arguments)
+
+    refused: list[tuple[object, ...]] = []
+    refusing = SimpleNamespace(**{**vars(socket), "socket": refuse_once})
+    monkeypatch.setattr("extframe.supervisor.handshake_probe.socket", refusing)
+    plugins.write("photos", start="always")
+    supervisor.scan()
+    assert running(supervisor).restarts == 0
+    assert len(refused) == 2
 
 
 def test_a_failed_start_is_reported_with_status_and_last_line(plugins, pm):
