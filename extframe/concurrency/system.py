@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ExtframeError
 
+if TYPE_CHECKING:
+    from threading import RLock
+
 try:  # socket takes long to import, for its enumerations, and `extframe ls --no-contact` does without
     import _socket as socket
 except ImportError:  # pragma: no cover - not CPython
@@ -57,6 +60,12 @@ def after_fork(function: Callable[[], object]) -> None:
     """Have a function called in each child process that a fork makes."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
+
+
+def delay_forks(held: RLock) -> None:
+    """Let this process fork only while no other thread holds a lock."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=held.acquire, after_in_parent=held.release, after_in_child=held.release)
 
 
 def lock(descriptor: int) -> None:

@@ -10,7 +10,8 @@ import sys
 import weakref
 from typing import Any
 
-from ..concurrency.system import after_fork
+from ..concurrency.locks import signal_safe_lock
+from ..concurrency.system import after_fork, delay_forks
 from ..errors import ExtframeError
 from . import launcher_main
 
@@ -22,6 +23,11 @@ _PROGRAM = (
 _STOP_TIMEOUT = 5.0  # seconds
 
 _launchers: weakref.WeakSet[Launcher] = weakref.WeakSet()
+
+_starting = signal_safe_lock()
+"""Held while a launcher starts. A process that was forked meanwhile would keep ends of its sockets and pipes open, for
+whose end `subprocess` and the launcher wait."""
+delay_forks(_starting)
 
 
 class Launcher:
@@ -36,26 +42,27 @@ class Launcher:
 
     def __init__(self, python: str) -> None:
         self._received = b""
-        self._control, theirs = socket.socketpair()
-        _launchers.add(self)  # first: another thread may fork while the process is started
-        with theirs:
-            try:
-                self._process = subprocess.Popen(
-                    [
-                        python,
-                        *("-I", "-S", "-c", _PROGRAM, os.path.dirname(launcher_main.__file__)),
-                        *(str(theirs.fileno()), str(os.getpid())),
-                    ],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    cwd="/",
-                    env={},
-                    start_new_session=True,  # Ctrl-C is for the host, which then stops its plugins
-                )
-            except OSError as refused:
-                self._control.close()
-                raise ExtframeError(f"cannot start plugins: {python}: {refused.strerror}") from refused
+        with _starting:
+            self._control, theirs = socket.socketpair()
+            _launchers.add(self)
+            with theirs:
+                self._process = self._started(python, theirs.fileno())
+
+    def _started(self, python: str, control: int) -> subprocess.Popen[bytes]:
+        directory = os.path.dirname(launcher_main.__file__)
+        try:
+            return subprocess.Popen(
+                [python, "-I", "-S", "-c", _PROGRAM, directory, str(control), str(os.getpid())],
+                pass_fds=[control],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                env={},
+                start_new_session=True,  # Ctrl-C is for the host, which then stops its plugins
+            )
+        except OSError as refused:
+            self._control.close()
+            raise ExtframeError(f"cannot start plugins: {python}: {refused.strerror}") from refused
 
     @property
     def pid(self) -> int:

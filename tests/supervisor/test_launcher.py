@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from program import Program
 
 from extframe.supervisor import launcher_main
 from extframe.supervisor.launcher_main import ControlGroups
@@ -53,3 +54,37 @@ def test_the_group_of_a_child_that_has_not_entered_it_is_kept_when_another_child
     Path(first, "process").unlink()
     groups.end(third)
     assert not os.listdir(tmp_path)
+
+
+def test_a_process_that_is_forked_while_the_launcher_starts_holds_up_nothing():
+    source = """
+        import os, signal, sys, threading, time, warnings
+        from extframe.supervisor.launcher import Launcher
+        warnings.simplefilter("ignore")  # Python 3.12 on: this process has threads
+
+        def fork():
+            if os.fork() == 0:
+                signal.alarm(20)
+                time.sleep(600)
+
+        def pipe():  # subprocess makes one, and waits until its other end is closed
+            os.pipe = real
+            ends = os.pipe()
+            forking.start()
+            forking.join(1)
+            return ends
+
+        forking = threading.Thread(target=fork)
+        real, os.pipe = os.pipe, pipe
+        launcher = Launcher(sys.executable)
+        forking.join()
+        os.kill(launcher.pid, signal.SIGKILL)
+        while launcher.receive() is not None:
+            pass
+        print(os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT).si_pid == launcher.pid, flush=True)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.killpg(0, signal.SIGTERM)
+    """
+    with Program(source, start_new_session=True) as program:
+        assert program.process.stdout.readline() == "True\n"
+        assert program.end()[0] == 0
