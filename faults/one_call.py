@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))  # peak_memory
 
 from observe import answer_of, observe
-from resources import Memory
+from peak_memory import PeakMemory
 
 from extframe import Client
 
@@ -15,7 +18,7 @@ def main() -> None:
     """Make the call and print the outcome as JSON."""
     address, method = sys.argv[1:]
     with Client(address) as client:
-        memory = Memory()
+        memory = PeakMemory()
         outcome = observe(lambda: client.call(method, timeout=60), answer_of)
         print(json.dumps({"text": outcome.text, "seconds": outcome.seconds, "growth": memory.growth()}))
 

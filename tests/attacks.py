@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import resource
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+
+from peak_memory import PeakMemory
 
 MIB = 1 << 20
 
@@ -115,23 +116,17 @@ class Usage:
     def __init__(self, process: int) -> None:
         self._process = process
         self._cpu = self._seconds()
-        self._idle = self._memory("VmRSS")
-        Path(f"/proc/{process}/clear_refs").write_text("5")  # resets the peak
+        self._memory = PeakMemory(process)
 
     @property
     def grown(self) -> float:
         """By how many MiB memory has grown at its peak."""
-        return (self._memory("VmHWM") - self._idle) / 1024
+        return self._memory.growth() / MIB
 
     @property
     def cpu(self) -> float:
         """Seconds of CPU."""
         return self._seconds() - self._cpu
-
-    def _memory(self, key: str) -> int:
-        found = re.search(rf"{key}:\s+(\d+) kB", Path(f"/proc/{self._process}/status").read_text())
-        assert found
-        return int(found[1])
 
     def _seconds(self) -> float:
         fields = Path(f"/proc/{self._process}/stat").read_text().rpartition(")")[2].split()

@@ -14,7 +14,7 @@ from pathlib import Path
 from fault import Fault
 from faultserver import Behaviour, Peer, endless, reply, send_and_close
 from outcome import Outcome
-from resources import Memory
+from peak_memory import PeakMemory
 from scene import Scene
 
 TITLE = "Size"
@@ -106,7 +106,7 @@ def call(behaviour: Behaviour, scene: Scene) -> Outcome:
 def call_of_moby(behaviour: Behaviour, scene: Scene) -> Outcome:
     server, moby = scene.server(behaviour, kind="tcp"), scene.moby()
     moby.step(str, do="nothing")  # it has started once it replies
-    memory = Memory(moby.process_id)
+    memory = PeakMemory(moby.process_id)
     outcome = moby.call(METHOD, {}, address=server.address)
     growth = memory.growth()
     moby.close()

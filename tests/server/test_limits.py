@@ -92,7 +92,7 @@ def test_what_all_clients_together_hold_in_memory_is_limited(plugin, attack):
     usage = attacks.Usage(program.process.pid)
     with attack(path):
         assert answers(path)
-        assert usage.grown < 2 * LIMIT  # of 300 or more: where it stalls, the allocator keeps a few more pieces
+        assert usage.grown < 2 * LIMIT  # of 300 or more; the allocator keeps some pieces
     assert answers(path)
 
 
