@@ -12,7 +12,7 @@ from scripted_plugin import ok
 
 from extframe.conformance import Result, Verdict, check_plugin
 
-STEP = 1.5  # seconds: a plugin that hangs takes all of it, one that responds almost none
+STEP = 2.5  # seconds: a plugin that hangs takes all of it, one that responds no more than a machine stalls
 SHORT = 0.3  # seconds, where nothing responds
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "plugins"
