@@ -56,7 +56,7 @@ class Lifecycle:
     Args:
         name: the plugin's, for errors.
         changed: called with each new state but ACTIVATING, and the reason. It must return at once. A plugin that was
-            active with an empty manifest is reported as LOST where its next handshake does not succeed.
+            active with an empty manifest is reported as LOST where its next handshake fails.
     """
 
     def __init__(self, name: str, changed: Callable[[State, str], object]) -> None:
@@ -75,6 +75,7 @@ class Lifecycle:
         self._leader: Hashable | None = None
         self._made_at = -math.inf
         self._was_empty = False
+        self._was_abandoned = False  # the last handshake that has ended
 
     @property
     def is_made(self) -> bool:
@@ -109,7 +110,7 @@ class Lifecycle:
         if self.state is State.ACTIVATING and self._leader != caller:
             return Turn.WAIT
         if seen is not None and seen != self.handshakes:
-            if self.state is State.ACTIVE:
+            if self.state is State.ACTIVE and not self._was_abandoned:
                 return Turn.DONE
             if self.shared_failure is not None:
                 return Turn.SHARE
@@ -137,12 +138,16 @@ class Lifecycle:
         return True
 
     def failed(self, caller: Hashable, failure: Exception | None) -> bool:
-        """Record a handshake that failed, or was abandoned where ``failure`` is None; return as `succeeded` does."""
+        """Record a handshake that failed, or was abandoned where ``failure`` is None; return as `succeeded` does.
+
+        One that was abandoned says nothing about the plugin: if it was active with an empty manifest, it still is.
+        """
         if not self.leads(caller):
             return False
         self.last_error = failure if self.discarded is None else self.discarded
         self.shared_failure = None if self.discarded or isinstance(failure, CallTimeout) else failure
-        self._end(State.FAILED)
+        is_abandoned = self.last_error is None
+        self._end(State.ACTIVE if is_abandoned and self._was_empty else State.FAILED, is_abandoned=is_abandoned)
         return True
 
     def mark_lost(self, reason: str, began: float = math.inf) -> bool:
@@ -171,8 +176,9 @@ class Lifecycle:
         """Enter the final state."""
         self._enter(State.CLOSED)
 
-    def _end(self, state: State) -> None:
+    def _end(self, state: State, *, is_abandoned: bool = False) -> None:
         self.handshakes += 1
+        self._was_abandoned = is_abandoned
         if state is State.ACTIVE:
             self.last_error = self.shared_failure = None
         if self.state is State.ACTIVATING:  # not if it was closed meanwhile
@@ -190,7 +196,7 @@ class Lifecycle:
             self._was_empty = before is State.ACTIVE
             return
         if state is State.FAILED:
-            self._report_end_of_empty("its next handshake did not succeed")
+            self._report_end_of_empty("its next handshake failed")
         if not (self._was_empty and state is State.ACTIVE and not self.is_made):
             self._changed(state, reason)
 

@@ -81,7 +81,7 @@ def log() -> EventLog:
 
 @pytest.fixture
 def pm(short_path: Path, log: EventLog) -> Iterator[PluginManager]:
-    with PluginManager(LocalRegistry(short_path, []), groups=()) as manager:
+    with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as manager:
         manager.register(log)
         yield manager
 
@@ -127,6 +127,61 @@ def test_a_plugin_that_is_removed_during_a_handshake_is_lost_and_removed_and_no_
         pm.get("photos")
     assert eventually(lambda: delivered() and log.events["photos"] == ["activated", "lost", "removed"], 30)
     assert plugin.state is State.FAILED
+
+
+class Empty:
+    """A plugin whose manifest is empty, and whose handshakes after the first are not answered."""
+
+    def __init__(self, directory: Path, kind: str = "unix") -> None:
+        self.server = FaultServer(answer_with(self._respond), kind)
+        (directory / "empty.spec").write_text(self.server.address)
+        self.is_silent = False
+
+    def _respond(self, request: Request) -> bytes:
+        if self.is_silent:
+            self.server.closing.wait(60)
+        return reply(b'{"Implements": []}')
+
+
+def test_a_plugin_with_an_empty_manifest_is_not_lost_by_a_handshake_that_a_thread_has_to_make(
+    pm: PluginManager, log: EventLog, short_path: Path
+) -> None:
+    with Empty(short_path, "tcp").server:
+        plugin = pm.get("empty")
+        for _ in range(2):
+            assert pm.get_all("VolumeDriver") == []
+        assert eventually(delivered, 30)
+        assert (plugin.state, log.events["empty"]) == (State.ACTIVE, ["activated"])
+
+
+def test_a_plugin_with_an_empty_manifest_is_not_lost_by_the_end_of_a_watch_that_asks_it_again(
+    pm: PluginManager, log: EventLog, short_path: Path
+) -> None:
+    empty = Empty(short_path)
+    with empty.server:
+        plugin = pm.get("empty")
+        empty.is_silent = True
+        with pm.watch():
+            assert eventually(lambda: len(empty.server.requests) == 2, 30)
+        assert eventually(delivered, 30)
+        assert (plugin.state, log.events["empty"]) == (State.ACTIVE, ["activated"])
+
+
+def test_nor_by_the_end_of_one_in_a_task(log: EventLog, short_path: Path) -> None:
+    empty = Empty(short_path)
+
+    async def main() -> None:
+        async with AsyncPluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm:
+            pm.register(log)
+            plugin = await pm.get("empty")
+            empty.is_silent = True
+            async with pm.watch():
+                assert await eventually_async(lambda: len(empty.server.requests) == 2)
+            assert await eventually_async(lambda: not pm._activator.events._is_delivering)
+            assert (plugin.state, log.events["empty"]) == (State.ACTIVE, ["activated"])
+
+    with empty.server:
+        run(main)
 
 
 class RestartedBeforeTheHandshake(LocalRegistry):

@@ -29,6 +29,7 @@ EVENTS: dict[str, Any] = {
     "the leader asks": lambda life: life.ask("leader"),
     "succeeded": lambda life: life.succeeded("leader", MANIFEST, 2.0),
     "failed": lambda life: life.failed("leader", REFUSED),
+    "abandoned": lambda life: life.failed("leader", None),
     "a stranger failed": lambda life: life.failed("another", REFUSED),
     "lost": lambda life: life.mark_lost("its source changed"),
     "discard": lambda life: life.discard(REFUSED),
@@ -41,6 +42,7 @@ TABLE = {
     "the leader asks": "activating activating active activating activating closed",
     "succeeded": "new active active failed lost closed",
     "failed": "new failed active failed lost closed",
+    "abandoned": "new failed active failed lost closed",
     "a stranger failed": "new activating active failed lost closed",
     "lost": "new activating lost failed lost closed",
     "discard": "new activating active failed lost closed",
@@ -109,6 +111,18 @@ def test_an_empty_manifest_is_asked_for_again_and_reported_once():
     life.ask("third")
     life.succeeded("third", MANIFEST, 3.0)
     assert changes == [(State.ACTIVE, ""), (State.ACTIVE, "")]
+
+
+def test_a_plugin_with_an_empty_manifest_stays_active_where_its_next_handshake_is_abandoned():
+    life, changes = lifecycle_in(State.ACTIVATING)
+    life.succeeded("leader", Manifest(), 1.0)
+    life.ask("another")
+    seen = life.handshakes
+    life.failed("another", None)
+    assert (life.state, life.is_reported_active, changes) == (State.ACTIVE, True, [(State.ACTIVE, "")])
+    assert life.ask("waiter", seen) is Turn.LEAD  # it has waited for an answer, and there was none
+    life.failed("waiter", REFUSED)
+    assert [state for state, _ in changes] == [State.ACTIVE, State.LOST, State.FAILED]
 
 
 def test_what_began_before_the_last_handshake_says_nothing():
