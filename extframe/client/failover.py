@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import CallTimeout, ConnectError, ConnectionLost, TransportError
+from ..errors import CallTimeout, ConnectError, ConnectionLost, PluginUnavailable, TransportError
 from .connection import CONNECT, LOOKUP
 from .method_path import is_handshake
 
@@ -193,7 +193,15 @@ class Failover:
     def _begin(self, instance: Instance, now: float) -> None:
         circuit = instance.circuit
         self.instance = instance
-        self._is_probe = circuit.is_open and not is_handshake(self._method) and circuit.admit(now)
+        try:
+            self._is_probe = circuit.is_open and not is_handshake(self._method) and circuit.admit(now)
+        except PluginUnavailable:  # its circuit was opened just now, and it is about to be left out
+            self._tried.add(instance)
+            other = self._instances.choose(self._method, self._tried) if self._only is None else None
+            if other is None:
+                raise
+            self._begin(other, now)
+            return
         self._responses = circuit.responses
         self._began = now
         self._tried.add(instance)

@@ -270,6 +270,21 @@ def test_the_circuit_breaker_is_that_of_an_instance():
     assert not a.circuit.is_open
 
 
+def test_a_call_goes_to_another_instance_if_a_circuit_opens_as_its_instance_is_chosen():
+    plugin = plugin_of(A, B, breaker=Breaker(failures=1, initial_delay=5.0))
+    a, b = plugin.instances or ()
+    # By a thread that is about to leave the instance out.
+    a.circuit.record_failure(refused(), 1.0, 1.0, is_probe=False, responses=0)
+    for _ in range(4):
+        attempts = Failover(plugin, "VolumeDriver.Get", 10.0, False, 2.0)
+        assert attempts.instance is b
+        attempts.abandon()
+    assert (a.outstanding, b.outstanding) == (0, 0)
+    with pytest.raises(PluginUnavailable):
+        Failover(plugin, "VolumeDriver.Get", 10.0, False, 2.0, only=a)
+    assert Failover(plugin, "VolumeDriver.Get", 10.0, False, 6.5, only=a).instance is a
+
+
 def test_a_probe_that_fails_over_lets_the_next_probe_through():
     plugin = plugin_of(A, B, breaker=Breaker(failures=1, initial_delay=5.0, max_delay=600.0))
     instances = plugin.instances
