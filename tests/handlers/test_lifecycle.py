@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from extframe import (
     VolumeDriver,
     hookimpl,
 )
+from extframe.concurrency import deadlines
 from extframe.handlers import lifecycle
 from extframe.testing import FakePlugin
 
@@ -194,13 +196,20 @@ def test_a_handler_that_hangs_is_left_behind(
     pm: PluginManager, event_log: EventLog, short_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lifecycle, "TIMEOUT", 0.1)
-    release = threading.Event()
+    begun, release = threading.Event(), threading.Event()
 
     class Hung:
         @hookimpl(trylast=True)
         def plugin_activated(self, name: str) -> None:
             if name == "photos":
+                begun.set()
                 release.wait(60)
+
+    def after(seconds: float) -> deadlines.Deadline:
+        assert begun.wait(60)  # the time is that of the handler that hangs, however busy the machine
+        return deadlines.after(seconds)
+
+    monkeypatch.setattr(lifecycle, "deadlines", SimpleNamespace(after=after))
 
     pm.register(Hung(), "hung")
     with FakePlugin(short_path, "photos", ["VolumeDriver"]), FakePlugin(short_path, "music", ["VolumeDriver"]):

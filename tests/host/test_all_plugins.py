@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -229,3 +230,26 @@ def test_an_async_manager_describes_the_same(short_path: Path, plugins: dict[str
             ]
 
     asyncio.run(main())
+
+
+def test_a_log_handler_that_raises_about_one_plugin_leaves_the_results_of_the_others(short_path: Path) -> None:
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "no usable hook" in record.getMessage():
+                raise ValueError("no space left for the log")
+
+    broken = Broken(logging.WARNING)
+    logging.getLogger("extframe").addHandler(broken)
+    try:
+        with (
+            FakePlugin(short_path, "alpha", ["VolumeDriver"]),
+            FakePlugin(short_path, "beta", ["not a name", "VolumeDriver"]),
+            FakePlugin(short_path, "gamma", ["VolumeDriver"]),
+            PluginManager(LocalRegistry(short_path)) as pm,
+        ):
+            began = time.monotonic()
+            assert {"alpha", "gamma"} <= {plugin.name for plugin in pm.get_all("VolumeDriver", timeout=60)}
+            assert time.monotonic() - began < 30
+            assert [plugin.name for plugin in pm.get_all("VolumeDriver")] == ["alpha", "beta", "gamma"]
+    finally:
+        logging.getLogger("extframe").removeHandler(broken)

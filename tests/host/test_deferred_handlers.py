@@ -478,7 +478,6 @@ def test_the_metadata_of_packages_are_not_read_when_nothing_is_reported(
     site.put("log_driver", "later")
     read: list[str] = []
     monkeypatch.setattr(EntryPoint, "origin", property(lambda entry: read.append(entry.name) or (None, None)))
-    monkeypatch.setattr(entry_importer, "SLOW", 60.0)
     logging.getLogger("extframe.handlers.entry_importer").setLevel(logging.INFO)
     try:
         with PluginManager() as pm:
