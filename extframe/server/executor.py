@@ -67,6 +67,8 @@ class Executor:
         if on_end is not None:
             job.on_end.append(on_end)
         self._unfinished += 1
+        if self._unfinished == self.limit:
+            self._last_progress = time.monotonic()  # before, there was none to make
         self._jobs.put(job)
         if self._unfinished > self._threads:
             self._enlist(job)
@@ -78,8 +80,6 @@ class Executor:
 
     def _enlist(self, job: _Job) -> None:
         """Start a thread for ``job``; if there can be none, limit how long it waits for another's."""
-        if self._unfinished == self.limit:
-            self._last_progress = time.monotonic()
         if self._threads < self.limit:
             thread = threading.Thread(target=_serve, args=(self._jobs,), name="extframe-worker", daemon=True)
             with suppress(ExtframeError):  # the system has no thread left

@@ -107,6 +107,22 @@ def test_work_that_ends_after_its_loop_is_no_error(executor):
     assert run(executor.run(lambda: 5)) == 5
 
 
+def test_threads_that_become_busy_after_an_idle_hour_are_not_stuck(executor):
+    async def scenario():
+        await asyncio.gather(*(executor.run(lambda: None) for _ in range(3)))
+        executor._last_progress -= 3600
+        running = [asyncio.create_task(executor.run(lambda: released.wait(60))) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert not executor.saturated
+        executor._last_progress -= 3600
+        assert executor.saturated
+        released.set()
+        await asyncio.gather(*running)
+
+    released = threading.Event()
+    run(scenario())
+
+
 def test_there_must_be_a_thread():
     with pytest.raises(ValueError, match="threads=0"):
         Executor(0, 30)
