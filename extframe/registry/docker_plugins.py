@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 
 from ..errors import ActivationError, ConnectError, PluginNotFound, SpecError
 from ..protocol import Address, Manifest, PluginSpec, check_name
@@ -18,6 +20,7 @@ from .sources import stamp_of
 StrPath = str | os.PathLike[str]
 
 SOCKETS = "/run/docker/plugins"  # no option of the engine changes it (moby daemon/daemon_linux.go)
+LOOKS = 5  # at a plugin whose socket is created while the engine is asked for its configuration
 SHORT_ID = 12  # characters of an id that `docker plugin ls` shows
 
 _POINTS = {
@@ -99,12 +102,25 @@ class DockerPlugins:
         known = self._found.get(name)
         if known is not None and self.stamp(known) == known.stamp:
             return known
-        act = f"find plugin {name!r}"
-        plugin = self._resolve(name, self._engine.plugins(act))
-        spec = self._spec(plugin, self._engine.root(act))
+        plugin, spec, is_certain = self._look(name)
+        for _ in range(LOOKS - 1):
+            if is_certain:
+                break
+            plugin, spec, is_certain = self._look(name)
         if name in (plugin.name, plugin.id, plugin.name.removesuffix(":latest")):
             self._found[name] = spec
         return spec
+
+    def _look(self, name: str) -> tuple[ManagedPlugin, PluginSpec, bool]:
+        """Return a plugin, and whether its socket existed before the engine was asked.
+
+        If not, its configuration may be that of the process before, as in an upgrade.
+        """
+        act = f"find plugin {name!r}"
+        before = self._stamps()
+        plugin = self._resolve(name, self._engine.plugins(act))
+        spec = self._spec(plugin, self._engine.root(act))
+        return plugin, spec, spec.stamp in before
 
     @never_waits
     def stamp(self, spec: PluginSpec) -> Hashable:
@@ -170,6 +186,14 @@ class DockerPlugins:
             peer_uids=frozenset({status.st_uid}),
             paths=tuple(paths),
         )
+
+    def _stamps(self) -> set[Hashable]:
+        """Return the stamps of all plugins that have a socket."""
+        found = set()
+        for path in glob.iglob(os.path.join(glob.escape(self._sockets), "*", "*")):
+            with suppress(OSError):
+                found.add(_stamp(path, os.stat(path)))
+        return found
 
     def _socket(self, plugin: ManagedPlugin) -> tuple[str, os.stat_result]:
         """Return the path of a plugin's socket and its status.

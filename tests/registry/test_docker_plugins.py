@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import queue
 import select
@@ -194,6 +195,21 @@ def test_the_configuration_says_what_a_plugin_implements_and_no_handshake_is_mad
     with PluginManager(registry) as pm:
         assert pm.driver(SSHFS, VolumeDriver).mount("photos", id="1") == f"{directory}/propagated-mount/photos"
     assert [call.method for call in sshfs.calls] == ["VolumeDriver.Mount"]
+
+
+def test_a_plugin_that_is_upgraded_while_it_is_looked_for_has_its_new_configuration(engine, registry, sshfs):
+    def answer_and_upgrade(path: str) -> object:
+        found = json.loads(json.dumps(answer(path)))
+        if path == "/plugins" and engine.requests.count(path) == 1:
+            engine.disable(SSHFS)
+            engine.install(SSHFS, "docker.logdriver/1.0", plugin_id="01" * 32)
+            engine.enable(SSHFS)
+        return found
+
+    answer = engine.answer
+    engine.answer = answer_and_upgrade
+    assert registry.find(SSHFS).manifest == registry.find(SSHFS).manifest == Manifest(("LogDriver",))
+    assert engine.requests == ["/plugins", "/info", "/plugins"]
 
 
 @pytest.mark.parametrize(
