@@ -80,9 +80,11 @@ class RefreshingCache(Generic[V]):
         try:
             return self._refresh(name)
         except ExtframeError as error:
+            entry = self._entries.get(name)  # another thread may have loaded it meanwhile
             if entry is None:
                 raise
-            self._postpone(entry, error)
+            if self._clock() >= entry.until:
+                self._postpone(entry, error)
             return entry.value
 
     def peek(self, name: str) -> V | None:

@@ -178,6 +178,33 @@ def test_a_load_that_ends_late_does_not_replace_what_was_loaded_after_it_began()
     assert source.cache.replaced == 1
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+def test_a_load_that_fails_gives_what_another_thread_has_loaded_meanwhile(is_known, caplog):
+    source = Held()
+    load = source.cache._load
+    failing = int(is_known)
+
+    def load_or_fail(name: str) -> tuple[str, float]:
+        found, seconds = load(name)
+        if found == f"a{failing + 1}":
+            raise ExtframeError("no answer")
+        return found, seconds
+
+    source.cache._load = load_or_fail
+    if is_known:
+        source.released[0].set()
+        source.cache.get("a")
+        source.now += 10
+    found = []
+    late = threading.Thread(target=lambda: found.append(source.cache.get("a")))
+    late.start()
+    assert source.begun[failing].wait(30)
+    source.release(failing + 1, source.get_in_thread(failing + 1))
+    source.release(failing, late)
+    assert found == [source.cache.peek("a")] == [f"a{failing + 2}"]
+    assert not caplog.records
+
+
 def test_the_oldest_are_forgotten_first(source, monkeypatch):
     monkeypatch.setattr("extframe.registry.refreshing_cache.LIMIT", 2)
     for name in "abac":
