@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import select
-from collections.abc import Hashable
-from contextlib import ExitStack
+from collections.abc import Hashable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ..concurrency.locks import signal_safe_lock
 from ..errors import ActivationError, ExtframeError, PluginNotFound, SpecError
 from ..logs import get_logger
 from ..protocol import PluginSpec, is_name
@@ -35,7 +36,8 @@ class RegistryChain:
             raise TypeError("RegistryChain needs at least one registry")
         self.registries = registries
         self._owners: dict[str, int] = {}  # name -> the registry that has it
-        self._found: dict[str, int] = {}  # the same, by `find` since the last scan began
+        self._found: list[dict[str, int]] = []  # the same, for each scan under way: by `find` since it began
+        self._lock = signal_safe_lock()
         self._last: dict[int, list[str]] = {}  # what the last scan of each registry returned
 
     def __repr__(self) -> str:
@@ -57,12 +59,25 @@ class RegistryChain:
             ExtframeError: a registry cannot be searched, and has never been.
         """
         owners: dict[str, int] = {}
-        found = self._found = {}
-        for index, registry in enumerate(self.registries):
-            for name in self._scan(index, registry):
-                owners.setdefault(name, index)
-        self._owners = {**owners, **found}  # a registry that was scanned first may have a plugin by now
+        with self._note_found() as found:
+            for index, registry in enumerate(self.registries):
+                for name in self._scan(index, registry):
+                    owners.setdefault(name, index)
+            with self._lock:
+                self._owners = {**owners, **found}  # a registry that was scanned first may have a plugin by now
         return sorted(owners)
+
+    @contextmanager
+    def _note_found(self) -> Iterator[dict[str, int]]:
+        """Yield what `find` finds while the block runs."""
+        found: dict[str, int] = {}
+        with self._lock:
+            self._found.append(found)
+        try:
+            yield found
+        finally:
+            with self._lock:
+                self._found = [each for each in self._found if each is not found]
 
     def _scan(self, index: int, registry: Registry) -> list[str]:
         try:
@@ -101,7 +116,9 @@ class RegistryChain:
         raise _not_found(name, errors)
 
     def _note_owner(self, name: str, index: int) -> None:
-        self._found[name] = self._owners[name] = index
+        with self._lock:
+            for each in (self._owners, *self._found):
+                each[name] = index
 
     @never_waits
     def stamp(self, spec: PluginSpec) -> Hashable:

@@ -202,11 +202,32 @@ def test_what_was_followed_ends_if_another_registry_cannot_be():
     assert [pipe._closed for pipe in followed] == [True] * 3
 
 
-def test_what_is_found_while_the_registries_are_scanned_is_not_forgotten():
-    class Dormant(Inventory):
-        def starts_on_use(self, name: str) -> bool:
-            return True
+class Dormant(Inventory):
+    def starts_on_use(self, name: str) -> bool:
+        return True
 
+
+def test_what_is_found_while_two_threads_scan_the_registries_is_not_forgotten():
+    class Appearing(Inventory):
+        scans = 0
+
+        def scan(self) -> list[str]:
+            self.scans += 1
+            if self.scans == 1:
+                chain.scan()  # as a watch does meanwhile
+            else:
+                first.plugins["photos"] = "unix:///first.sock"
+                chain.find("photos")
+            return super().scan()
+
+    first = Dormant()
+    chain = RegistryChain(first, Appearing(photos="unix:///second.sock"))
+    assert chain.scan() == ["photos"]
+    assert chain.starts_on_use("photos")
+    assert chain._found == []
+
+
+def test_what_is_found_while_the_registries_are_scanned_is_not_forgotten():
     class Appearing(Inventory):
         def scan(self) -> list[str]:
             first.plugins["photos"] = "unix:///first.sock"
