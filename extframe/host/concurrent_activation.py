@@ -236,6 +236,8 @@ def _activate_all(
         if gathering.is_complete:
             complete.set()
 
+    # Looked at once: the last try of a plugin may be due when the time for further tries has just passed.
+    tries_again = monotonic() < gathering.give_up
     activation = ConcurrentActivation(
         activator, done, "extframe get_all", again=point, find_in_threads=True, follow_restarts=True
     )
@@ -244,8 +246,7 @@ def _activate_all(
             (activation.begin_in_thread if name in gathering.suspects else activation.begin)(name, deadline)
         until = deadline + GRACE
         while not (gathering.is_over or activator.closed.is_set()) and left(until):
-            is_waiting = monotonic() < gathering.give_up
-            activation.finish(over, min(until, monotonic() + POLL) if is_waiting else until)
+            activation.finish(over, min(until, monotonic() + POLL) if tries_again else until)
             for name in gathering.due(monotonic()):
                 activation.begin(name, deadline)
         if not gathering.is_complete:

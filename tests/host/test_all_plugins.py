@@ -31,6 +31,7 @@ from extframe import (
     RemoteError,
     VolumeDriver,
 )
+from extframe.host.usable_plugins import Gathering
 from extframe.testing import Error, FakePlugin, Fault
 
 
@@ -105,6 +106,24 @@ def test_the_wait_is_over_once_the_last_of_them_answers(
     timer.join()
     with pytest.raises(PluginsMissing, match="1 of 1 .* 'gamma': no plugin 'gamma'"):
         get_all(short_path, names=["gamma"], wait=0.1)
+
+
+def test_a_try_that_is_due_when_the_time_for_further_tries_has_just_passed_is_made(
+    short_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = Gathering.ended
+
+    def ended_and_late(self: Gathering, name: str, error: Exception | None, now: float) -> float | None:
+        pause = ended(self, name, error, now)
+        if pause is not None:  # the next try is planned, and the machine stalls
+            time.sleep(max(self.give_up - time.monotonic(), 0) + 0.05)
+        return pause
+
+    monkeypatch.setattr(Gathering, "ended", ended_and_late)
+    began = time.monotonic()
+    with pytest.raises(PluginsMissing, match="no plugin 'gamma'"):
+        get_all(short_path, names=["gamma"], wait=0.5, timeout=60.0)
+    assert time.monotonic() - began < 30
 
 
 def test_what_is_left_out_is_a_warning_once_and_in_failures(
