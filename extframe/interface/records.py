@@ -54,6 +54,7 @@ class RecordIterator(Iterator[T]):
         self._codec = codec
         self._add_context = add_context
         self._open_again = open_again
+        self._is_closed = False
         try:
             self._open(opened)
         except RemoteError as error:
@@ -66,6 +67,8 @@ class RecordIterator(Iterator[T]):
         again = open_again(failure) if open_again is not None and isinstance(failure, RemoteError) else None
         if again is not None:
             self._open(again)
+            if self._is_closed:  # by another thread, which found no stream
+                self._leave(None)
         return again is not None
 
     def _open(self, opened: AbstractContextManager[BinaryIO]) -> None:
@@ -91,11 +94,14 @@ class RecordIterator(Iterator[T]):
             self._leave(failure)
             if not self._is_open_again(failure):
                 raise
+            if self._is_closed:
+                raise StopIteration from None
             return next(self)
         return record
 
     def close(self) -> None:
         """End the stream. A thread that waits for a record stops iterating; what was not read is dropped."""
+        self._is_closed = True
         self._leave(None)
 
     def _leave(self, failure: BaseException | None) -> None:

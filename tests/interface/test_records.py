@@ -169,3 +169,31 @@ def test_settings_are_sent_once_for_a_stream_whose_plugin_goes_on_waiting_for_th
     with pytest.raises(RemoteError, match="Configure"):
         next(Events.remote(client).all())
     assert client.sent == 1
+
+
+class ConfiguredWhileClosed(NeverConfigured):
+    """Its plugin has the settings at once, and the reader's stream is closed while they are sent."""
+
+    def __init__(self):
+        super().__init__()
+        self.bodies = [b"one\n"]
+        self.events = None
+
+    def send_again(self, client):
+        super().send_again(client)
+        self.events.close()  # in another thread
+
+    @contextmanager
+    def stream(self, method, arguments=None, *, timeout=None, follow=False):
+        if not self.sent:
+            yield self._refuse()
+            return
+        with ScriptedClient.stream(self, method, arguments) as stream:
+            yield stream
+
+
+def test_a_stream_that_is_closed_while_settings_are_sent_for_it_is_not_read():
+    client = ConfiguredWhileClosed()
+    client.events = Events.remote(client).all()
+    assert list(client.events) == []
+    assert client.open_streams == 0
