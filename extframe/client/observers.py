@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
+from ..concurrency.once import Once
 from ..logs import get_logger
 from ..text import printable
 
@@ -53,7 +54,7 @@ class Observers:
         self.ended: tuple[Callable[[ObservedCall, CallOutcome], object], ...] = tuple(
             observer.call_ended for observer in reversed(found)
         )
-        self._failed: set[object] = set()
+        self._reported = Once()
 
     @classmethod
     def of(cls, observers: Iterable[Observer] | Observers) -> Observers | None:
@@ -69,8 +70,7 @@ class Observers:
 
     def report(self, act: object, error: Exception) -> None:
         """Log, once for each ``act``, that it failed: a method of an observer, or text."""
-        if act not in self._failed:
-            self._failed.add(act)
+        if self._reported.first(act):
             what = act if isinstance(act, str) else printable(repr(act))
             logger.error(
                 "observing calls failed: %s: %r; calls go on, and this is logged once", what, error, exc_info=error

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from ..concurrency.once import Once
+
 if TYPE_CHECKING:
     from .entry_points import EntryPoint
 
@@ -29,14 +31,15 @@ class _Entry:
         self.text = text
         self.kinds = (kind,) if is_limited else (HANDLER, PLUGIN)
         self.pattern = rest if is_limited else text
-        self.has_matched = self.was_reported = False
+        self.has_matched = False
 
     def matches(self, kind: str, name: str, distribution: str | None) -> bool:
         """Return whether the name, or the distribution's in any spelling, matches the pattern."""
         if kind not in self.kinds:
             return False
         found = matches_name(self.pattern, name, distribution)
-        self.has_matched = self.has_matched or found
+        if found:
+            self.has_matched = True
         return found
 
 
@@ -89,6 +92,7 @@ class AccessRules:
                 lists.append(_List(variable, entries))
         self._block = [each for each in self._block if each.entries]
         self._unblocked: set[str] = set()
+        self._reported = Once()
         self._seen: dict[str, None] = {}  # the names of handlers and distributions, for near misses
 
     @property
@@ -178,11 +182,11 @@ class AccessRules:
         texts = []
         for each in self._lists():
             for entry in each.entries:
-                if kind not in entry.kinds or entry.has_matched or entry.was_reported:
+                if kind not in entry.kinds or entry.has_matched or entry in self._reported:
                     continue
                 close = similar(entry.pattern, names)
-                if close or not if_similar or entry.kinds == (HANDLER,):
-                    entry.was_reported = True
+                is_meant = close or not if_similar or entry.kinds == (HANDLER,)
+                if is_meant and self._reported.first(entry):
                     meant = f"; did you mean {close!r}?" if close else ""
                     texts.append(f"{each.source}: {entry.text!r} matches {what}{meant}")
         for text in texts:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pluggy
 from pluggy import HookImpl
 
+from ..concurrency.once import Once
 from ..logs import get_logger
 from .access_rules import matches_name, similar
 from .hook_claims import Returned
@@ -29,7 +30,7 @@ class Preference:
     def __init__(self, prefer: Mapping[str, Sequence[str]], origin: Origin) -> None:
         self._prefer = prefer
         self._origin = origin
-        self._checked: set[str] = set()  # hooks whose entries were compared with their handlers
+        self._checked = Once()  # hooks whose entries were compared with their handlers
 
     def ordered(self, hook: pluggy.HookCaller, returned: Returned) -> Returned:
         """Return the drivers of preferred handlers first. The others, and equals, keep their order.
@@ -41,8 +42,7 @@ class Preference:
         entries = self._prefer.get(hook.name)
         if not entries:
             return returned
-        if hook.name not in self._checked:
-            self._checked.add(hook.name)
+        if self._checked.first(hook.name):
             self._report_unmatched(hook, entries)
         return sorted(returned, key=lambda pair: self._rank(entries, pair[0]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, ClassVar, TypeVar, get_args, get_type_hints
 
@@ -80,13 +81,17 @@ class AsyncInterface:
 
 def untyped_mirror(interface: type[Interface]) -> type[AsyncInterface]:
     """Return an async mirror that type checkers know nothing of, for an interface without one."""
-    made: type[AsyncInterface] | None = vars(interface).get("__untyped_mirror__")
-    if made is None:
-        declared = declaration(interface)
-        namespace = {"__extframe__": (declared,), "__declares__": declared, "__doc__": interface.__doc__}
-        made = type(f"Async{interface.__name__}", (AsyncInterface,), namespace)
-        interface.__untyped_mirror__ = made  # type: ignore[attr-defined]
+    with _lock:
+        made: type[AsyncInterface] | None = vars(interface).get("__untyped_mirror__")
+        if made is None:
+            declared = declaration(interface)
+            namespace = {"__extframe__": (declared,), "__declares__": declared, "__doc__": interface.__doc__}
+            made = type(f"Async{interface.__name__}", (AsyncInterface,), namespace)
+            interface.__untyped_mirror__ = made  # type: ignore[attr-defined]
     return made
+
+
+_lock = threading.RLock()  # as that of `proxies`
 
 
 def _mirror(cls: Any, interface: type) -> None:
