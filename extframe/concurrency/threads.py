@@ -153,7 +153,7 @@ def run_concurrently(
     ended = Event()
 
     def run(name: str) -> None:
-        outcomes[name] = _outcome(function, name)
+        outcomes[name] = outcome_of(function, name)
         if len(outcomes) == len(names):
             ended.set()
 
@@ -166,7 +166,8 @@ def run_concurrently(
     return dict(outcomes)
 
 
-def _outcome(function: Callable[[str], T], name: str) -> Outcome[T]:
+def outcome_of(function: Callable[[str], T], name: str) -> Outcome[T]:
+    """Call a function, and return what returns or raises what it did."""
     try:
         value = function(name)
     except BaseException as error:  # noqa: BLE001 - raised again by the outcome

@@ -7,7 +7,8 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from ..concurrency.threads import Worker, run_concurrently
+from ..concurrency.threads import Worker, outcome_of, run_concurrently
+from ..errors import ExtframeError
 from .activation import Activator
 from .outcomes import Outcomes, bound, collected
 from .pauses import SUSPECT_GRACE
@@ -47,16 +48,12 @@ def call_all(
     def call(name: str) -> R:
         return function(driver(name))
 
-    workers = {name: Worker(partial(call, name), f"extframe call_all {name}") for name in suspects}
+    workers = {name: Worker(partial(outcome_of, call, name), f"extframe call_all {name}") for name in suspects}
     outcomes = run_concurrently(call, patient, deadline + GRACE, "extframe call_all")
     until = min(deadline, monotonic() + SUSPECT_GRACE)
     for name, worker in workers.items():
         try:
-            outcomes[name] = partial(_same, worker.result(until))
-        except Exception:  # noqa: BLE001, PERF203 - it failed again, or has not answered
+            outcomes[name] = worker.result(until)
+        except (TimeoutError, ExtframeError):  # noqa: PERF203 - it has not answered, or the system has no thread
             activator.table.record_failure(name, suspect_error(name))
     return collected(found, outcomes, required=names is not None, is_of_kind=activator.table.is_of_kind(point))
-
-
-def _same(value: R) -> R:
-    return value

@@ -19,19 +19,21 @@ from extframe import (
     ActivationError,
     ActivationVetoed,
     AsyncPluginManager,
+    AsyncVolumeDriver,
     ConnectError,
     LocalRegistry,
     PluginManager,
+    RemoteError,
     SpecError,
     State,
     Volume,
     VolumeDriver,
     hookimpl,
 )
-from extframe.host import manifest_cache
+from extframe.host import async_fan_out, fan_out, manifest_cache
 from extframe.host.manifest_cache import ManifestCache, cache_path
 from extframe.protocol import Manifest, PluginSpec
-from extframe.testing import FakePlugin, Fault
+from extframe.testing import Error, FakePlugin, Fault
 
 VOLUMES = {"Volumes": [{"Name": "holiday", "Mountpoint": "/mnt"}]}
 
@@ -137,6 +139,30 @@ def test_a_plugin_that_hung_is_tried_and_delays_nothing_until_it_answers(
         assert pm.get("beta").state is State.ACTIVE  # is waited for
     assert use(short_path, cache)[0] == ["alpha", "beta"]
     assert handshakes(plugins["beta"]) == 4
+
+
+@pytest.mark.parametrize("kind", [PluginManager, AsyncPluginManager])
+def test_the_outcome_of_a_plugin_that_failed_in_the_last_run_is_that_of_this_one(
+    kind: type[Any], short_path: Path, plugins: dict[str, FakePlugin], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugins["beta"].answer("Plugin.Activate", Fault.CLOSE)
+    assert use(short_path, cache)[0] == ["alpha"]
+    plugins["beta"].answer("Plugin.Activate", {"Implements": ["VolumeDriver"]})
+    plugins["beta"].answer("VolumeDriver.List", Error("out of order"))
+    for module in (fan_out, async_fan_out):
+        monkeypatch.setattr(module, "SUSPECT_GRACE", 30.0)  # a busy machine's
+
+    async def main() -> None:
+        pm = kind(LocalRegistry(short_path), cache=cache)
+        if kind is PluginManager:
+            outcomes = pm.call_all(VolumeDriver, VolumeDriver.list, timeout=60.0)
+        else:
+            outcomes = await pm.call_all(AsyncVolumeDriver, AsyncVolumeDriver.list, timeout=60.0)
+        assert (list(outcomes.results), type(outcomes.errors["beta"])) == (["alpha"], RemoteError)
+        assert pm.failures() == []
+        await pm.aclose() if kind is AsyncPluginManager else pm.close()
+
+    asyncio.run(main())
 
 
 def test_a_plugin_that_died_since_fails_at_its_first_call_at_once_and_is_not_assumed_again(
