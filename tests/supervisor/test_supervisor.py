@@ -690,13 +690,14 @@ def test_a_stop_is_not_undone_by_a_change_of_the_file_while_the_process_ends(plu
 
 
 def test_a_file_that_is_created_again_while_its_process_ends_is_served_after_it(plugins, supervisor, pm):
-    path = plugins.write("photos", "deaf", stop_timeout=1)
+    path = plugins.write("photos", "deaf", stop_timeout=PATIENCE)
     driver = volumes(pm)
     pid = running(supervisor).pid
     path.unlink()
     assert supervisor.scan() == []
     plugins.write("photos", start="always")
     supervisor.scan()
+    os.kill(pid, signal.SIGKILL)
     eventually(lambda: not runs(pid))
     assert driver.list() == []
     status = running(supervisor)
