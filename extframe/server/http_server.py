@@ -122,8 +122,8 @@ class HTTPServer:
 
         thread = threading.Thread(target=run, name="extframe-server", daemon=True)
         start(thread)
-        self._ready.wait()
         try:
+            self._ready.wait()
             if not failures:
                 yield
         finally:

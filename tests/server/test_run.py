@@ -7,6 +7,7 @@ import os
 import signal
 import ssl
 import threading
+from types import SimpleNamespace
 
 import pytest
 from certificates import Authority
@@ -242,6 +243,19 @@ def test_a_server_that_cannot_start_raises_where_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(HTTPServer, "_serve", fail)
     with pytest.raises(OSError, match="no loop today"), serving(SyncLab()):
         pass
+
+
+def test_ctrl_c_while_a_server_starts_in_the_background_leaves_no_thread(monkeypatch):
+    class Interrupted(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            super().wait(timeout)
+            raise KeyboardInterrupt
+
+    interrupted = SimpleNamespace(**{**vars(threading), "Event": Interrupted})
+    monkeypatch.setattr("extframe.server.http_server.threading", interrupted)
+    with pytest.raises(KeyboardInterrupt), serving(SyncLab()):
+        pass
+    assert not [each for each in threading.enumerate() if each.name == "extframe-server"]
 
 
 def test_an_application_runs_under_another_server_and_ends_with_it(short_path):
