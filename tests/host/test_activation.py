@@ -228,7 +228,7 @@ def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where
     spec = short_path / "photos.spec"
     spec.write_text(hung.address)
     with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm:
-        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "photos", timeout=2))
+        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "photos", timeout=3))
         leader.start()
         assert eventually(lambda: hung.requests, 30)
         spec.write_text(good.address)

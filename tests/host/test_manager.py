@@ -472,7 +472,7 @@ def test_two_hundred_hung_plugins_cost_no_thread_and_their_neighbours_no_time(pl
         pm.handle("VolumeDriver", lambda name, client: threads.append(threading.active_count()))
         before = threading.active_count()
         start = time.monotonic()
-        found = pm.get_all("VolumeDriver", timeout=2)
+        found = pm.get_all("VolumeDriver", timeout=3)
         assert time.monotonic() - start < AT_ONCE
         assert [each.name for each in found] == [f"good{number:02}" for number in range(20)]
         assert len(pm.failures()) == 200
@@ -577,7 +577,7 @@ def test_get_all_waits_for_a_socket_that_takes_no_connection_for_now(
     first = socket.socket(socket.AF_UNIX)
     with first, plugins.manager() as pm:
         first.connect(full.path)
-        assert [each.name for each in pm.get_all("VolumeDriver", timeout=2)] == ["good"]
+        assert [each.name for each in pm.get_all("VolumeDriver", timeout=3)] == ["good"]
         [failure] = pm.failures()
         assert "waiting for the plugin to accept the connection" in str(failure)
 
@@ -696,7 +696,7 @@ def test_get_all_reports_a_handler_that_hangs_and_leaves_its_plugin_out(plugins:
     with plugins.manager() as pm:
         handler = pm.handle("VolumeDriver", sleeper)
         try:
-            assert [each.name for each in pm.get_all("VolumeDriver", timeout=2)] == ["good"]
+            assert [each.name for each in pm.get_all("VolumeDriver", timeout=3)] == ["good"]
             [failure] = pm.failures()
             assert "plugin 'stuck'" in str(failure)
             assert handler in str(failure)
