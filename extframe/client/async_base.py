@@ -48,7 +48,7 @@ class AsyncClientBase(BaseClient):
         self._pauses = set()
         self._handshakes = set()
         for transport in (self._transport, *self._transports.values()):
-            transport.bind(loop)
+            transport.reset()
 
     async def _attempt(  # noqa: C901 - one loop, in which `attempts` decides
         self,
@@ -110,7 +110,6 @@ class AsyncClientBase(BaseClient):
         transport = self._transports.get(instance)
         if transport is None:
             transport = self._transports[instance] = self._new_transport(AsyncTransport, instance)
-            transport.bind(self._binding.check())
             if self._is_closed:
                 transport.close()
             elif self._is_outdated(instance, transport):  # since a retarget meanwhile: for this call only
@@ -177,8 +176,6 @@ class AsyncClientBase(BaseClient):
 
     def _reconnect(self) -> None:
         before, transport = self._transport, self._new_transport(AsyncTransport)
-        if self._binding.loop is not None:
-            transport.bind(self._binding.loop)
         self._transport = transport
         before.close()
         self._close_outdated(self._transports)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from ..concurrency.async_threads import call_in_thread
 from ..errors import CallTimeout, ExtframeError
+from ..protocol import Address, TLSConfig
 from .async_steps import ConnectQueue, run_async, until
 from .async_streams import AsyncResponseStream
 from .base_transport import BaseTransport, is_sent, refusal
@@ -37,11 +38,12 @@ class AsyncTransport(BaseTransport):
     that is cancelled closes its connection.
     """
 
-    _loop: asyncio.AbstractEventLoop  # set before the first request
+    def __init__(self, address: Address, tls: TLSConfig | None = None, **options: Any) -> None:
+        super().__init__(address, tls, **options)
+        self.reset()
 
-    def bind(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Use this event loop. Connections that this process inherited from its parent are forgotten."""
-        self._loop = loop
+    def reset(self) -> None:
+        """Forget the connections, and what is under way, that this process inherited from its parent."""
         self._empty = Context()
         self._connect_queue = ConnectQueue()
         self._feeders: dict[Connection, asyncio.Task[None]] = {}  # of uploads under way
@@ -182,7 +184,7 @@ class AsyncTransport(BaseTransport):
             CallTimeout: the deadline passed.
         """
         connection = upload.connection
-        feeder = self._feeders[connection] = self._loop.create_task(_feed(upload, pieces))
+        feeder = self._feeders[connection] = asyncio.get_running_loop().create_task(_feed(upload, pieces))
         feeder.add_done_callback(_retrieve)
         try:
             await until(feeder, deadline, SEND)
@@ -200,7 +202,7 @@ class AsyncTransport(BaseTransport):
         if self.address.tls and self._context is None:
             await call_in_thread(self.tls_context, "read TLS files")  # which may be anywhere
         connection = await run_async(self._connecting(deadline))
-        LoopRegistration(connection, self._loop, self._close_unexpected, self._empty)
+        LoopRegistration(connection, asyncio.get_running_loop(), self._close_unexpected, self._empty)
         return connection
 
     def _close_unexpected(self, connection: Connection) -> bool:

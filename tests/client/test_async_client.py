@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import io
 import math
 import os
 import threading
@@ -364,6 +365,21 @@ def test_a_client_follows_its_endpoint_to_another_address(run, fault_server):
             await asyncio.get_running_loop().run_in_executor(None, client.retarget, second.address)
             assert await client.call("A.B") == {"n": 2}
             assert client.sync.call("A.B") == {"n": 2}
+
+    run(main)
+
+
+def test_a_thread_may_retarget_a_client_that_is_about_to_be_bound_to_its_loop(run, fault_server, monkeypatch):
+    first, second = fault_server(answer(b'{"n": 1}')), fault_server(answer(b'{"n": 2}'))
+
+    async def main():
+        async with AsyncClient(first.address) as client:
+            assert await client.call("A.B") == {"n": 1}
+            with monkeypatch.context() as patched:
+                patched.setattr(client._binding, "loop", None)  # as the thread saw it before that call
+                client.retarget(second.address)
+            assert await client.call("A.B") == {"n": 2}
+            assert await client.send_file("A.B", io.BytesIO(b"x")) == {"n": 2}
 
     run(main)
 
