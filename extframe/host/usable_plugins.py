@@ -167,6 +167,8 @@ def _failure(
         return error
     try:
         plugin.require(point)
+    except ActivationVetoed as veto:  # since its activation, which another caller has noted
+        return veto
     except DoesNotImplement as missing:
         if plugin.implements(point_of(point)):  # in other versions
             _note(table, name, missing)

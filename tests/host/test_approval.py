@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from event_loops import eventually as eventually_async
 from faultserver import eventually
 
 from extframe import (
@@ -32,7 +33,7 @@ from extframe import (
 )
 from extframe.host.approval_rules import ApprovalRules
 from extframe.host.plugin import Plugin
-from extframe.testing import FakePlugin
+from extframe.testing import Call, FakePlugin
 
 POINTS = ["VolumeDriver", "authz"]
 VOLUMES = {"Volumes": []}
@@ -224,6 +225,12 @@ async def resolved(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
+async def in_thread_or_task(call: Callable[[], Any]) -> Any:
+    """Return what a method returns; one of a sync object is called in a thread."""
+    found = await asyncio.to_thread(call)
+    return await found if inspect.isawaitable(found) else found
+
+
 @pytest.mark.parametrize("kind", [PluginManager, AsyncPluginManager])
 def test_a_handler_that_is_registered_while_another_is_unregistered_decides_about_calls(
     kind: type[PluginManager | AsyncPluginManager],
@@ -256,6 +263,36 @@ def test_a_handler_that_is_registered_while_another_is_unregistered_decides_abou
         await resolved(pm.aclose() if isinstance(pm, AsyncPluginManager) else pm.close())
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [PluginManager, AsyncPluginManager])
+def test_a_plugin_that_is_vetoed_after_get_all_has_activated_it_is_left_out(
+    kind: type[PluginManager | AsyncPluginManager], short_path: Path, photos: FakePlugin
+) -> None:
+    pm = kind(LocalRegistry(short_path), groups=())
+    release = threading.Event()
+
+    def known() -> list[Any]:
+        return [*pm._activator.table.plugins()]
+
+    def respond(call: Call) -> object:
+        release.wait(60)
+        return {"Implements": POINTS}
+
+    async def main() -> None:
+        await resolved(pm.scan())
+        getting = asyncio.create_task(in_thread_or_task(lambda: pm.get_all("VolumeDriver", timeout=60.0)))
+        assert await eventually_async(lambda: [each for each in known() if each.name == "photos" and each.is_made])
+        pm.register(Policy(lambda name: refuse(name) if name == "photos" else None))
+        with pytest.raises(ActivationVetoed):
+            await in_thread_or_task(lambda: pm.get("photos"))
+        release.set()
+        assert [plugin.name for plugin in await getting] == ["slow"]
+        await resolved(pm.aclose() if isinstance(pm, AsyncPluginManager) else pm.close())
+
+    with start(short_path, "slow") as slow:
+        slow.answer("Plugin.Activate", respond)
+        asyncio.run(main())
 
 
 def test_a_handler_that_hangs_is_a_veto_at_the_deadline_and_costs_one_thread(
