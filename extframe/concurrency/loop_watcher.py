@@ -89,11 +89,21 @@ class SelectThread:
                     return
                 loop.call_soon_threadsafe(self._call_back, *ready, context=Context())
                 del loop
-                self._handled.acquire()
+                if not self._is_handled():
+                    return
         except RuntimeError:  # the loop was closed just now
             pass
         finally:
             self._wake.close()
+
+    def _is_handled(self) -> bool:
+        """Wait until the loop has called back; return False if it was closed before."""
+        while not self._handled.acquire(timeout=_LOOK):
+            loop = self._loop()
+            if loop is None or loop.is_closed():
+                return False
+            del loop
+        return True
 
     def _wait(self) -> tuple[list[int], list[int]] | None:
         """Return the descriptors that are readable and writable; None if there are none now."""

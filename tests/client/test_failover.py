@@ -581,9 +581,8 @@ def test_a_handshake_that_ends_does_not_end_the_wait_for_the_next_one(at_first_f
     with Client(endpoints[0].address, endpoints=endpoints) as client:
         instance = next(iter(client.endpoint.instances))
         with pytest.raises(ExtframeError):
-            client.handshake(0.2)
+            client.handshake(60.0)
         assert began.wait(60)
-        assert eventually(lambda: not client._handshakes or len(client._handshakes) == 1, 60)
         waiter = threading.Thread(target=lambda: handshakes.append(client.handshake(60.0)))
         waiter.start()
         waiter.join(0.3)
@@ -601,7 +600,7 @@ def test_a_handshake_that_ends_does_not_end_the_wait_for_the_next_one_of_tasks(a
     async def main() -> None:
         async with client:
             with pytest.raises(ExtframeError):
-                await client.handshake(0.2)
+                await client.handshake(60.0)
             tasks.append(asyncio.create_task(client.handshake(60.0)))
             await asyncio.wait(tasks, timeout=0.3)
             second.go_on.set()
