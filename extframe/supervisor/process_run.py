@@ -26,6 +26,7 @@ from .status import said
 FIRST_LOOK, LONGEST_LOOK = 0.002, 0.25  # seconds between two looks whether a process that starts accepts connections
 FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds before another handshake with a process that has not answered one
 OUTPUT_TIMEOUT = 0.1  # seconds to wait for the last output of a process that has ended
+OUTPUT_LOOK = 0.002  # seconds between two looks whether it is read
 
 
 @dataclass(frozen=True)
@@ -214,16 +215,16 @@ class ProcessRun:
     def finish(self, then: Callable[[float], object]) -> None:
         """Note that the process has ended; call ``then`` with its uptime in seconds once its last output is read."""
         self.is_over = True
-        now = monotonic()
-        uptime = now - self._started
+        uptime = monotonic() - self._started
         self._cancel()
         self._cancel_retry()
         if self._probe is not None:
             self._probe.close()
-        self._await_output(now + OUTPUT_TIMEOUT, lambda: then(uptime))
+        self._await_output(round(OUTPUT_TIMEOUT / OUTPUT_LOOK), lambda: then(uptime))
 
-    def _await_output(self, deadline: float, then: Callable[[], object]) -> None:
-        if self._output is None or self._output.ended.is_set() or monotonic() > deadline:
+    def _await_output(self, looks: int, then: Callable[[], object]) -> None:
+        # Looks are counted, not seconds: after a stall of the machine the thread that reads gets its turns, too.
+        if self._output is None or self._output.ended.is_set() or looks <= 0:
             then()
         else:
-            self._host.loop.later(0.002, lambda: self._await_output(deadline, then))
+            self._host.loop.later(OUTPUT_LOOK, lambda: self._await_output(looks - 1, then))

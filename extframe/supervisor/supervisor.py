@@ -38,6 +38,7 @@ StrPath = str | os.PathLike[str]
 T = TypeVar("T")
 
 SETTLE = 0.25  # seconds to wait for the end of a process whose connection was lost, before a failure is explained
+SETTLE_LOOKS = 25  # at whether it has ended, at least, in this time
 
 logger = get_logger(__name__)
 
@@ -211,10 +212,12 @@ class Supervisor:
             return is_other or not plugin.has_process
 
         if not isinstance(error, CallTimeout) and not _runs_event_loop():
-            deadline = monotonic() + SETTLE
+            deadline, looks = monotonic() + SETTLE, SETTLE_LOOKS
             with self._lock:
-                while not has_ended() and monotonic() < deadline:
-                    self._changed.wait(deadline - monotonic())
+                # After a stall of the machine the thread of the loop gets its turns, too, to note the end.
+                while not has_ended() and (looks > 0 or monotonic() < deadline):
+                    self._changed.wait(SETTLE / SETTLE_LOOKS)
+                    looks -= 1
         with suppress(ExtframeError):
             return running.loop.call(lambda: plugin.last_failure(ended=has_ended()))
         return None

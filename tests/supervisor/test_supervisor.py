@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,8 +29,10 @@ from supervised import PATIENCE, Plugins, eventually, runs
 import extframe
 from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
 from extframe.supervisor import output
+from extframe.supervisor.config import PluginConfig
 from extframe.supervisor.launcher import Launcher
 from extframe.supervisor.plugin_socket import PluginSocket
+from extframe.supervisor.process_run import ProcessRun
 from extframe.supervisor.run_directory import RunDirectory
 from extframe.supervisor.status_files import RunningHosts
 
@@ -450,6 +453,54 @@ def test_a_call_of_a_plugin_that_is_not_restarted_says_how_it_ended(plugins, sup
             ExtframeError, match="VolumeDriver.List on plugin 'photos' .*: the plugin was killed by SIGKILL"
         ):
             driver.list()
+
+
+@pytest.fixture
+def stalling(monkeypatch) -> None:
+    """Let ten seconds pass between any two looks at the clock."""
+    times = count(1000, 10)
+    for module in ("supervisor", "process_run"):
+        monkeypatch.setattr(f"extframe.supervisor.{module}.monotonic", lambda: next(times))
+
+
+def test_the_end_of_a_process_explains_a_failure_also_after_a_stall(plugins, supervisor, request, monkeypatch):
+    plugins.write("photos", start="always", restart="never")
+    spec = supervisor.find("photos")
+    pid = running(supervisor).pid
+    held = threading.Event()
+    supervisor._running.loop.submit(lambda: held.wait(5))  # the end of the process is noted after that
+    os.kill(pid, signal.SIGKILL)
+    wait = supervisor._changed.wait
+
+    def release_and_wait(timeout: float) -> bool:
+        held.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(supervisor._changed, "wait", release_and_wait)
+    request.getfixturevalue("stalling")
+    assert "was killed by SIGKILL" in supervisor.why(spec, ConnectionResetError())
+
+
+def test_the_last_output_of_a_process_is_awaited_after_a_stall(stalling, monkeypatch):
+    monkeypatch.setattr("extframe.supervisor.process_run.OUTPUT_TIMEOUT", 0.1)
+    looks: list[Callable[[], object]] = []
+    loop = SimpleNamespace(later=lambda seconds, look: looks.append(look))
+    run = ProcessRun(0, PluginConfig("photos"), None, SimpleNamespace(loop=loop, run="/run"), lambda: None)
+    run._output = SimpleNamespace(ended=threading.Event())
+    ended: list[float] = []
+    run.finish(ended.append)
+    for _ in range(40):
+        looks.pop()()
+    assert not ended
+    run._output.ended.set()
+    looks.pop()()
+    assert (len(ended), looks) == (1, [])
+    run.finish(ended.append)
+    run._output.ended = threading.Event()  # a log handler may take long
+    run.finish(ended.append)
+    while looks:
+        looks.pop(0)()
+    assert len(ended) == 3
 
 
 def test_a_process_that_exits_well_is_started_by_the_next_connection(plugins, supervisor, pm):
