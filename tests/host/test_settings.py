@@ -35,6 +35,7 @@ from extframe.handlers.hooks import ExtensionPoints
 from extframe.interface.settings import DOCKER_POINTS, redacted
 from extframe.protocol import Manifest, hook_name
 from extframe.server import serving
+from extframe.supervisor.config import parse_config
 from extframe.testing import Error, FakePlugin
 
 SECRET = 'correct "horse"'
@@ -244,7 +245,7 @@ def test_settings_of_the_file_of_a_supervisor_are_completed_by_the_manager_and_r
             pm.driver("wrong", Backup)
         assert raised.value.source == str(wrong)
     with pytest.raises(SpecError, match="key 'settings' is of type str; expected a table"):
-        extframe.supervisor.config.parse_config(f'command = ["/bin/true"]\nsettings = "{"x" * 9}"'.encode(), "copies")
+        parse_config(f'command = ["/bin/true"]\nsettings = "{"x" * 9}"'.encode(), "copies")
 
 
 # --- restarts -----------------------------------------------------------------------------------------
@@ -534,7 +535,7 @@ def test_the_page_about_settings_runs(short_path, monkeypatch):
     contract, plugin, host = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     manifest, request = map(json.loads, re.findall(r"^```json\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
     (file,) = re.findall(r"^```toml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
-    assert extframe.supervisor.config.parse_config(file.encode(), "photos").settings is not None
+    assert parse_config(file.encode(), "photos").settings is not None
     modules: dict[str, Any] = {"__name__": "acme_backup"}
     exec(contract, modules)
     module = type(os)("acme_backup")
