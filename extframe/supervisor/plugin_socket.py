@@ -36,7 +36,7 @@ class PluginSocket:
         """
         self.release()
         draft = os.path.join(os.path.dirname(self.path), _DRAFT)
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listening = made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)  # at once: a fork has to find it
         try:
             with suppress(FileNotFoundError):
                 os.unlink(draft)
@@ -45,9 +45,8 @@ class PluginSocket:
             made.listen(BACKLOG)
             os.rename(draft, self.path)
         except BaseException:
-            made.close()
+            self.release()
             raise
-        self.listening = made
         return made
 
     def release(self) -> None:

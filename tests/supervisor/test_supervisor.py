@@ -28,7 +28,7 @@ from supervised import PATIENCE, Plugins, eventually, runs
 
 import extframe
 from extframe import ActivationError, ExtframeError, PluginNotFound, ProcessState, SpecError
-from extframe.supervisor import output
+from extframe.supervisor import output, plugin_socket
 from extframe.supervisor.config import PluginConfig
 from extframe.supervisor.launcher import Launcher
 from extframe.supervisor.plugin_socket import PluginSocket
@@ -388,6 +388,17 @@ def test_connections_that_wait_end_with_the_process_and_idempotent_calls_go_on(p
             os.kill(pid, signal.SIGKILL)
             assert [ended(each) for each in (served, waiting)] == [True, True]
         assert driver.list() == []
+
+
+def test_a_process_that_is_forked_while_a_socket_is_made_does_not_keep_it(short_path, monkeypatch):
+    def chmod_in_child(path: str, mode: int) -> None:
+        plugin_socket._forget()  # as in a process that is forked now
+
+    place = PluginSocket(f"{short_path}/photos.sock")
+    monkeypatch.setattr(os, "chmod", chmod_in_child)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        place.listen()
+    assert place.listening is None
 
 
 def test_a_socket_is_replaced_at_once(short_path):
