@@ -199,8 +199,9 @@ class AsyncPlugin(PluginBase[AsyncClient]):
         except ExtframeError as failure:
             if self.explains and not is_own_error(failure):
                 await call_in_thread(partial(self._explain, failure), "extframe registry.why")
+            error = self._activation_error(failure)  # now, as another spec may be applied when the handshake has ended
             self._fail(task, failure)
-            raise self._activation_error(failure) from cause_of(failure)
+            raise error from cause_of(failure)
 
     async def _until_closed(self, calls: Coroutine[Any, Any, R]) -> R:
         """Return the result of calls, which `close` ends."""

@@ -233,10 +233,11 @@ class Plugin(PluginBase[Client]):
     def _fail(self, failure: ExtframeError) -> ExtframeError:
         """End the handshake, and return the error to raise from ``failure``."""
         self._explain(failure)
+        error = self._activation_error(failure)  # now, as another spec may be applied when the handshake has ended
         with self.lock:
             self._ended.notify_all()
             self._record_failure(threading.get_ident(), failure)
-        return self._activation_error(failure)
+        return error
 
 
 class PendingHandshake:

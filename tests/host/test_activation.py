@@ -228,13 +228,17 @@ def test_who_waits_for_the_handshake_of_a_plugin_that_hangs_makes_the_next_where
     spec = short_path / "photos.spec"
     spec.write_text(hung.address)
     with PluginManager(LocalRegistry(short_path, [short_path]), groups=()) as pm:
-        leader = threading.Thread(target=lambda: pytest.raises(ActivationError, pm.get, "photos", timeout=3))
+        failures: list[Any] = []
+        leader = threading.Thread(
+            target=lambda: failures.append(pytest.raises(ActivationError, pm.get, "photos", timeout=3))
+        )
         leader.start()
         assert eventually(lambda: hung.requests, 30)
         spec.write_text(good.address)
         assert pm.get("photos", "Backup", timeout=30).address == good.address
         assert len(hung.requests) == 1
         leader.join()
+        assert failures[0].value.address == hung.address
 
 
 # --- a restart during a handshake that fails ----------------------------------------------------------
