@@ -280,8 +280,8 @@ class Instances:
 
     def _forget_parent(self) -> None:
         """Forget the calls and handshakes under way in the process that this one was forked from, and its lock."""
-        self._forks = connection.forks()
         self._lock = threading.RLock()
+        self._forks = connection.forks()  # after the lock: another thread would wait for the parent's
         for instance in self._all:
             instance.calls.clear()
             if instance.under_way_until > -math.inf:

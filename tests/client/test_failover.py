@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -178,6 +179,38 @@ def test_a_forked_child_forgets_the_calls_and_handshakes_of_its_parent(begins_wi
         os._exit(10 * len(instances.due(0.0)) + b.outstanding)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 10
     assert instances.due(0.0) == []
+
+
+def test_threads_of_a_forked_child_do_not_wait_for_a_lock_that_a_thread_of_its_parent_held(monkeypatch):
+    instances = Instances([A, B])
+    due: list[list[Instance]] = []
+    other = threading.Thread(target=lambda: due.append(instances.due(0.0)), daemon=True)
+    make_lock, release = threading.RLock, threading.Event()
+
+    def hold(lock: Any) -> None:
+        with lock:
+            held.set()
+            release.wait(60)
+
+    def make_slowly() -> Any:
+        if other.ident is None:
+            other.start()
+            other.join(0.5)
+        return make_lock()
+
+    held = threading.Event()
+    parent = threading.Thread(target=hold, args=[instances._lock])
+    parent.start()
+    assert held.wait(60)
+    instances._forks -= 1  # as after a fork
+    monkeypatch.setattr("extframe.client.instances.threading", SimpleNamespace(RLock=make_slowly))
+    instances.choose("VolumeDriver.List")
+    other.join(30)
+    is_waiting = other.is_alive()
+    release.set()
+    parent.join(60)
+    assert not is_waiting
+    assert [len(each) for each in due] == [2]
 
 
 # --- the attempts of a call ---------------------------------------------------------------------------
