@@ -114,6 +114,11 @@ class PluginBase(Generic[C]):
         return self._spec
 
     @property
+    def latest_spec(self) -> PluginSpec:
+        """What the registry found last, which is used from the end of the handshake under way on."""
+        return self._pending_spec or self._spec
+
+    @property
     def manifest(self) -> Manifest:
         """The response to the last handshake; empty before the first."""
         return self._lifecycle.manifest
@@ -261,10 +266,11 @@ class PluginBase(Generic[C]):
 
         Args:
             spec: what it found.
-            seen: the spec before the search. Nothing changes if another search has ended since, which may be newer.
+            seen: the `latest_spec` before the search. Nothing changes if another search has found something else since,
+                which may be newer.
         """
         with self.lock:
-            if seen is not self._spec:
+            if seen is None or not _is_same(seen, self.latest_spec):
                 return
             if self.state is State.ACTIVATING:
                 self._pending_spec = spec
@@ -384,7 +390,7 @@ class PluginBase(Generic[C]):
         return self._listener is not None and self._listener.has_changed(self._spec)
 
     def _apply_spec(self, spec: PluginSpec) -> None:
-        if spec == self._spec and spec.stamp == self._spec.stamp:
+        if _is_same(spec, self._spec):
             return  # another thread noticed the change too, and was first
         # Also to the same address: the process behind a socket that was replaced may live on.
         self._retarget(spec)
@@ -449,6 +455,10 @@ class PluginBase(Generic[C]):
 def where(spec: PluginSpec) -> dict[str, Any]:
     """Return where a plugin listens, as keyword arguments of a client in addition to the address."""
     return {"tls": spec.tls, "peer_uids": spec.peer_uids, "endpoints": spec.endpoints}
+
+
+def _is_same(one: PluginSpec, other: PluginSpec) -> bool:
+    return one == other and one.stamp == other.stamp
 
 
 def _has_remained(before: PluginSpec, after: PluginSpec) -> bool:

@@ -94,9 +94,9 @@ class PluginTable(Generic[P]):
         return None if name in self._removed else self._plugins.get(name)
 
     def seen(self, name: str) -> PluginSpec | None:
-        """Return the spec of a known plugin, which `found` and `not_found` need after a search."""
+        """Return what was found last of a known plugin, which `found` and `not_found` need after a search."""
         plugin = self._plugins.get(name)
-        return None if plugin is None else plugin.spec
+        return None if plugin is None else plugin.latest_spec
 
     def plugins(self) -> list[P]:
         """Return all plugins that were requested, and that the host may still use."""
@@ -147,7 +147,7 @@ class PluginTable(Generic[P]):
                 self._plugins[spec.name] = plugin
                 return plugin
         if known is None or spec.name != name:  # `seen` says nothing about it
-            seen = plugin.spec
+            seen = plugin.latest_spec
         plugin.renew(spec, seen)
         return plugin
 

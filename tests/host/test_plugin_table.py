@@ -74,6 +74,34 @@ def test_a_search_that_another_has_overtaken_renews_nothing(table):
     assert table.events == ["activated", "lost", "activated"]
 
 
+def test_a_search_that_another_has_overtaken_during_a_handshake_renews_nothing(table):
+    table.activate()
+    plugin = table.lead(replace(SPEC, stamp=2))
+    seen = table.seen("photos")
+    table.find(replace(SPEC, stamp=4))
+    table.found("photos", replace(SPEC, stamp=3), seen)  # it began earlier, and was slow to end
+    plugin._record_failure("leader", None)
+    assert plugin.spec.stamp == 4
+
+
+def test_a_search_that_begins_during_a_handshake_renews_what_an_earlier_one_has_found(table):
+    table.activate()
+    plugin = table.lead(replace(SPEC, stamp=2))
+    for stamp in (3, 4):
+        table.find(replace(SPEC, stamp=stamp))
+    plugin._record_failure("leader", None)
+    assert plugin.spec.stamp == 4
+
+
+def test_a_search_that_ends_after_a_handshake_renews_what_another_has_found_again_during_it(table):
+    plugin = table.lead()
+    table.find(replace(SPEC))  # the same
+    seen = table.seen("photos")
+    plugin._record_success("leader", MANIFEST)
+    table.found("photos", replace(SPEC, stamp=2), seen)
+    assert plugin.spec.stamp == 2
+
+
 def test_a_plugin_that_was_forgotten_and_is_found_again_is_renewed(table):
     plugin = table.activate()
     assert table.not_found("photos", SPEC, GONE) is None
