@@ -53,7 +53,7 @@ class _Connections(Protocol):
     def remove(self, connection: Connection) -> None: ...
     def start(self, answer: Coroutine[Any, Any, None]) -> None: ...
     def account(self, connection: Connection) -> None: ...
-    def make_room(self, size: int) -> bool: ...
+    async def make_room(self, size: int) -> bool: ...
 
 
 class Connection(asyncio.Protocol):
@@ -246,9 +246,9 @@ class Connection(asyncio.Protocol):
         if self._writable is not None:
             await asyncio.shield(self._writable)
 
-    def make_room(self, size: int) -> bool:
+    async def make_room(self, size: int) -> bool:
         """Return whether a response of ``size`` bytes may be held in memory."""
-        return self._shared.make_room(size)
+        return await self._shared.make_room(size)
 
     # --- time
 
@@ -374,17 +374,17 @@ class Exchange:
                 self._start_stream()
             return
         body, more = message.get("body", b""), message.get("more_body", False)
-        if not self.started:
-            self._send_whole(body)  # extframe's application never sends a body of known length in pieces
+        if not self.started:  # extframe's application never sends a body of known length in pieces
+            if len(body) > SMALL and not await self._connection.make_room(len(body)):
+                body = encode_error("too many responses wait for clients to read them (buffer=)")
+                self._status, self._headers = 503, [JSON, (b"content-length", b"%d" % len(body))]
+            self._send_whole(body)
             return
         self.complete = not more
         self._connection.write(self._piece(body, more))
         await self._connection.drain()
 
     def _send_whole(self, body: bytes) -> None:
-        if len(body) > SMALL and not self._connection.make_room(len(body)):
-            body = encode_error("too many responses wait for clients to read them (buffer=)")
-            self._status, self._headers = 503, [JSON, (b"content-length", b"%d" % len(body))]
         self.started = self.complete = True
         head = _head(self._status, self._final(self._headers))
         if self._is_head or len(body) > SMALL:

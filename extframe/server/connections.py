@@ -15,6 +15,7 @@ from .log_limit import LimitedLogger
 
 UNFINISHED = 2.0  # seconds after which an incomplete request may have to make room for a new connection
 POLL = 0.02  # seconds between looks at the calls in flight, during shutdown
+TURNS = 3  # of the loop, in which it closes connections
 STALLED = 1.0  # seconds after which a client that reads nothing may have to make room for another response
 
 logger = get_logger(__name__)
@@ -30,6 +31,7 @@ class Connections:
         self.log = LimitedLogger(logger)
         self.stopping = False
         self.unread: set[Connection] = set()  # those whose client has not read everything
+        self._is_making_room = False
         self.tasks: set[asyncio.Task[None]] = set()
         self._all: set[Connection] = set()
         self._held = 0  # bytes of requests
@@ -116,8 +118,29 @@ class Connections:
         if victim is not None and victim.pipelined:
             victim.transport.abort()
 
-    def make_room(self, size: int) -> bool:
-        """Return whether ``size`` bytes of a response may be held, disconnecting clients that do not read if needed."""
+    async def make_room(self, size: int) -> bool:
+        """Return whether ``size`` bytes of a response may be held, disconnecting clients that do not read if needed.
+
+        The loop has a turn before, as clients could not read while it was busy, and after, as uvloop holds what was
+        written until it has closed the connection. One response at a time is held meanwhile, and others are refused.
+        """
+        if self._has_room(size) or self._is_making_room:
+            return self._has_room(size)
+        self._is_making_room = True
+        try:
+            await asyncio.sleep(0)
+            self._disconnect_stalled(size)
+            for _ in range(TURNS):
+                if not self._has_room(size):
+                    await asyncio.sleep(0)
+        finally:
+            self._is_making_room = False
+        return self._has_room(size)
+
+    def _has_room(self, size: int) -> bool:
+        return sum(each.unread for each in self.unread) + size <= self.limits.buffer
+
+    def _disconnect_stalled(self, size: int) -> None:
         now = self.loop.time()
         unread = sum(each.unread for each in self.unread)
         stalled = sorted(self.unread, key=lambda each: each.unread)
@@ -126,9 +149,7 @@ class Connections:
             if victim.stalled_for(now) > STALLED:
                 self.log.warning("closed a connection: its client does not read, and others need the memory (buffer=)")
                 unread -= victim.unread
-                self.unread.discard(victim)
                 victim.transport.abort()
-        return unread + size <= self.limits.buffer
 
     # --- time
 

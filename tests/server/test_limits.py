@@ -92,8 +92,68 @@ def test_what_all_clients_together_hold_in_memory_is_limited(plugin, attack):
     usage = attacks.Usage(program.process.pid)
     with attack(path):
         assert answers(path)
-        assert usage.grown < 2 * LIMIT  # of 300 or more; the allocator keeps some pieces
+        assert usage.grown < LIMIT
     assert answers(path)
+
+
+BUSY = """
+    import asyncio, sys, time
+    from extframe import Interface, rpc, serve
+    from extframe.server import connections
+
+    connections.STALLED = 0.1
+
+    class Lab(Interface, implements="Lab"):
+        @rpc("Large", returns="Result")
+        def large(self) -> str:
+            raise NotImplementedError
+        @rpc("Rest")
+        def rest(self) -> None:
+            raise NotImplementedError
+
+    LARGE = "x" * (10 << 20)
+
+    class Driver(Lab):
+        def __init__(self):
+            self.waiting = []
+        async def large(self):
+            self.waiting.append(asyncio.get_running_loop().create_future())
+            if len(self.waiting) == 30:
+                for each in self.waiting[:-1]:
+                    each.set_result(None)  # so that all go on in one turn of the loop
+            else:
+                await self.waiting[-1]
+            time.sleep(0.04)
+            return LARGE
+        async def rest(self):
+            pass
+
+    serve(Driver(), name="lab", directory=sys.argv[1])
+"""
+
+
+def test_a_loop_that_is_busy_while_clients_do_not_read_holds_no_more_for_them(short_path):
+    path = f"{short_path}/lab.sock"
+    with Program(BUSY, short_path, measured=False) as program:
+        assert eventually(lambda: answers(path), timeout=60)
+        usage = attacks.Usage(program.process.pid)
+        with attacks.unread_responses(path):
+            assert eventually(lambda: usage.grown > 20, timeout=60)
+            assert answers(path)
+            assert usage.grown < LIMIT
+
+
+def test_clients_that_do_not_read_make_room_for_others(caplog):
+    with serving(SyncLab(lambda: "x" * (10 << 20))) as plugin, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(Wire(plugin.address)).request("POST", "/Lab.Work", b"{}")
+        refused = post(plugin.address, "Lab.Work", {})
+        while refused.status == 200:  # those of before were not sent yet
+            refused = post(plugin.address, "Lab.Work", {})
+        assert refused.status == 503
+        assert "buffer=" in refused.json["Err"]
+        assert eventually(lambda: post(plugin.address, "Lab.Work", {}).status == 200, timeout=60)
+    assert "its client does not read, and others need the memory" in caplog.text
 
 
 def test_silent_connections_make_room_for_others(plugin):
