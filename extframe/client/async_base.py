@@ -147,8 +147,7 @@ class AsyncClientBase(BaseClient):
         """
         from .instance_handshake import GRACE, joint_manifest
 
-        for instance in instances.due(monotonic(), everyone=True):
-            self._begin_handshake(instance)
+        self._begin_due(instances, everyone=True)
         under_way = list(self._handshakes)
         for until in (min(deadline, monotonic() + GRACE), deadline):
             await done_by_all(under_way, until)

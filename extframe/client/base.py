@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .failover import Failover
     from .http1 import Limits
     from .instance_handshake import InstanceHandshake
-    from .instances import Instance
+    from .instances import Instance, Instances
     from .observation import ObservedCall
     from .observers import Observer, Observers
     from .retry import Retry
@@ -240,8 +240,12 @@ class BaseClient:
         """Begin the handshakes with instances that are due, in the background."""
         instances, now = self.endpoint.instances, monotonic()
         if instances is not None and instances.next_handshake <= now:
-            for instance in instances.due(now):
-                self._begin_handshake(instance)
+            self._begin_due(instances)
+
+    def _begin_due(self, instances: Instances, *, everyone: bool = False) -> None:
+        """Begin the handshakes that are due, as `Instances.due` says."""
+        for instance in instances.due(monotonic(), everyone=everyone):
+            self._begin_handshake(instance)
 
     def _new_handshake(self, instance: Instance) -> InstanceHandshake:
         from .instance_handshake import InstanceHandshake

@@ -42,6 +42,7 @@ class SyncClientBase(BaseClient):
         self._sessions: dict[int, PluginSession] = {}  # by process
         self._transports: dict[Instance, Transport] = {}
         self._handshakes: set[_Handshake] = set()  # that are under way
+        self._beginnings: set[_Handshake] = set()  # one for each thread that is about to begin handshakes
         self._transport = self._new_transport(Transport)
 
     def _attempt(  # noqa: C901 - one loop, in which `attempts` decides
@@ -92,6 +93,15 @@ class SyncClientBase(BaseClient):
                 self._transports.pop(instance, None)
         return transport
 
+    def _begin_due(self, instances: Instances, *, everyone: bool = False) -> None:
+        beginning = _Handshake()
+        self._beginnings.add(beginning)  # first: to another thread the handshakes are not due any more
+        try:
+            super()._begin_due(instances, everyone=everyone)
+        finally:
+            self._beginnings.discard(beginning)
+            beginning.ended.set()
+
     def _begin_handshake(self, instance: Instance) -> None:
         under_way = _Handshake()
         self._handshakes.add(under_way)  # before its thread starts, which removes it
@@ -133,8 +143,9 @@ class SyncClientBase(BaseClient):
         """
         from .instance_handshake import GRACE, joint_manifest
 
-        for instance in instances.due(monotonic(), everyone=True):
-            self._begin_handshake(instance)
+        self._begin_due(instances, everyone=True)
+        for beginning in list(self._beginnings):
+            beginning.wait(deadline)
         under_way = list(self._handshakes)
         for until in (min(deadline, monotonic() + GRACE), deadline):
             for each in under_way:
@@ -223,7 +234,7 @@ class SyncClientBase(BaseClient):
 
 
 class _Handshake:
-    """A handshake with an instance, which a thread of this process makes."""
+    """A handshake with an instance, or the beginning of some, which a thread of this process makes."""
 
     def __init__(self) -> None:
         self.ended = Event()

@@ -625,6 +625,28 @@ def test_a_handshake_that_ends_does_not_end_the_wait_for_the_next_one(at_first_f
     assert handshakes == [MANIFEST, MANIFEST]
 
 
+def test_handshakes_that_another_thread_is_about_to_begin_are_waited_for(fault_server, monkeypatch):
+    a, gone = fault_server(named("a")), fault_server(named("gone"))
+    gone.close()
+    made: list[Manifest] = []
+    others: list[threading.Thread] = []
+    due = Instances.due
+
+    def claim_slowly(instances: Instances, now: float, **options: Any) -> list[Instance]:
+        found = due(instances, now, **options)
+        if not others:
+            others.append(threading.Thread(target=lambda: made.append(client.handshake(60.0))))
+            others[0].start()
+            others[0].join(0.3)  # nothing is due for it
+        return found
+
+    monkeypatch.setattr(Instances, "due", claim_slowly)
+    with Client(a.address, endpoints=[Endpoint(a.address), Endpoint(gone.address)]) as client:
+        made.append(client.handshake(60.0))
+        others[0].join(60)
+    assert made == [MANIFEST, MANIFEST]
+
+
 def test_a_handshake_that_ends_does_not_end_the_wait_for_the_next_one_of_tasks(at_first_failure):
     tasks: list[asyncio.Task[Manifest]] = []
     second, endpoints = at_first_failure(lambda: tasks.append(asyncio.create_task(client.handshake(60.0))))
