@@ -25,8 +25,6 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != CHECKOUT]
 if find_spec("extframe") is None:
     raise pytest.UsageError("extframe is not installed for this Python: ./dev test, or pip install -e '.[test]'")
 
-from extframe.handlers import entry_importer  # noqa: E402 - the one that is installed
-
 # Handlers of other packages, such as that of README.md's first example, would take part in what is tested.
 if handlers := list(handlers_of_others()):
     clean = tempfile.mkdtemp(prefix="extframe-tests-")
@@ -39,8 +37,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A machine that stalls is no fault of what is tested: no example and no making of examples is too slow.
 for form, examples in (("short", 15), ("long", 100)):
     settings.register_profile(form, deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=examples)
-# Nor is an import that takes a second, of which a host warns in the log, where tests look for other warnings.
-entry_importer.SLOW = 60.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,6 +45,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("long" if config.getoption("--long") else "short")
+    from extframe.handlers import entry_importer  # now: an environment without the handlers of others was chosen above
+
+    # An import that takes a second is not slow, either: a host warns of it in the log, where tests look for warnings.
+    entry_importer.SLOW = 60.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

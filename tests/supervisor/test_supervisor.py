@@ -533,7 +533,7 @@ def test_a_changed_file_restarts_the_process_and_a_removed_one_stops_it(plugins,
     volumes(pm)
     second = running(supervisor).pid
     assert second != first
-    assert "version 2" in supervisor.status("photos").last_lines
+    eventually(lambda: "version 2" in supervisor.status("photos").last_lines)
     assert not runs(first)
     os.utime(path)
     supervisor.scan()
@@ -553,7 +553,7 @@ def test_a_plugin_that_is_found_while_its_process_ends_has_the_stamp_of_the_next
     found = supervisor.find("photos")
     with extframe.Client(found.address) as client:
         client.handshake(PATIENCE)
-    assert "version 2" in supervisor.status("photos").last_lines
+    eventually(lambda: "version 2" in supervisor.status("photos").last_lines)
     assert supervisor.stamp(found) == found.stamp == supervisor.find("photos").stamp
     assert supervisor.stamp(before) == found.stamp
 
