@@ -86,6 +86,8 @@ def create(need: Callable[[str], str], engine: Engine, tmp_path_factory: pytest.
         for inside in ("run/docker/plugins", "mnt/state"):
             (directory / "rootfs" / inside).mkdir(parents=True)
         shutil.copy(programs / "managed", directory / "rootfs")
+        # The engine refuses a second plugin with the same files, as of two that are made within a second.
+        (directory / "rootfs" / "made").write_text(directory.name)
         configuration = {
             "Description": "volumes in memory",
             "Entrypoint": ["/managed", *arguments],
