@@ -151,7 +151,7 @@ def test_a_client_that_does_not_read_makes_room_for_others(caplog):
         return statuses[-1] == 200
 
     driver = SyncLab(lambda: "x" * (10 << 20))
-    with serving(driver, buffer=15 << 20) as plugin, Wire(plugin.address) as stalled:
+    with serving(driver, buffer=15 << 20, write_timeout=600) as plugin, Wire(plugin.address) as stalled:
         stalled.request("POST", "/Lab.Work", b"{}")
         stalled.sock.recv(1, socket.MSG_PEEK)  # the rest of the response waits
         assert eventually(ask, timeout=60)
